@@ -1,0 +1,58 @@
+"""Keyed digests: the only trace that a token, a state or a cookie may leave in a store, a key or a record.
+
+Every digest is HMAC-SHA256 over the purpose, the package, the whole auth block with its resolved client id, and the
+text itself. Each part is preceded by its length, so no two different inputs are ever encoded alike.
+"""
+
+import dataclasses
+import hashlib
+import hmac
+from typing import Literal, get_args
+
+import msgspec
+
+from fluidmcp.config.entries import AuthBlock
+
+Purpose = Literal["access_token", "refresh_token", "pending_login", "cookie", "record"]
+
+MIN_KEY_BYTES = 32
+_TAG_BYTES = hashlib.sha256().digest_size
+
+
+class PackageDigest:
+    """The digests of one package. The key is random bytes that never leave the gateway."""
+
+    def __init__(self, key: bytes, *, package: str, block: AuthBlock, client_id: str) -> None:
+        if len(key) < MIN_KEY_BYTES:
+            raise ValueError("a digest key has at least 32 bytes")
+        # Part by part, so that a token of yesterday's auth block is not a token of today's.
+        described = msgspec.json.encode([*sorted(dataclasses.asdict(block).items()), ["client id", client_id]])
+        self._begun = {
+            purpose: hmac.new(key, _parts(purpose.encode(), package.encode(), described), hashlib.sha256)
+            for purpose in get_args(Purpose)
+        }
+
+    def of(self, purpose: Purpose, text: str) -> str:
+        """The digest of the whole text, in hexadecimal. One HMAC: cheap enough for each request."""
+        return self._digest(purpose, text.encode("utf-8", "surrogatepass")).hex()
+
+    def seal(self, key: str, payload: bytes) -> bytes:
+        """The payload with a tag that binds it to its key: who can write to the store still cannot forge or move it."""
+        return self._digest("record", _parts(key.encode(), payload)) + payload
+
+    def unseal(self, key: str, sealed: bytes | None) -> bytes | None:
+        """The payload, or None when it was not sealed by this package under this key."""
+        if sealed is None:
+            return None
+        tag, payload = sealed[:_TAG_BYTES], sealed[_TAG_BYTES:]
+        return payload if hmac.compare_digest(tag, self._digest("record", _parts(key.encode(), payload))) else None
+
+    def _digest(self, purpose: Purpose, data: bytes) -> bytes:
+        digest = self._begun[purpose].copy()
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+        return digest.digest()
+
+
+def _parts(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)

@@ -1,0 +1,99 @@
+"""The start-up checks: can this server be launched, and does it answer the MCP handshake?"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.errors import ConfigurationError, FluidMCPError
+from fluidmcp.processes.environment import build_environment
+
+_INSTALL_HINTS: Final = {
+    "npx": "Install Node.js, which brings npx",
+    "node": "Install Node.js",
+    "npm": "Install Node.js, which brings npm",
+    "uvx": "Install uv, which brings uvx",
+    "uv": "Install uv",
+    "docker": "Install Docker",
+    "python": "Write python3, or install Python",
+}
+
+
+class ServerChecker(Protocol):
+    """What a gateway offers to the checks."""
+
+    async def check_server(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a check of one server found; `error` is None when it is fine."""
+
+    name: str
+    error: FluidMCPError | None = None
+
+
+def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: bool = False) -> None:
+    """Whether the server of `entry` could be launched, without launching it; `is_guarded`: for somebody known.
+
+    Raises:
+        ConfigurationError: its command is not there, or a variable that it requires is not set.
+    """
+    # A person's token is not there yet; whether one is needed does not change the rest of the environment.
+    person_known = entry.auth is not None or (is_guarded and not entry.shared)
+    environment = build_environment(entry, environ, person_known=person_known)
+    if not entry.directory.is_dir():
+        raise ConfigurationError(
+            f"The working directory of {entry.name} is not there.",
+            why=f"{entry.directory} is not a directory.",
+            hint="Create it, or start fluidmcp in another directory.",
+        )
+    if _find_command(entry, environment.get("PATH", os.defpath)) is not None:
+        return
+    where = "PATH" if os.sep not in entry.command else str(entry.directory)
+    install = _INSTALL_HINTS.get(entry.command, "Install it")
+    raise ConfigurationError(
+        f"The command of {entry.name} is not found: {entry.command}",
+        why=f"There is no such program in {where}." if where == "PATH" else f"It is no program below {where}.",
+        hint=f"{install}, or correct the command in {entry.source}.",
+    )
+
+
+def find_launch_faults(
+    entries: Sequence[ServerEntry], environ: Mapping[str, str], *, is_guarded: bool = False
+) -> dict[str, ConfigurationError]:
+    """The faults that show before anything is started, by package name."""
+    faults: dict[str, ConfigurationError] = {}
+    for entry in entries:
+        try:
+            check_launch(entry, environ, is_guarded=is_guarded)
+        except ConfigurationError as error:
+            faults[entry.name] = error
+    return faults
+
+
+async def check_servers(gateway: ServerChecker, names: Sequence[str], report: Callable[[CheckResult], None]) -> None:
+    """Start a process of each package, all at once; `report` is called as each result is known."""
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(_check(gateway, name, report))
+
+
+async def _check(gateway: ServerChecker, name: str, report: Callable[[CheckResult], None]) -> None:
+    try:
+        await gateway.check_server(name)
+    except FluidMCPError as error:
+        report(CheckResult(name=name, error=error))
+    else:
+        report(CheckResult(name=name))
+
+
+def _find_command(entry: ServerEntry, search_path: str) -> str | None:
+    """The program, found as the child's start will find it: a relative path counts from its working directory."""
+    if os.sep in entry.command:
+        return shutil.which(entry.directory / entry.command)
+    absolute = os.pathsep.join(str(entry.directory / folder) for folder in search_path.split(os.pathsep))
+    return shutil.which(entry.command, path=absolute)

@@ -1,0 +1,116 @@
+"""The console script `fluidmcp`: finds the command, calls it, and turns every failure into an exit code.
+
+0 done, or stopped with SIGTERM; 1 no server could start; 2 a mistake in what was typed, exported or written in a
+file; 70 a fault of FluidMCP itself; 130 stopped with Ctrl-C.
+
+Commands are imported when they are called: `--help` must not wait for the libraries of a gateway.
+"""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from fluidmcp import __version__
+from fluidmcp.cli.output import print_error, print_line, print_traceback
+from fluidmcp.errors import FluidMCPError, UserError
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERNAL: Final = 70  # EX_SOFTWARE of sysexits.h
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+
+_COMMANDS: Final = {
+    "run": ("fluidmcp.cli.run", "Serve packages over HTTP, or check that they start."),
+    "doctor": ("fluidmcp.cli.doctor", "Check the OAuth set-up: what works, what does not, and what to do."),
+    "login": ("fluidmcp.cli.login", "Log in at your OAuth provider and keep the tokens on this machine."),
+    "logout": ("fluidmcp.cli.logout", "Remove the stored tokens, and revoke them where the provider can."),
+    "status": ("fluidmcp.cli.status", "Show who is logged in, until when, and with which scopes."),
+    "token": ("fluidmcp.cli.token", "Print a fresh access token, for scripts."),
+    "demo": ("fluidmcp.cli.demo", "Try a login and a call on this machine, with nothing to configure."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line descriptions, and imports a command only to call it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, description) for name, (_, description) in _COMMANDS.items()])
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fluidmcp", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Run MCP servers behind one HTTP gateway.
+
+    \b
+      fluidmcp run test/gmail-mock@1.0.0 --start-server   a package
+      fluidmcp run all --start-server                     every installed package
+      fluidmcp run config.json --start-server             a file with "mcpServers"
+
+    Each package answers at http://localhost:8099/PACKAGE/mcp. A package with an "auth" block has its own login at
+    http://localhost:8099/PACKAGE/auth/login.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_commands(sys.argv[1:]))
+
+
+def run_commands(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is printed, never raised."""
+    try:
+        result = commands.main(args=list(arguments), prog_name="fluidmcp", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        for line in error.format_message().splitlines():
+            print_line(line)
+        return EXIT_USAGE
+    except click.ClickException as error:
+        print_error(_explain(error))
+        return EXIT_USAGE
+    except UserError as error:
+        print_error(error)
+        return EXIT_USAGE
+    except FluidMCPError as error:
+        print_error(error)
+        return EXIT_FAILED
+    except Exception as error:
+        _print_fault(error)
+        return EXIT_INTERNAL
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: click.ClickException) -> UserError:
+    """A mistake in the command line itself, in the form of all our errors."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else "fluidmcp"
+    return UserError(" ".join(error.format_message().split()), hint=f"Run: {path} --help")
+
+
+def _print_fault(error: Exception) -> None:
+    """One line for a fault of ours; more only for somebody who asked for it."""
+    from fluidmcp.config.settings import read_environment
+
+    if read_environment().get("FMCP_LOG_LEVEL", "").strip().lower() == "debug":
+        print_traceback("".join(traceback.format_exception(error)))
+        return
+    hint = "Set FMCP_LOG_LEVEL=debug and run it again to see where."
+    print_error(FluidMCPError(f"FluidMCP failed unexpectedly ({type(error).__name__}). {hint}"))

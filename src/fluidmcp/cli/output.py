@@ -1,0 +1,70 @@
+"""Everything that FluidMCP prints: results on stdout, warnings and errors on stderr, flushed line by line.
+
+Text that comes from elsewhere (a file, a server's stderr) cannot steer the terminal: control characters are shown as
+escapes. A reader that goes away (`fluidmcp run ... | head`) ends the output, not the gateway.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from fluidmcp.errors import FluidMCPError
+
+_COLUMN_GAP = "  "
+
+
+def print_line(text: str = "") -> None:
+    """One line on stdout."""
+    _print(text, sys.stdout)
+
+
+def print_warning(text: str) -> None:
+    """One line on stderr that begins `Warning:`."""
+    _print(f"Warning: {text}", sys.stderr)
+
+
+def print_error(error: FluidMCPError, *, subject: str = "", detail: Iterable[str] = ()) -> None:
+    """What happened, why, and what to do: a line each on stderr, empty parts left out.
+
+    `subject` is put in front when the first line would not name it; `detail` (the last lines of a server's stderr)
+    follows, marked as a quotation.
+    """
+    what = error.what if not subject or subject in error.what else f"{subject}: {error.what}"
+    _print(f"Error: {what}", sys.stderr)
+    if error.why:
+        _print(f"  Why: {error.why}", sys.stderr)
+    if error.hint:
+        _print(f"  Do: {error.hint}", sys.stderr)
+    for line in detail:
+        _print(f"  | {line}", sys.stderr)
+
+
+def print_traceback(text: str) -> None:
+    """The lines of a traceback on stderr; asked for with FMCP_LOG_LEVEL=debug only."""
+    for line in text.splitlines():
+        _print(line, sys.stderr)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns on stdout."""
+    lines = [[_make_printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        print_line(_COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _make_printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    encoding = stream.encoding or "utf-8"
+    line = _make_printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        # What is still in the buffer would raise again when the interpreter ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

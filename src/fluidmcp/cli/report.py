@@ -1,0 +1,51 @@
+"""What the operator is told about the servers of a run, in the words that documents and scripts rely on."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fluidmcp.cli.checks import CheckResult
+from fluidmcp.cli.output import print_error, print_line
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.errors import ConfigurationError, ServerStartError
+from fluidmcp.packages.resolve import LoadedServers
+
+logger = logging.getLogger(__name__)
+
+
+def build_login_url(entry: ServerEntry, settings: GatewaySettings) -> str:
+    """Where a person logs in to a package."""
+    return f"{settings.public_url}/{entry.name}/auth/login"
+
+
+def build_callback_url(entry: ServerEntry, settings: GatewaySettings) -> str:
+    """The redirect URI that the operator registers with the package's provider."""
+    return f"{settings.public_url}/{entry.name}/auth/callback"
+
+
+def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
+    """The documented start lines; people and scripts look for exactly these."""
+    for entry in entries:
+        if entry.auth is None:
+            print_line(f"Added {entry.name} endpoints")
+        else:
+            print_line(f"Added {entry.name} endpoints with OAuth support")
+            print_line(f"  Login: {build_login_url(entry, settings)}")
+    print_line(f"Starting FastAPI server on port {settings.port}")
+
+
+def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationError]) -> None:
+    """The entries that cannot be served, and those that cannot be launched (`faults`, by package name)."""
+    for refused in loaded.refused:
+        print_error(refused.error, subject=refused.name)
+    for name, error in faults.items():
+        print_error(error, subject=name)
+    if loaded.disabled:
+        logger.info("disabled in the file: %s", ", ".join(loaded.disabled))
+
+
+def report_failure(result: CheckResult) -> None:
+    """A server that was started and failed, with the last lines of its stderr; nothing for one that is fine."""
+    if result.error is not None:
+        detail = result.error.stderr_tail if isinstance(result.error, ServerStartError) else ()
+        print_error(result.error, subject=result.name, detail=detail)

@@ -1,0 +1,109 @@
+"""The table of `fluidmcp run` without `--start-server`: every server is started, looked at and ended again."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from fluidmcp.cli.checks import CheckResult, check_servers
+from fluidmcp.cli.output import print_table
+from fluidmcp.cli.report import build_login_url, report_failure, report_mistakes
+from fluidmcp.cli.serve import run_in_loop, stop_on_signals
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.errors import ConfigurationError, FluidMCPError
+from fluidmcp.packages.resolve import LoadedServers
+
+EXIT_NONE_STARTED: Final = 1
+EXIT_MISTAKE: Final = 2
+_HEADER: Final = ("PACKAGE", "VERSION", "COMMAND", "OAUTH", "LOGIN", "STATUS")
+_MAX_COMMAND_CHARACTERS: Final = 48
+
+
+def show_table(
+    loaded: LoadedServers,
+    faults: Mapping[str, ConfigurationError],
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+) -> int:
+    """Print what there is and whether it starts; the exit code.
+
+    `faults` are the servers, by name, of which it is known already that they cannot be launched.
+    """
+    errors: dict[str, FluidMCPError] = dict(faults)
+    missing: dict[str, tuple[str, ...]] = {}
+    checkable = [entry for entry in loaded.entries if entry.name not in faults]
+    stopped_with = run_in_loop(_check_all(checkable, settings, environ, errors, missing)) if checkable else None
+    if stopped_with is not None:
+        return stopped_with
+    rows = [
+        (
+            server.entry.name,
+            server.version or "-",
+            _show_command(server.entry),
+            "no" if server.entry.auth is None else "yes",
+            "-" if server.entry.auth is None else build_login_url(server.entry, settings),
+            _describe_status(server.entry, errors, missing),
+        )
+        for server in loaded.servers
+    ]
+    rows += [(refused.name, "-", "-", "-", "-", "refused") for refused in loaded.refused]
+    rows += [(name, "-", "-", "-", "-", "disabled") for name in loaded.disabled]
+    print_table(_HEADER, rows)
+    report_mistakes(loaded, faults)
+    for name, error in errors.items():
+        if name not in faults:
+            report_failure(CheckResult(name=name, error=error))
+    if len(errors) < len(loaded.servers):
+        return 0
+    return EXIT_MISTAKE if len(faults) == len(loaded.servers) else EXIT_NONE_STARTED
+
+
+async def _check_all(
+    entries: Sequence[ServerEntry],
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+    errors: dict[str, FluidMCPError],
+    missing: dict[str, tuple[str, ...]],
+) -> int | None:
+    """Start what can be started without a person, note what fails, end it all again; an exit code after a signal."""
+
+    def note(result: CheckResult) -> None:
+        if result.error is not None:
+            errors[result.name] = result.error
+
+    # Imported only where there is something to start.
+    from fluidmcp.gateway.app import Gateway
+
+    with stop_on_signals() as stop:
+        gateway = Gateway(settings, entries, environ)
+        try:
+            await gateway.start()
+            missing.update((entry.name, gateway.missing_variables(entry.name)) for entry in entries)
+            names = [entry.name for entry in entries if entry.auth is None]
+            checking = asyncio.create_task(check_servers(gateway, names, note))
+            stopping = asyncio.create_task(stop.requested.wait())
+            await asyncio.wait((checking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for task in (checking, stopping):
+                task.cancel()
+            await asyncio.wait((checking, stopping))
+            if not checking.cancelled():
+                checking.result()
+        finally:
+            await gateway.close()
+        return stop.exit_code if stop.requested.is_set() else None
+
+
+def _describe_status(
+    entry: ServerEntry, errors: Mapping[str, FluidMCPError], missing: Mapping[str, tuple[str, ...]]
+) -> str:
+    if entry.name in errors:
+        return "cannot start"
+    if entry.auth is None:
+        return "ok"
+    names = missing.get(entry.name, ())
+    return f"needs {' and '.join(names)}" if names else "ok, starts after a login"
+
+
+def _show_command(entry: ServerEntry) -> str:
+    command = " ".join((entry.command, *entry.args))
+    return command if len(command) <= _MAX_COMMAND_CHARACTERS else command[: _MAX_COMMAND_CHARACTERS - 3] + "..."

@@ -1,0 +1,117 @@
+"""Reading JSON objects strictly: every fault is collected and names its path in the file, none repeats a value."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_MAX_SHOWN_CHARACTERS = 40
+
+
+def show_key(key: str) -> str:
+    """A key of a file as it may stand in a message: printable, short, quoted when it is unusual."""
+    if _PLAIN_KEY.fullmatch(key):
+        return key
+    shown = key if len(key) <= _MAX_SHOWN_CHARACTERS else key[:_MAX_SHOWN_CHARACTERS] + "..."
+    return ascii(shown)
+
+
+def name_type(value: object) -> str:
+    """What JSON calls the type of `value`."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+class ObjectReader:
+    """One JSON object, read key by key. What is wrong is added to `faults`, which nested readers share."""
+
+    def __init__(self, value: object, *, path: str, faults: list[str]) -> None:
+        self.path = path
+        self.faults = faults
+        self.is_object = isinstance(value, dict)
+        self._value = cast("dict[str, object]", value) if self.is_object else {}
+        if not self.is_object:
+            faults.append(f"{path} must be an object, not {name_type(value)}")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._value
+
+    def get(self, key: str) -> object:
+        return self._value.get(key)
+
+    def keys(self) -> Iterable[str]:
+        return self._value.keys()
+
+    def items(self) -> Iterable[tuple[str, object]]:
+        return self._value.items()
+
+    def unknown(self, known: frozenset[str]) -> tuple[str, ...]:
+        return tuple(key for key in self._value if key not in known)
+
+    def path_of(self, key: str) -> str:
+        return f"{self.path}.{show_key(key)}"
+
+    def fault(self, key: str, text: str) -> None:
+        self.faults.append(f"{self.path_of(key)} {text}")
+
+    def nested(self, key: str) -> "ObjectReader":
+        return ObjectReader(self._value[key], path=self.path_of(key), faults=self.faults)
+
+    def text(self, key: str) -> str | None:
+        """The string under `key`; None when it is absent, null or not a string (which is then a fault)."""
+        value = self._value.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.fault(key, f"must be a string, not {name_type(value)}")
+            return None
+        if "\0" in value:
+            self.fault(key, "holds a NUL character")
+            return None
+        return value
+
+    def required_text(self, key: str) -> str | None:
+        if self._value.get(key) is None:
+            self.fault(key, "is missing")
+            return None
+        text = self.text(key)
+        if text == "":
+            self.fault(key, "is empty")
+            return None
+        return text
+
+    def flag(self, key: str) -> bool:
+        value = self._value.get(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self.fault(key, f"must be true or false, not {name_type(value)}")
+        return False
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The list of strings under `key`; empty when it is absent or wrong."""
+        value = self._value.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.fault(key, f"must be a list of strings, not {name_type(value)}")
+            return ()
+        texts: list[str] = []
+        for index, item in enumerate(cast("Sequence[object]", value)):
+            if not isinstance(item, str):
+                self.faults.append(f"{self.path_of(key)}[{index}] must be a string, not {name_type(item)}")
+            elif "\0" in item:
+                self.faults.append(f"{self.path_of(key)}[{index}] holds a NUL character")
+            else:
+                texts.append(item)
+        return tuple(texts)

@@ -1,0 +1,225 @@
+"""The gateway's settings: the environment and the command line, read once into frozen values.
+
+This is the only module that reads the environment; everything else is handed a snapshot.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.environment import TOKEN_DESCRIPTION, Environment, parse_environment, read_token
+from fluidmcp.config.secret import Secret
+from fluidmcp.config.urls import is_host_name, is_loopback_host, parse_public_url
+from fluidmcp.config.variables import TOKEN_VARIABLE_NAME, is_own_variable
+from fluidmcp.errors import ConfigurationError
+
+DEFAULT_PORT = 8099
+ALIAS_PORT = 8090
+
+GuardKind = Literal["oauth", "secure"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessLimits:
+    """Bounds on server processes. All durations are in seconds."""
+
+    max_processes: int = 128
+    max_processes_per_package: int = 64
+    max_processes_per_principal: int = 8
+    max_concurrent_starts: int = 2
+    start_timeout_seconds: float = 60.0
+    request_timeout_seconds: float = 300.0
+    idle_timeout_seconds: float = 600.0
+    stop_timeout_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """Everything the gateway is told before it starts."""
+
+    host: str | None = None
+    """None: 127.0.0.1 and, where the machine has IPv6, ::1."""
+    port: int = 8099
+    alias_port: int | None = None
+    """A second loopback port that serves the same app (8090 on a single-package run)."""
+    public_url: str = "http://localhost:8099"
+    """Scheme, host and port that printed addresses and redirect URIs begin with; no trailing slash."""
+    allow_insecure: bool = False
+    guard: GuardKind | None = None
+    """What guards the whole gateway: the OAuth provider, one token that is told to everybody, or nothing."""
+    secure_token: Secret | None = field(default=None, compare=False)
+    """The token of the guard `secure`; None: one is made at start."""
+    allowed_env_names: frozenset[str] = frozenset()
+    """Names beyond *CLIENT_ID and *CLIENT_SECRET that `client_id_env` and `client_secret_env` may use."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """Further values of the Host header to answer to (lower case, without port)."""
+    allowed_origins: frozenset[str] = frozenset()
+    """Further values of the Origin header to accept."""
+    max_body_bytes: int = 10 * 1024 * 1024
+    allow_private_providers: bool = False
+    """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
+    max_sessions_per_principal: int = 50
+    max_sessions: int = 1000
+    log_level: str = "info"
+    limits: ProcessLimits = field(default_factory=ProcessLimits)
+
+
+def read_environment() -> Mapping[str, str]:
+    """A snapshot of the environment that nobody can change any more."""
+    return MappingProxyType(dict(os.environ))
+
+
+def load_settings(
+    environ: Mapping[str, str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    public_url: str | None = None,
+    allow_insecure: bool = False,
+    oauth: bool = False,
+    secure: bool = False,
+    token: str | None = None,
+    allow_env: Iterable[str] = (),
+    single_package: bool = True,
+) -> GatewaySettings:
+    """Settings from a snapshot of the environment and the options of the command line, which win.
+
+    `single_package` is false for `run all` and for files: they take MCP_CLIENT_SERVER_ALL_PORT instead of
+    MCP_CLIENT_SERVER_PORT and have no second port.
+
+    Raises:
+        ConfigurationError: names all faults at once.
+    """
+    environment, faults = parse_environment(environ)
+    secure_token = _choose_token(token, environment, oauth=oauth, secure=secure, faults=faults)
+    bound_host = _check_host(host, allow_others=allow_insecure or oauth or secure, faults=faults)
+    chosen_port, alias_port = _choose_ports(port, environment, single_package=single_package, faults=faults)
+    url = _choose_public_url(public_url, environment, port=chosen_port, faults=faults)
+    allowed_env_names = _check_allowed_names(allow_env, faults=faults)
+    if faults:
+        raise ConfigurationError(
+            "The settings are not valid.",
+            why="; ".join(faults) + ".",
+            hint="Correct them and run the command again; fluidmcp run --help lists the options.",
+        )
+    return GatewaySettings(
+        host=bound_host,
+        port=chosen_port,
+        alias_port=alias_port,
+        public_url=url,
+        allow_insecure=allow_insecure,
+        guard="oauth" if oauth else "secure" if secure else None,
+        secure_token=secure_token,
+        allowed_env_names=allowed_env_names,
+        allowed_hosts=environment.allowed_hosts,
+        allowed_origins=environment.allowed_origins,
+        max_body_bytes=environment.max_body_bytes,
+        allow_private_providers=environment.allow_private_providers,
+        max_sessions_per_principal=environment.max_sessions_per_principal,
+        max_sessions=environment.max_sessions,
+        log_level=environment.log_level,
+        limits=ProcessLimits(
+            max_processes=environment.max_processes,
+            max_processes_per_package=environment.max_processes_per_package,
+            max_processes_per_principal=environment.max_processes_per_principal,
+            max_concurrent_starts=environment.max_concurrent_starts,
+            start_timeout_seconds=environment.start_timeout_seconds,
+            request_timeout_seconds=environment.request_timeout_seconds,
+            idle_timeout_seconds=environment.idle_timeout_seconds,
+        ),
+    )
+
+
+def is_exposed(settings: GatewaySettings) -> bool:
+    """Whether people beyond this machine can reach the gateway: by its address, or through a proxy in front of it."""
+    listens_off_loopback = settings.host is not None and not is_loopback_host(settings.host)
+    host = settings.public_url.partition("://")[2]
+    host = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return listens_off_loopback or not is_loopback_host(host)
+
+
+def check_who_is_allowed(settings: GatewaySettings, entries: Sequence[ServerEntry]) -> None:
+    """A login proves who somebody is, not that they may come in: an exposed gateway must be told who may.
+
+    Raises:
+        ConfigurationError: names the packages whose `auth` block does not say.
+    """
+    if not is_exposed(settings):
+        return
+    open_to_all = [entry for entry in entries if entry.auth is not None and not entry.auth.names_who_is_allowed]
+    if not open_to_all:
+        return
+    names = ", ".join(entry.name for entry in open_to_all)
+    raise ConfigurationError(
+        f"The auth block of {names} does not say who is allowed.",
+        why="The gateway can be reached from other machines, and anybody with an account at the provider could log in.",
+        hint='Add "allowed_subjects", "allowed_domains" or "allow_any_user": true to the auth block '
+        f"({open_to_all[0].source}), or listen on this machine only.",
+    )
+
+
+def _choose_token(
+    token: str | None, environment: Environment, *, oauth: bool, secure: bool, faults: list[str]
+) -> Secret | None:
+    """The token of `--secure`, None for one that is made up at start. Its text stays out of the faults."""
+    if oauth and secure:
+        faults.append("--oauth and --secure cannot be used together: choose one of them")
+    if token is None:
+        return environment.secure_token if secure else None
+    if not secure:
+        faults.append("--token belongs to --secure, which is not given")
+    try:
+        return read_token(token)
+    except ValueError:
+        faults.append(f"--token must be {TOKEN_DESCRIPTION}")
+        return None
+
+
+def _check_host(host: str | None, *, allow_others: bool, faults: list[str]) -> str | None:
+    if host is None:
+        return None
+    name = host.lower().removeprefix("[").removesuffix("]")
+    if not is_host_name(name):
+        faults.append("--host must be a name or an IP address of this machine, without a port")
+    elif not is_loopback_host(name) and not allow_others:
+        faults.append(
+            f"--host {name} lets other machines in, and nothing guards the gateway; "
+            "guard it with --oauth or --secure, or add --allow-insecure if that is what you want"
+        )
+    return name
+
+
+def _choose_ports(
+    port: int | None, environment: Environment, *, single_package: bool, faults: list[str]
+) -> tuple[int, int | None]:
+    """The port, and the alias port: only where nobody chose a port do the documented addresses both answer."""
+    if port is not None:
+        if not 1 <= port <= 65535:
+            faults.append("--port must be between 1 and 65535")
+        return port, None
+    from_environment = environment.single_port if single_package else environment.all_port
+    if from_environment is not None:
+        return from_environment, None
+    return DEFAULT_PORT, ALIAS_PORT if single_package and environment.all_port is None else None
+
+
+def _choose_public_url(option: str | None, environment: Environment, *, port: int, faults: list[str]) -> str:
+    given, name = (option, "--public-url") if option is not None else (environment.public_url, "FMCP_PUBLIC_URL")
+    if given is None:
+        return f"http://localhost:{port}"
+    url, fault = parse_public_url(given)
+    if fault is not None:
+        faults.append(f"{name} {fault}")
+    return url
+
+
+def _check_allowed_names(names: Iterable[str], *, faults: list[str]) -> frozenset[str]:
+    allowed = frozenset(names)
+    for name in sorted(allowed):
+        if not TOKEN_VARIABLE_NAME.fullmatch(name) or is_own_variable(name):
+            faults.append("--allow-env must name an environment variable (capital letters) that does not begin FMCP_")
+            break
+    return allowed

@@ -1,0 +1,186 @@
+"""Every failure that FluidMCP raises on purpose.
+
+    FluidMCPError
+    ├── UserError                      a mistake of the person at the command line; exit code 2
+    │   ├── ConfigurationError         a setting, a package file or an entry is wrong
+    │   ├── UnknownPackageError        the named package is not there
+    │   └── PortInUseError             a socket cannot be bound
+    ├── ServerProcessError             something about a child process
+    │   ├── ServerStartError           it did not start or did not finish the MCP handshake
+    │   ├── ServerExitedError          it went away while a call was in flight
+    │   ├── ServerTimeoutError         it did not answer in time
+    │   ├── ServerBackingOffError      it failed repeatedly; wait before the next start
+    │   └── CapacityError              a limit on processes or sessions is reached
+    ├── RequestError                   the HTTP request is refused (`status` says how)
+    └── AuthError                      something about tokens and logins
+        ├── UnauthorizedError          no token, or one that is not good: 401
+        ├── ForbiddenError             a good token of somebody who is not allowed: 403
+        ├── LoginError                 a login, callback or refresh cannot go on: 4xx
+        ├── NotLoggedInError           nobody ran `fluidmcp login` on this machine
+        ├── TokenRefreshError          the stored login could not be renewed
+        ├── ProviderAnswerError        the provider's answer makes no sense: 502
+        └── ProviderUnavailableError   the provider cannot be reached, or is broken: 503
+
+A message has up to three parts: *what* happened, *why*, and *what to do* (`hint`). All three are safe to show to
+the person who caused the failure: they never hold a token, a code, a verifier, a secret or the text of a foreign
+exception.
+"""
+
+from typing import ClassVar
+
+
+class FluidMCPError(Exception):
+    """The base of all failures raised on purpose; `code` is stable and machine-readable."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.hint = hint
+
+
+class UserError(FluidMCPError):
+    """A mistake of the person at the command line: one line what, one line why, one line what to do; exit code 2."""
+
+    code = "usage"
+
+
+class ConfigurationError(UserError):
+    code = "configuration"
+
+
+class UnknownPackageError(UserError):
+    code = "unknown_package"
+
+
+class PortInUseError(UserError):
+    code = "port_in_use"
+
+
+class ServerProcessError(FluidMCPError):
+    code = "server_process"
+
+
+class ServerStartError(ServerProcessError):
+    """The process did not start; `stderr_tail` holds its last lines, redacted, for those who may see them."""
+
+    code = "server_start"
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", stderr_tail: tuple[str, ...] = ()) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.stderr_tail = stderr_tail
+
+
+class ServerExitedError(ServerProcessError):
+    code = "server_exited"
+
+
+class ServerTimeoutError(ServerProcessError):
+    code = "server_timeout"
+
+
+class ServerBackingOffError(ServerProcessError):
+    """The server failed repeatedly and is not started again before `retry_after_seconds` have passed."""
+
+    code = "server_backing_off"
+
+    def __init__(self, what: str, *, retry_after_seconds: float, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class CapacityError(ServerProcessError):
+    """A limit is reached; the same request may pass after `retry_after_seconds`."""
+
+    code = "capacity"
+
+    def __init__(self, what: str, *, retry_after_seconds: float, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RequestError(FluidMCPError):
+    """The HTTP request is refused with `status` before anybody looked at its meaning."""
+
+    code = "invalid_request"
+
+    def __init__(self, status: int, what: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.status = status
+
+
+class AuthError(FluidMCPError):
+    code = "auth"
+
+
+class UnauthorizedError(AuthError):
+    """No token, or one that is not good. `reason` is the RFC 6750 error code, None when no token was sent."""
+
+    code = "unauthorized"
+
+    def __init__(self, what: str, *, reason: str | None = None, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.reason = reason
+
+
+class ForbiddenError(AuthError):
+    """A good token of somebody who is not allowed, or one that may do too little.
+
+    `reason` is the RFC 6750 error code (`insufficient_scope`) or None; `scope` then holds the scopes that are needed.
+    """
+
+    code = "forbidden"
+
+    def __init__(self, what: str, *, reason: str | None = None, scope: str = "", why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.reason = reason
+        self.scope = scope
+
+
+class LoginError(AuthError):
+    """A login, callback or refresh cannot go on; `status` is the HTTP status of the answer."""
+
+    code = "login"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        status: int = 400,
+        why: str = "",
+        hint: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NotLoggedInError(AuthError):
+    code = "not_logged_in"
+
+
+class TokenRefreshError(AuthError):
+    """The login that is stored on this machine could not be renewed; `provider_error` is the OAuth code, if any."""
+
+    code = "token_refresh"
+
+    def __init__(self, what: str, *, provider_error: str = "", why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.provider_error = provider_error
+
+
+class ProviderAnswerError(AuthError):
+    """The provider answered something that is not a token answer, or refused; `provider_error` is its OAuth code."""
+
+    code = "provider_answer"
+
+    def __init__(self, what: str, *, provider_error: str = "", why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.provider_error = provider_error
+
+
+class ProviderUnavailableError(AuthError):
+    code = "provider_unavailable"

@@ -1,0 +1,128 @@
+"""The one table from failures to HTTP answers, and the one place that catches what nobody expected."""
+
+import logging
+import math
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from fluidmcp.auth.challenge import build_challenge
+from fluidmcp.bridge.exchange import SlowReaderError
+from fluidmcp.errors import (
+    CapacityError,
+    FluidMCPError,
+    ForbiddenError,
+    LoginError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+    RequestError,
+    ServerBackingOffError,
+    ServerExitedError,
+    ServerStartError,
+    ServerTimeoutError,
+    UnauthorizedError,
+)
+from fluidmcp.gateway.http import Headers, HttpReply, json_reply
+from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, InvalidMessageError, Json, encode_error
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
+    (UnauthorizedError, 401),
+    (ForbiddenError, 403),
+    (ProviderAnswerError, 502),
+    (ProviderUnavailableError, 503),
+    (InvalidMessageError, 400),
+    (CapacityError, 429),
+    (ServerBackingOffError, 503),
+    (ServerStartError, 502),
+    # The request did reach a server: JSON-RPC clients look for the reason in the body of a 200.
+    (ServerExitedError, 200),
+    (ServerTimeoutError, 200),
+    (SlowReaderError, 200),
+)
+
+
+_REQUEST_CODES: Final = {
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    421: "unknown_host",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An HTTP status and the headers that go with it."""
+
+    status: int
+    headers: Headers = ()
+
+
+def describe_problem(error: FluidMCPError) -> Problem:
+    """The HTTP side of a failure; 500 for one that has no row in the table."""
+    if isinstance(error, RequestError | LoginError):
+        retry = getattr(error, "retry_after_seconds", None)
+        return Problem(error.status, () if retry is None else (_retry_after(retry),))
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    match error:
+        case UnauthorizedError():
+            challenge = build_challenge(error.reason, error.what if error.reason else "")
+            return Problem(status, ((b"www-authenticate", challenge.encode()),))
+        case ForbiddenError(reason=str() as reason, scope=scope):
+            challenge = build_challenge(reason, error.what, scope=scope)
+            return Problem(status, ((b"www-authenticate", challenge.encode()),))
+        case CapacityError() | ServerBackingOffError():
+            return Problem(status, (_retry_after(error.retry_after_seconds),))
+        case _:
+            return Problem(status)
+
+
+def error_reply(error: FluidMCPError, **extra: str) -> HttpReply:
+    """A plain JSON answer: `error` (stable code), `message`, and what else helps."""
+    problem = describe_problem(error)
+    code = _REQUEST_CODES.get(problem.status, error.code) if isinstance(error, RequestError) else error.code
+    body = {"error": code, "message": error.what, "why": error.why, "hint": error.hint, **extra}
+    return json_reply(problem.status, {name: text for name, text in body.items() if text}, problem.headers)
+
+
+def rpc_error_reply(error: FluidMCPError, request_id: Json | None, *, show_stderr: bool = False) -> HttpReply:
+    """A JSON-RPC error under the request's id, in an HTTP answer of the matching status.
+
+    `show_stderr`: the caller owns the process, so its last lines on stderr are the caller's to see.
+    """
+    problem = describe_problem(error)
+    reply = HttpReply(problem.status, encode_rpc_error(error, request_id, show_stderr=show_stderr))
+    reply.headers = (*reply.headers, *problem.headers)
+    return reply
+
+
+def encode_rpc_error(error: FluidMCPError, request_id: Json | None, *, show_stderr: bool = False) -> Json:
+    if isinstance(error, InvalidMessageError):
+        code = error.rpc_code
+    else:
+        code = INVALID_REQUEST if isinstance(error, RequestError) else INTERNAL_ERROR
+    data: dict[str, object] = {"error": error.code}
+    if show_stderr and isinstance(error, ServerStartError) and error.stderr_tail:
+        data["stderr"] = list(error.stderr_tail)
+    message = " ".join(part for part in (error.what, error.why, error.hint) if part)
+    return encode_error(request_id, code, message, data)
+
+
+async def answer_always(outcome: Awaitable[T], path: str) -> T | HttpReply:
+    """The outcome, or the reply that says why there is none; what nobody expected is logged, its text stays here."""
+    try:
+        return await outcome
+    except FluidMCPError as error:
+        return error_reply(error)
+    except Exception:
+        logger.exception("unexpected error on %s", path)
+        return json_reply(500, {"error": "internal_error", "message": "Something went wrong inside the gateway."})
+
+
+def _retry_after(seconds: float) -> tuple[bytes, bytes]:
+    return (b"retry-after", str(max(1, math.ceil(seconds))).encode())

@@ -1,0 +1,219 @@
+"""What a request must satisfy before anybody looks at its meaning: its Host, its Origin, its headers, its token.
+
+Pure of HTTP machinery: it reads an HttpRequest and raises. Identity and paths never come from forwarding headers.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from fluidmcp.auth.gateway_auth import GatewayGuard
+from fluidmcp.auth.principal import Principal
+from fluidmcp.auth.token_endpoint import is_token_text
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.config.urls import is_loopback_host
+from fluidmcp.errors import RequestError, UnauthorizedError
+from fluidmcp.gateway.http import HttpRequest
+from fluidmcp.protocol.headers import is_json_content_type, parse_bearer
+
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+
+GATEWAY_TOKEN_HEADER: Final = "x-fluidmcp-authorization"
+"""Carries the gateway's token where `Authorization` carries the package's."""
+
+SINGLE_HEADERS: Final = frozenset(
+    {
+        "host",
+        "authorization",
+        GATEWAY_TOKEN_HEADER,
+        "origin",
+        "content-type",
+        "content-length",
+        "mcp-session-id",
+        "mcp-protocol-version",
+    }
+)
+"""Headers that decide something: sent twice, two readers could disagree about which one counts."""
+
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+
+def read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name. Raises RequestError (400) when one that decides something occurs twice."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
+        if name in headers:
+            if name in SINGLE_HEADERS:
+                raise RequestError(400, f"The header {name} occurs twice.", hint="Send it once.")
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    return headers
+
+
+class HostGuard:
+    """Refuses requests that a foreign page made a browser send, whichever way: DNS rebinding, or plain cross-site."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        public = urlsplit(settings.public_url)
+        self._hosts = {*LOOPBACK_NAMES, *settings.allowed_hosts}
+        if public.hostname:
+            self._hosts.add(_bracketed(public.hostname))
+        self._answers_to_addresses = settings.host is not None and not is_loopback_host(settings.host)
+        if settings.host is not None:
+            self._hosts.add(_bracketed(settings.host.lower()))
+        ports = [settings.port] if settings.alias_port is None else [settings.port, settings.alias_port]
+        self._origins = {f"http://{name}:{port}" for name in LOOPBACK_NAMES for port in ports}
+        self._origins |= {f"{public.scheme}://{public.netloc}".lower(), *settings.allowed_origins}
+
+    def check(self, headers: dict[str, str]) -> None:
+        """Raises RequestError: 421 for a foreign Host, 403 for a foreign Origin (2025-11-25, "Security Warning")."""
+        if not self._is_own_host(headers.get("host", "")):
+            raise RequestError(
+                421,
+                "This gateway does not answer to that host name.",
+                hint="Use the address that it printed at start, or add the name to FMCP_ALLOWED_HOSTS.",
+            )
+        origin = headers.get("origin")
+        if origin is not None:
+            if origin.lower() not in self._origins:
+                raise RequestError(
+                    403,
+                    "Requests from that origin are refused.",
+                    hint="If the page is yours, add its origin to FMCP_ALLOWED_ORIGINS.",
+                )
+        elif headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(headers):
+            raise RequestError(403, "Requests from pages of other sites are refused.")
+
+    def _is_own_host(self, host: str) -> bool:
+        name = _without_port(host.lower())
+        if name in self._hosts:
+            return True
+        # An address cannot be rebound; a name can.
+        return self._answers_to_addresses and _is_address(name)
+
+
+def _is_navigation(headers: dict[str, str]) -> bool:
+    """A person followed a link (the callback from the provider is one); the page behind it cannot read the answer."""
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDoor:
+    """A route that a guarded gateway serves to people it does not know."""
+
+    method: str
+    path: str
+    """`{package}` stands for a package with an `auth` block, and for no other."""
+    reason: str
+
+
+OPEN_DOORS: Final = (
+    OpenDoor("GET", "/health", "Whoever restarts or balances gateways has no token; it tells only that one runs."),
+    OpenDoor("GET", "/{package}/auth/login", "A browser that goes to a page cannot send a header."),
+    OpenDoor("GET", "/{package}/auth/callback", "The provider sends a browser; its cookie says whose login it is."),
+)
+"""Everything else needs the gateway's token. `POST /{package}/auth/refresh` does too: a program calls it."""
+
+
+class FrontDoor:
+    """The guard of the whole gateway, and where in a request its token stands."""
+
+    def __init__(self, guard: GatewayGuard, *, packages_with_login: Collection[str]) -> None:
+        self._guard = guard
+        self._packages_with_login = frozenset(packages_with_login)
+        self._open = {(door.method, door.path) for door in OPEN_DOORS if "{" not in door.path}
+        for door in OPEN_DOORS:
+            self._open.update((door.method, door.path.format(package=name)) for name in packages_with_login)
+
+    async def admit(self, method: str, path: str, headers: Mapping[str, str]) -> Principal | None:
+        """Whom the request's token for the gateway stands for; None at an open door, where nobody is asked.
+
+        `path` is the decoded path as it came: no other spelling of it opens anything.
+
+        Raises:
+            UnauthorizedError, ForbiddenError, ProviderUnavailableError: the request goes no further.
+        """
+        if (method, path) in self._open:
+            return None
+        token = self._read_token(path, headers)
+        if not is_token_text(token):
+            raise UnauthorizedError("The access token is not good here", reason="invalid_token")
+        return await self._guard.authenticate(token)
+
+    def _read_token(self, path: str, headers: Mapping[str, str]) -> str:
+        """At a package with a login of its own, `Authorization` is the package's: it is neither read nor sent on."""
+        own = headers.get(GATEWAY_TOKEN_HEADER)
+        package = path.lstrip("/").partition("/")[0]
+        has_login = package in self._packages_with_login
+        token = parse_bearer(headers.get("authorization") if own is None and not has_login else own)
+        if token is not None:
+            return token
+        if not has_login:
+            raise UnauthorizedError(
+                "This gateway needs an access token.", hint="Send it as Authorization: Bearer <token>."
+            )
+        raise UnauthorizedError(
+            "The access token of the gateway is missing.",
+            why=f"Authorization carries the token of {package} here.",
+            hint="Send the gateway's token as X-FluidMCP-Authorization: Bearer <token>.",
+        )
+
+
+def read_bearer(request: HttpRequest) -> str:
+    """The bearer token of the request's Authorization header; tokens in the query or body are never looked at.
+
+    Raises:
+        UnauthorizedError: there is none.
+    """
+    token = parse_bearer(request.headers.get("authorization"))
+    if token is None:
+        raise UnauthorizedError("This package needs an access token.", hint="Send it as Authorization: Bearer <token>.")
+    gateway_token = parse_bearer(request.headers.get(GATEWAY_TOKEN_HEADER))
+    if gateway_token is not None and hmac.compare_digest(token.encode(), gateway_token.encode()):
+        # Verifying it could mean to show it to the package's provider, whom it does not concern.
+        raise UnauthorizedError(
+            "The access token of this package is needed in Authorization.",
+            reason="invalid_token",
+            why="Both headers hold the same token.",
+            hint="Send the package's token as Authorization: Bearer <token>.",
+        )
+    return token
+
+
+def check_content_type(request: HttpRequest) -> None:
+    """Raises RequestError (415) unless the body is JSON.
+
+    `curl -d` without a header says that it sends a form, so that is taken for JSON too, but not from a page: a form
+    is what a foreign page can send without asking first (Fetch standard, "CORS-safelisted request-header").
+    """
+    content_type = request.headers.get("content-type")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(415, "Compressed request bodies are not accepted.", hint="Send the JSON as it is.")
+    if is_json_content_type(content_type):
+        return
+    is_bare = content_type is None or content_type.partition(";")[0].strip().lower() == FORM_TYPE
+    if is_bare and "origin" not in request.headers and "sec-fetch-site" not in request.headers:
+        return
+    raise RequestError(415, "The body must be JSON.", hint="Send Content-Type: application/json.")

@@ -1,0 +1,264 @@
+"""The login doors of the packages: begin, callback, refresh.
+
+Addresses are built from the configured public URL, never from the request. Nothing that a request says is repeated in
+an answer. Whoever does not navigate (images, frames, prefetch, HEAD) neither begins nor ends a login.
+"""
+
+import math
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
+
+from fluidmcp.auth.package import PackageAuth
+from fluidmcp.auth.token_endpoint import TokenAnswer
+from fluidmcp.errors import (
+    FluidMCPError,
+    ForbiddenError,
+    LoginError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+    RequestError,
+)
+from fluidmcp.gateway import login_openapi as openapi
+
+MAX_REFRESH_BODY_BYTES = 16 * 1024
+SUCCESS_MESSAGE = "Authentication successful! Use the access_token in Authorization header."
+PROTECTIVE_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Cache-Control": "no-store",
+        "Pragma": "no-cache",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+)
+
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def build_login_router(
+    packages: Mapping[str, PackageAuth | None], *, public_url: str, is_anything_guarded: bool
+) -> APIRouter:
+    """The routes of all packages; None stands for a package without auth block.
+
+    `is_anything_guarded`: callers must not learn which packages exist.
+    """
+    router = APIRouter(route_class=_LoginRoute, tags=["login"])
+    doors = _LoginDoors(packages, public_url=public_url, is_anything_guarded=is_anything_guarded)
+    router.add_api_route("/{package}/auth/login", doors.begin, methods=["GET"], **openapi.LOGIN)
+    router.add_api_route("/{package}/auth/callback", doors.finish, methods=["GET"], **openapi.CALLBACK)
+    router.add_api_route("/{package}/auth/refresh", doors.refresh, methods=["POST"], **openapi.REFRESH)
+    others = ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+    for door, allowed in (("login", "GET"), ("callback", "GET"), ("refresh", "POST")):
+        methods = [*others, "POST" if allowed == "GET" else "GET"]
+        refuse = _refuse_method(allowed)
+        router.add_api_route(f"/{{package}}/auth/{door}", refuse, methods=methods, include_in_schema=False)
+    return router
+
+
+def login_error_answer(error: FluidMCPError) -> Response:
+    """The JSON answer of a failed login, callback or refresh: `error`, and `message` and `hint` where there are any."""
+    body = {"error": error.what}
+    if error.why:
+        body["message"] = error.why
+    if error.hint:
+        body["hint"] = error.hint
+    headers = dict(PROTECTIVE_HEADERS)
+    status = 500
+    match error:
+        case RequestError(status=status):
+            pass
+        case LoginError(status=status, retry_after_seconds=retry_after):
+            if retry_after is not None:
+                headers["Retry-After"] = str(math.ceil(retry_after))
+        case ForbiddenError():
+            status = 403
+        case ProviderAnswerError():
+            status = 400 if error.provider_error == "invalid_grant" else 502
+        case ProviderUnavailableError():
+            status = 503
+        case _:
+            body = {"error": "The request failed"}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+class _RefreshBody(msgspec.Struct, frozen=True):
+    refresh_token: str
+
+
+class _LoginRoute(APIRoute):
+    """Puts the protective headers on every answer and turns our own errors into answers."""
+
+    def get_route_handler(self) -> _Handler:
+        handle = super().get_route_handler()
+
+        async def handle_protected(request: Request) -> Response:
+            try:
+                response = await handle(request)
+            except FluidMCPError as error:
+                response = login_error_answer(error)
+            for name, value in PROTECTIVE_HEADERS.items():
+                response.headers[name] = value
+            return response
+
+        return handle_protected
+
+
+class _LoginDoors:
+    def __init__(
+        self, packages: Mapping[str, PackageAuth | None], *, public_url: str, is_anything_guarded: bool
+    ) -> None:
+        self._packages = packages
+        self._is_anything_guarded = is_anything_guarded
+        self._public_host = urlsplit(public_url).hostname or ""
+        self._is_secure = public_url.startswith("https:")
+
+    async def begin(self, request: Request, package: str) -> Response:
+        auth = self._find(package)
+        auth.require_variables()
+        if _asks_for_json(request):
+            # Nothing is begun for a script: the browser that opens the address gets the login, and its cookie.
+            return JSONResponse(
+                {
+                    "package": auth.package,
+                    "login_url": auth.login_url,
+                    "message": "Open login_url in a browser to log in.",
+                }
+            )
+        _require_navigation(request)
+        if self._is_foreign_name(request) and "canonical" not in request.query_params:
+            # The cookie must be set for the name that the callback will come to. The mark ends the loop that a proxy
+            # which changes the Host header would make.
+            return RedirectResponse(f"{auth.login_url}?canonical=1", status_code=302)
+        start = await auth.begin_login(client_address=_client_address(request))
+        response = RedirectResponse(start.location, status_code=302)
+        self._set_cookie(response, auth, start.cookie_name, start.cookie_value, start.max_age_seconds)
+        return response
+
+    async def finish(self, request: Request, package: str) -> Response:
+        auth = self._find(package)
+        _require_navigation(request)
+        query = request.query_params.multi_items()
+        try:
+            answer = await auth.finish_login(query, request.cookies)
+            response = _token_response(auth, answer)
+        except FluidMCPError as error:
+            response = login_error_answer(error)
+        name = auth.login_cookie_name(request.query_params.get("state", ""))
+        if name in request.cookies:
+            self._set_cookie(response, auth, name, "", 0)
+        return response
+
+    async def refresh(self, request: Request, package: str) -> Response:
+        auth = self._find(package)
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise RequestError(403, "Refreshing from another site is refused")
+        if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+            raise RequestError(
+                415, "The body must be JSON", hint='Send {"refresh_token": "..."} with Content-Type: application/json.'
+            )
+        refresh_token = _read_refresh_token(await _read_body(request))
+        answer = await auth.refresh(refresh_token, client_address=_client_address(request))
+        return _token_response(auth, answer)
+
+    def _find(self, package: str) -> PackageAuth:
+        if package not in self._packages:
+            names = ", ".join(sorted(self._packages))
+            hint = "" if self._is_anything_guarded or not names else f"Packages here: {names}."
+            raise LoginError("Unknown package", status=404, hint=hint)
+        auth = self._packages[package]
+        if auth is None:
+            raise LoginError("Package does not require OAuth authentication", status=404)
+        return auth
+
+    def _is_foreign_name(self, request: Request) -> bool:
+        """Whether the gateway was opened under another name. The Host header is compared, never used."""
+        try:
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        except ValueError:
+            return True
+        return host != self._public_host
+
+    def _set_cookie(self, response: Response, auth: PackageAuth, name: str, value: str, max_age: int) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path=f"/{auth.package}/auth",
+            secure=self._is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+
+def _require_navigation(request: Request) -> None:
+    """Only a person's browser that goes to the page, or a program, begins or ends a login (Fetch metadata).
+
+    Raises:
+        RequestError: 403 for prefetches, images, frames and calls of scripts in pages.
+    """
+    headers = request.headers
+    purposes = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz", "x-purpose")).lower()
+    if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
+        raise RequestError(403, "Fetching this page ahead of time is refused")
+    is_navigation = headers.get("sec-fetch-mode", "navigate") == "navigate"
+    if not is_navigation or headers.get("sec-fetch-dest", "document") != "document":
+        raise RequestError(
+            403,
+            "This page must be opened by itself",
+            why="Logins do not begin or end in images, frames or scripts.",
+            hint="Open the address in a browser tab; programs can ask for it with Accept: application/json.",
+        )
+
+
+def _asks_for_json(request: Request) -> bool:
+    """Whether `Accept` names JSON and not HTML; `*/*` alone, as curl sends it, does not."""
+    accepted = {part.split(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")}
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def _client_address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_REFRESH_BODY_BYTES:
+            raise RequestError(413, "The body is too large", why=f"It has more than {MAX_REFRESH_BODY_BYTES} bytes.")
+    return bytes(body)
+
+
+def _read_refresh_token(body: bytes) -> str:
+    try:
+        refresh_token = msgspec.json.decode(body, type=_RefreshBody).refresh_token
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise LoginError("refresh_token not found", hint='Send {"refresh_token": "..."}.') from error
+    return refresh_token
+
+
+def _token_response(auth: PackageAuth, answer: TokenAnswer) -> Response:
+    return JSONResponse(
+        {
+            "success": True,
+            "package": auth.package,
+            "token_data": answer.as_token_data(),
+            "message": SUCCESS_MESSAGE,
+        }
+    )
+
+
+def _refuse_method(allowed: str) -> Callable[[], Coroutine[Any, Any, Response]]:
+    async def refuse() -> Response:
+        return JSONResponse({"error": "Method not allowed"}, status_code=405, headers={"Allow": allowed})
+
+    return refuse

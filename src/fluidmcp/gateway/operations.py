@@ -1,0 +1,118 @@
+"""`/health`, and the description of the MCP endpoints in the OpenAPI document."""
+
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from fluidmcp.errors import FluidMCPError, RequestError
+from fluidmcp.gateway.errors import error_reply
+
+_MESSAGE: Final[dict[str, object]] = {
+    "type": "object",
+    "required": ["jsonrpc", "method"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "number"]},
+        "method": {"type": "string"},
+        "params": {"type": "object"},
+    },
+    "example": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+}
+
+_SECURITY_SCHEMES: Final[dict[str, object]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The access token of the package's login; where it has none, that of a guarded gateway.",
+    },
+    "gateway": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-FluidMCP-Authorization",
+        "description": "`Bearer` and the token of a guarded gateway, where `bearer` is the package's.",
+    },
+}
+
+_REFUSALS: Final[dict[str, object]] = {
+    "400": {"description": "The body is no JSON-RPC message (-32700, -32600)."},
+    "401": {"description": "A token is needed: the package's (the body names its `login_url`), or the gateway's."},
+    "403": {"description": "A good token of somebody who is not allowed, or of too narrow a scope; a foreign Origin."},
+    "404": {"description": "No such package, or no such session."},
+    "429": {"description": "A limit on processes or sessions; see `Retry-After`."},
+    "502": {"description": "The server could not be started."},
+    "503": {"description": "The provider cannot be reached, or a failing server waits before its next start."},
+}
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Give FastAPI's routes the same error answers as the MCP doors, from the same table."""
+
+    async def answer(_request: Request, error: Exception) -> Response:
+        reply = error_reply(cast(FluidMCPError, error))
+        headers = {name.decode(): value.decode() for name, value in reply.headers}
+        return Response(reply.body, reply.status, headers)
+
+    async def answer_unrouted(_request: Request, error: Exception) -> Response:
+        status = cast(HTTPException, error).status_code
+        what = "There is nothing here." if status == 404 else "The request is refused."
+        return await answer(_request, RequestError(status, what, hint="The endpoints are listed at /docs."))
+
+    app.add_exception_handler(FluidMCPError, answer)
+    app.add_exception_handler(HTTPException, answer_unrouted)
+
+
+def add_operations(app: FastAPI) -> None:
+    """Add `/health` and complete the OpenAPI document by hand: the MCP endpoints do not run through FastAPI."""
+
+    async def health() -> JSONResponse:
+        return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+    app.add_api_route(
+        "/health", health, methods=["GET"], summary="Whether the gateway runs", tags=["operations"], response_model=None
+    )
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document.setdefault("paths", {}).update(_mcp_paths())
+        document.setdefault("components", {}).setdefault("securitySchemes", {}).update(_SECURITY_SCHEMES)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it; FastAPI calls the attribute
+
+
+def _mcp_paths() -> dict[str, object]:
+    parameter: dict[str, object] = {"name": "package", "in": "path", "required": True, "schema": {"type": "string"}}
+    body = {"required": True, "content": {"application/json": {"schema": _MESSAGE}}}
+    answer = {"description": "The JSON-RPC answer.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    stream: dict[str, object] = {
+        "description": "Events `data: <JSON-RPC>`; the last is the answer.",
+        "content": {"text/event-stream": {}},
+    }
+    security: list[object] = [{}, {"bearer": []}, {"bearer": [], "gateway": []}]
+    shared: dict[str, object] = {"parameters": [parameter], "tags": ["mcp"], "security": security}
+    return {
+        "/{package}/mcp": {
+            "post": {
+                **shared,
+                "summary": "One JSON-RPC message; `initialize` opens a session, nothing needs one",
+                "requestBody": body,
+                "responses": {"200": answer, "202": {"description": "A notification was taken."}, **_REFUSALS},
+            },
+            "delete": {
+                **shared,
+                "summary": "End the session named by `Mcp-Session-Id`",
+                "responses": {"204": {"description": "Ended."}, **_REFUSALS},
+            },
+        },
+        "/{package}/sse": {
+            "post": {
+                **shared,
+                "summary": "One JSON-RPC request, answered as a stream of events",
+                "requestBody": body,
+                "responses": {"200": stream, **_REFUSALS},
+            }
+        },
+    }

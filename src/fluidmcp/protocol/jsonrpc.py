@@ -1,0 +1,180 @@
+"""JSON-RPC 2.0 envelopes, decoded one level deep. Pure module: no I/O, no clock.
+
+`params`, `result` and `error` stay the bytes that the peer sent: numbers of any size, unknown fields and key order
+survive. Only the envelope is taken apart and put together again, with an id of our own on one side and the client's
+on the other.
+"""
+
+import json
+from typing import Final, TypeAlias, cast
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from fluidmcp.errors import FluidMCPError
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+
+Json: TypeAlias = bytes
+"""The text of one JSON value, in UTF-8, without raw line breaks."""
+
+
+class Envelope(msgspec.Struct, gc=False, frozen=True):
+    """One JSON-RPC message. A request has `method` and `id`, a notification only `method`, an answer only `id`."""
+
+    id: Raw | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+    @property
+    def is_request(self) -> bool:
+        return self.method is not UNSET and self.id is not UNSET
+
+    @property
+    def is_notification(self) -> bool:
+        return self.method is not UNSET and self.id is UNSET
+
+    @property
+    def is_answer(self) -> bool:
+        return self.method is UNSET
+
+
+class InvalidMessageError(FluidMCPError):
+    """The text is no JSON-RPC message; `rpc_code` is -32700 or -32600, `request_id` the id where one could be read."""
+
+    code = "invalid_message"
+
+    def __init__(self, rpc_code: int, what: str, *, request_id: Json | None = None) -> None:
+        super().__init__(what)
+        self.rpc_code = rpc_code
+        self.request_id = request_id
+
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def parse_message(text: bytes) -> Envelope:
+    """Read one message. Its parts hold no raw line breaks, which would end a message on stdio or in an event stream.
+
+    Raises:
+        InvalidMessageError: -32700 when the text is not JSON in UTF-8, -32600 when it is no JSON-RPC message, or a
+            batch (arrays exist in revision 2025-03-26 only).
+    """
+    try:
+        envelope = _decode_envelope(text)
+        if b"\n" in text or b"\r" in text:
+            # Valid JSON has them as white space only, so they go without a loss; strings were checked just now.
+            envelope = _decode_envelope(text.translate(None, b"\r\n"))
+    except msgspec.ValidationError:
+        raise _not_a_message(text) from None
+    except (msgspec.DecodeError, RecursionError):
+        envelope = _parse_with_lone_surrogates(text)
+    if not text.isascii():
+        _check_utf8(text)
+    if envelope.id is not UNSET:
+        _check_id(envelope)
+    if envelope.method is UNSET and (envelope.id is UNSET or (envelope.result is UNSET) == (envelope.error is UNSET)):
+        raise InvalidMessageError(INVALID_REQUEST, "The message is neither a request nor a notification nor an answer.")
+    return envelope
+
+
+def _check_utf8(text: bytes) -> None:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidMessageError(PARSE_ERROR, "The message is not UTF-8.") from None
+
+
+def _check_id(envelope: Envelope) -> None:
+    """An id is a string or a number, never null (MCP, "Requests"); an answer to an unreadable request may have null."""
+    request_id = bytes(cast(Raw, envelope.id))
+    if request_id[:1] not in b'"-0123456789' and not (request_id == b"null" and envelope.error is not UNSET):
+        raise InvalidMessageError(INVALID_REQUEST, "The id of a message must be a string or a number.")
+
+
+def _not_a_message(text: bytes) -> InvalidMessageError:
+    if text.lstrip()[:1] == b"[":
+        return InvalidMessageError(INVALID_REQUEST, "Batches of messages are not served here; send one at a time.")
+    return InvalidMessageError(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 object with a string as method.")
+
+
+def _parse_with_lone_surrogates(text: bytes) -> Envelope:
+    r"""Read with the standard library what msgspec refuses: escapes such as "\ud800" that pair with nothing.
+
+    JavaScript writes them when it cuts a text in the middle of a character. Numbers pass through Python here, so
+    those too large for a double are refused instead of altered.
+    """
+    try:
+        value: object = json.loads(text.decode("utf-8"))
+        if not isinstance(value, dict):
+            raise InvalidMessageError(INVALID_REQUEST, "The message is not a JSON object.")
+        fields = cast("dict[str, object]", value)
+        parts = {
+            name: Raw(json.dumps(fields[name], allow_nan=False, separators=(",", ":")).encode())
+            for name in ("id", "params", "result", "error")
+            if name in fields
+        }
+    except (ValueError, RecursionError):
+        raise InvalidMessageError(PARSE_ERROR, "The message is not JSON.") from None
+    method = fields.get("method", UNSET)
+    if method is not UNSET and not isinstance(method, str):
+        raise InvalidMessageError(INVALID_REQUEST, "The method must be a string.")
+    return Envelope(method=cast("str | UnsetType", method), **parts)
+
+
+def parse_object(text: Json | Raw | UnsetType) -> dict[str, Raw] | None:
+    """The members of a JSON object as raw texts, or None when the text is missing or something else."""
+    if text is UNSET:
+        return None
+    try:
+        return _decode_object(cast("bytes", text))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def encode_object(members: dict[str, Raw]) -> Json:
+    return _encode(members)
+
+
+def encode_request(request_id: Json, method: str, params: Json | Raw | UnsetType) -> Json:
+    """A request, or with an empty id a notification, on one line."""
+    pieces: list[bytes | Raw] = [b'{"jsonrpc":"2.0"']
+    if request_id:
+        pieces += (b',"id":', request_id)
+    pieces += (b',"method":', _encode(method))
+    if params is not UNSET:
+        pieces += (b',"params":', params)
+    pieces.append(b"}")
+    return b"".join(cast("list[bytes]", pieces))
+
+
+def encode_notification(method: str, params: Json | Raw | UnsetType) -> Json:
+    return encode_request(b"", method, params)
+
+
+def encode_answer(request_id: Json, answer: Envelope) -> Json:
+    """The server's answer under the client's id, on one line."""
+    if answer.error is not UNSET:
+        return encode_raw(request_id, b',"error":', answer.error)
+    return encode_raw(request_id, b',"result":', cast(Raw, answer.result))
+
+
+def encode_raw(request_id: Json, member: bytes, value: Json | Raw) -> Json:
+    # Raw offers its bytes as a buffer: joining is the one copy that a relayed message costs.
+    return b"".join((b'{"jsonrpc":"2.0","id":', request_id, member, cast("bytes", value), b"}"))
+
+
+def encode_error(request_id: Json | None, code: int, message: str, data: dict[str, object] | None = None) -> Json:
+    """An error answer; without a request id the id is null, as JSON-RPC 2.0 section 5 wants it."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if data:
+        error["data"] = data
+    return b"".join((b'{"jsonrpc":"2.0","id":', request_id or b"null", b',"error":', _encode(error), b"}"))

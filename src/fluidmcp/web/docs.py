@@ -1,0 +1,105 @@
+"""The API page at `/docs`: Swagger UI from files of the installed packages, so that it works without internet.
+
+Nothing on the page is inline and nothing comes from another host, which lets the content security policy be strict.
+"""
+
+import hashlib
+from functools import cached_property
+from html import escape
+from importlib.resources import files
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+# Addresses carry a digest of the content: a file at an address never changes.
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+_FILES: Final = {
+    "swagger-ui-bundle.js": ("fastapi_swagger", "resources", "text/javascript; charset=utf-8"),
+    "swagger-ui.css": ("fastapi_swagger", "resources", "text/css; charset=utf-8"),
+    "docs.js": ("fluidmcp.web", "static", "text/javascript; charset=utf-8"),
+    "icon.svg": ("fluidmcp.web", "static", "image/svg+xml"),
+}
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" type="image/svg+xml" href="{icon}">
+<link rel="stylesheet" href="{style}">
+<script src="{bundle}"></script>
+<script src="{script}"></script>
+</head>
+<body>
+<div id="swagger-ui" data-openapi-url="{openapi_url}"></div>
+<noscript>This page needs JavaScript. The same for programs: <a href="{openapi_url}">{openapi_url}</a></noscript>
+</body>
+</html>
+"""
+
+
+class _Asset:
+    """One file of an installed package; read when the page is opened for the first time."""
+
+    def __init__(self, name: str) -> None:
+        package, folder, self.media_type = _FILES[name]
+        self._name = name
+        self._path = files(package).joinpath(folder, name)
+
+    @cached_property
+    def content(self) -> bytes:
+        return self._path.read_bytes()
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()[:16]
+
+    @property
+    def path(self) -> str:
+        return f"/docs/assets/{self.digest}/{self._name}"
+
+
+def mount_docs(app: FastAPI) -> None:
+    """Serve `/docs` and `/docs/assets/{digest}/{name}` on an app made with `docs_url=None, redoc_url=None`.
+
+    The page shows the app's own `openapi_url`.
+    """
+    assets = {name: _Asset(name) for name in _FILES}
+
+    @app.get("/docs", include_in_schema=False)
+    def show_docs(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        root = str(request.scope.get("root_path", "")).rstrip("/")
+        page = _PAGE.format(
+            title=escape(f"{app.title} API"),
+            icon=escape(root + assets["icon.svg"].path),
+            style=escape(root + assets["swagger-ui.css"].path),
+            bundle=escape(root + assets["swagger-ui-bundle.js"].path),
+            script=escape(root + assets["docs.js"].path),
+            openapi_url=escape(f"{root}{app.openapi_url}"),
+        )
+        return HTMLResponse(
+            page,
+            headers={
+                "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+                "Cache-Control": "no-cache",
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+            },
+        )
+
+    @app.get("/docs/assets/{digest}/{name}", include_in_schema=False)
+    def send_asset(digest: str, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
+        asset = assets.get(name)
+        if asset is None or asset.digest != digest:
+            return JSONResponse({"error": "not_found", "message": "There is no such file"}, status_code=404)
+        headers = {"Cache-Control": _FOR_EVER, "X-Content-Type-Options": "nosniff"}
+        return Response(asset.content, media_type=asset.media_type, headers=headers)

@@ -1,0 +1,177 @@
+"""Settings: the environment and the command line become one frozen value, or one error with all faults."""
+
+from pathlib import Path
+
+import pytest
+
+from fluidmcp.config.auth_block import AuthBlock
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import (
+    GatewaySettings,
+    check_who_is_allowed,
+    is_exposed,
+    load_settings,
+    read_environment,
+)
+from fluidmcp.errors import ConfigurationError
+
+
+def entry(*, allow_any_user: bool = False) -> ServerEntry:
+    auth = AuthBlock(
+        authorization_url="https://a.example",
+        token_url="https://a.example",
+        env_var_name="T",
+        allow_any_user=allow_any_user,
+    )
+    return ServerEntry(name="mail", command="x", auth=auth, directory=Path(), source="metadata.json")
+
+
+@pytest.mark.promise(26, 68, 103)
+def test_without_any_setting_one_package_answers_on_8099_and_8090():
+    assert load_settings({}) == GatewaySettings(port=8099, alias_port=8090, public_url="http://localhost:8099")
+
+
+@pytest.mark.promise(68)
+@pytest.mark.parametrize(
+    ("environ", "port", "single", "expected"),
+    [
+        ({}, None, False, (8099, None)),
+        ({}, 8099, True, (8099, None)),
+        ({"MCP_CLIENT_SERVER_PORT": "9001"}, None, True, (9001, None)),
+        ({"MCP_CLIENT_SERVER_PORT": "9001"}, None, False, (8099, None)),
+        ({"MCP_CLIENT_SERVER_ALL_PORT": "9002"}, None, False, (9002, None)),
+        ({"MCP_CLIENT_SERVER_ALL_PORT": "9002"}, None, True, (8099, None)),
+        ({"MCP_CLIENT_SERVER_PORT": "9001", "MCP_CLIENT_SERVER_ALL_PORT": "9002"}, 9003, True, (9003, None)),
+        ({"MCP_CLIENT_SERVER_PORT": ""}, None, True, (8099, 8090)),
+    ],
+)
+def test_the_port_is_chosen_and_any_choice_ends_the_alias(
+    environ: dict[str, str], port: int | None, single: bool, expected: tuple[int, int | None]
+):
+    settings = load_settings(environ, port=port, single_package=single)
+    assert (settings.port, settings.alias_port) == expected
+    assert settings.public_url == f"http://localhost:{expected[0]}"
+
+
+def test_every_variable_reaches_its_setting():
+    settings = load_settings(
+        {
+            "FMCP_PUBLIC_URL": "https://mcp.example.com/",
+            "FMCP_ALLOWED_HOSTS": "A.example, b.example",
+            "FMCP_ALLOWED_ORIGINS": "https://app.example:8443",
+            "FMCP_MAX_BODY_BYTES": "2048",
+            "FMCP_MAX_PROCESSES": "1",
+            "FMCP_MAX_PROCESSES_PER_PACKAGE": "2",
+            "FMCP_MAX_PROCESSES_PER_PRINCIPAL": "3",
+            "FMCP_MAX_CONCURRENT_STARTS": "4",
+            "FMCP_START_TIMEOUT_SECONDS": "5.5",
+            "FMCP_REQUEST_TIMEOUT_SECONDS": "6",
+            "FMCP_IDLE_TIMEOUT_SECONDS": "7",
+            "FMCP_MAX_SESSIONS": "8",
+            "FMCP_MAX_SESSIONS_PER_PRINCIPAL": "9",
+            "FMCP_LOG_LEVEL": "DEBUG",
+        }
+    )
+    limits = settings.limits
+    assert settings.public_url == "https://mcp.example.com"
+    assert settings.allowed_hosts == {"a.example", "b.example"}
+    assert settings.allowed_origins == {"https://app.example:8443"}
+    assert (settings.max_body_bytes, settings.max_sessions, settings.max_sessions_per_principal) == (2048, 8, 9)
+    assert (limits.max_processes, limits.max_processes_per_package, limits.max_processes_per_principal) == (1, 2, 3)
+    assert (limits.max_concurrent_starts, limits.start_timeout_seconds) == (4, 5.5)
+    assert (limits.request_timeout_seconds, limits.idle_timeout_seconds) == (6, 7)
+    assert settings.log_level == "debug"
+
+
+def test_the_defaults_of_the_environment_are_those_of_the_settings():
+    assert load_settings({}, port=8099) == GatewaySettings()
+
+
+def test_all_faults_are_told_at_once_and_no_value_is_repeated():
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(
+            {
+                "FMCP_MAX_PROCESSES": "canary",
+                "FMCP_IDLE_TIMEOUT_SECONDS": "nan",
+                "FMCP_LOG_LEVEL": "canary",
+                "FMCP_ALLOWED_HOSTS": "https://canary",
+                "FMCP_ALLOWED_ORIGINS": "*",
+                "FMCP_PUBLIC_URL": "https://canary:canary@a.example",
+                "MCP_CLIENT_SERVER_PORT": "70000",
+            },
+            host="0.0.0.0",
+            allow_env=("FMCP_SEAL_KEYS",),
+        )
+    why = caught.value.why
+    assert "canary" not in why
+    names = "FMCP_MAX_PROCESSES FMCP_IDLE_TIMEOUT_SECONDS FMCP_LOG_LEVEL FMCP_ALLOWED_HOSTS FMCP_ALLOWED_ORIGINS "
+    names += "FMCP_PUBLIC_URL MCP_CLIENT_SERVER_PORT --host --allow-env"
+    assert [name for name in names.split() if name not in why] == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
+def test_a_loopback_host_needs_no_consent(host: str):
+    assert not is_exposed(load_settings({}, host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "fd00::1", "box.lan"])
+def test_another_host_needs_allow_insecure(host: str):
+    with pytest.raises(ConfigurationError, match="not valid") as caught:
+        load_settings({}, host=host)
+    assert "--allow-insecure" in caught.value.why
+    assert is_exposed(load_settings({}, host=host, allow_insecure=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://MCP.example.com:443/", "https://mcp.example.com"),
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("http://[::1]:9000/", "http://[::1]:9000"),
+    ],
+)
+def test_a_public_url_is_kept_in_one_form(url: str, expected: str):
+    assert load_settings({"FMCP_PUBLIC_URL": "https://other.example"}, public_url=url).public_url == expected
+
+
+@pytest.mark.threat("B25")
+@pytest.mark.parametrize(
+    "url",
+    ["http://mcp.example.com", "https://a.example/path", "https://a.example?x", "https://u@a.example", "mcp.example"]
+    + ["https://a.example#x", "javascript:alert(1)", "https://a.example/$(id)", "https://"],
+)
+def test_a_public_url_that_cannot_be_meant_is_refused(url: str):
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({}, public_url=url)
+    assert caught.value.why.startswith("--public-url ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        load_settings({}, host="0.0.0.0", allow_insecure=True),
+        load_settings({}, public_url="https://mcp.example.com"),
+        load_settings({}, public_url="https://[2001:db8::1]:8443"),
+    ],
+    ids=["host", "public-url", "public-url-v6"],
+)
+def test_an_exposed_gateway_must_be_told_who_is_allowed(settings: GatewaySettings):
+    with pytest.raises(ConfigurationError, match="auth block of mail does not say who is allowed"):
+        check_who_is_allowed(settings, [entry()])
+    check_who_is_allowed(settings, [entry(allow_any_user=True)])
+    check_who_is_allowed(settings, [ServerEntry(name="open", command="x")])
+
+
+def test_on_this_machine_alone_nobody_must_be_named():
+    check_who_is_allowed(load_settings({}), [entry()])
+    check_who_is_allowed(load_settings({}, public_url="http://[::1]:8099"), [entry()])
+
+
+@pytest.mark.promise(86)
+def test_the_environment_is_a_snapshot(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GOOGLE_CLIENT_ID", "before")
+    environ = read_environment()
+    monkeypatch.setenv("GOOGLE_CLIENT_ID", "after")
+    assert environ["GOOGLE_CLIENT_ID"] == "before"
+    with pytest.raises(TypeError):
+        environ["GOOGLE_CLIENT_ID"] = "x"  # type: ignore[index]

@@ -1,0 +1,89 @@
+"""What holds for the whole suite: missing parts, skips that must not happen, and which test shows which statement."""
+
+import json
+import os
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests import parts
+
+# How fast inputs are made says how busy the machine is, and nothing about what is tested.
+settings.register_profile("fluidmcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fluidmcp")
+
+COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
+"""Set where every part is installed: a skip is then a failure."""
+
+Marks = dict[str, dict[str, list[str]]]
+"""`{"promise": {"112": ["tests/…::test_…"]}, "threat": {…}}`; parametrised cases count once."""
+
+MARKS_KEY = pytest.StashKey[Marks]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--marks-to", metavar="FILE", help="write which test shows which promise and threat, as JSON")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    names = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
+    missing = [parts.missing_part(name) for name in names if parts.find(name) is None]
+    if missing:
+        pytest.skip("; ".join(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if COMPLETE and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although FMCP_TESTS_COMPLETE=1: {_reason(report.longrepr)}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if COMPLETE and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped although FMCP_TESTS_COMPLETE=1: {_reason(report.longrepr)}"
+    return report
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    marks = _collect_marks(session.items)
+    session.config.stash[MARKS_KEY] = marks
+    target = session.config.getoption("--marks-to")
+    if isinstance(target, str):
+        Path(target).write_text(json.dumps(marks, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def is_whole_suite(config: pytest.Config) -> bool:
+    """Whether nothing was selected: no paths, names, marks, and nothing left out."""
+    options = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "failedfirst", "stepwise")
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(map(config.getoption, options))
+
+
+def _collect_marks(items: Iterable[pytest.Item]) -> Marks:
+    marks: Marks = {"promise": {}, "threat": {}}
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        for kind, tests_of in marks.items():
+            for mark in item.iter_markers(kind):
+                for number in mark.args:
+                    tests = tests_of.setdefault(str(number), [])
+                    if test not in tests:
+                        tests.append(test)
+    return marks
+
+
+def _reason(longrepr: object) -> str:
+    """The text of a skip: pytest gives it as (file, line, reason)."""
+    return str(cast("tuple[object, ...]", longrepr)[-1]) if isinstance(longrepr, tuple) else str(longrepr)

@@ -1,0 +1,89 @@
+"""`fluidmcp demo` as a real child process, and a script that logs in to it over HTTP as a browser would."""
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx2
+
+from fluidmcp.demo.mailboxes import Person
+from tests.acceptance.harness import DiedAtStartError, RunningGateway, free_port, start_fluidmcp
+
+ATTEMPTS = 3
+
+_FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    gateway: RunningGateway
+    provider_port: int
+
+    @property
+    def login_url(self) -> str:
+        return f"{self.gateway.url}/gmail-mock/auth/login"
+
+    @property
+    def provider_url(self) -> str:
+        return f"http://127.0.0.1:{self.provider_port}"
+
+
+@asynccontextmanager
+async def start_demo() -> AsyncGenerator[RunningDemo]:
+    """On free ports. Somebody may take the provider's port before the demo does: then with another one."""
+    async with AsyncExitStack() as running:
+        for attempt in range(ATTEMPTS):
+            provider_port = free_port()
+            starting = start_fluidmcp("demo", "--provider-port", str(provider_port))
+            try:
+                gateway = await running.enter_async_context(starting)
+            except DiedAtStartError as error:
+                if attempt + 1 < ATTEMPTS and f"Port {provider_port} is in use" in str(error):
+                    continue
+                raise
+            yield RunningDemo(gateway, provider_port)
+            return
+
+
+async def log_in(login_url: str, person: Person) -> httpx2.Response:
+    """The gateway's answer at the end of a login of `person`, in a browser of its own."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=20, follow_redirects=True) as browser:
+        page = await browser.get(login_url)
+        page = await browser.post(
+            urljoin(str(page.url), f"{page.url.path}/person"),
+            data={"form_token": _read_form_token(page), "person": person.subject},
+        )
+        return await browser.post(
+            urljoin(str(page.url), f"{page.url.path}/answer"),
+            data={"form_token": _read_form_token(page), "decision": "allow"},
+        )
+
+
+async def call_tool(url: str, token: str, tool: str, **arguments: Any) -> Any:
+    """The structured answer of a tool of gmail-mock behind the gateway at `url`."""
+    params = {"name": tool, "arguments": arguments}
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+        response = await client.post(
+            f"{url}/gmail-mock/mcp",
+            headers={"Authorization": f"Bearer {token}"},
+            json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params},
+        )
+    assert response.status_code == 200, response.text
+    return response.json()["result"]["structuredContent"]
+
+
+async def read_owner(demo: RunningDemo, token: str) -> str:
+    """The mail address of the person whose token this is; asks the provider, so that no server has to start."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+        response = await client.get(f"{demo.provider_url}/userinfo", headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code == 200, response.text
+    return str(response.json()["email"])
+
+
+def _read_form_token(page: httpx2.Response) -> str:
+    found = _FORM_TOKEN.search(page.text)
+    assert page.status_code == 200 and found is not None, page.text
+    return found[1]

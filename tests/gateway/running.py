@@ -1,0 +1,101 @@
+"""A gateway on a real socket in the test's own event loop."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from fluidmcp.auth.gateway_auth import GatewayGuard
+from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
+from fluidmcp.config.settings import GatewaySettings, ProcessLimits
+from fluidmcp.gateway.app import Gateway
+
+STDLIB_SERVER = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
+
+
+class AnnouncingServer(uvicorn.Server):
+    """uvicorn tells nobody when it has started; this one sets an event."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_started = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.has_started.set()
+
+
+@dataclass
+class RunningGateway:
+    gateway: Gateway
+    url: str
+    client: httpx2.AsyncClient
+
+    async def rpc(self, package: str, method: str, params: Any = None, **headers: str) -> httpx2.Response:
+        """One bare JSON-RPC request."""
+        message: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method}
+        if params is not None:
+            message["params"] = params
+        return await self.client.post(f"/{package}/mcp", json=message, headers=headers)
+
+    async def call(self, package: str, tool: str, arguments: Any = None, **headers: str) -> str:
+        """The text that a tool answers."""
+        response = await self.rpc(package, "tools/call", {"name": tool, "arguments": arguments or {}}, **headers)
+        assert response.status_code == 200, response.text
+        return str(response.json()["result"]["content"][0]["text"])
+
+
+def stdlib_entry(name: str = "echo", *args: str, auth: AuthBlock | None = None, **env: str) -> ServerEntry:
+    return ServerEntry(
+        name=name,
+        command=sys.executable,
+        args=("-I", str(STDLIB_SERVER), *args),
+        env=tuple((key, EnvVariable(value=value)) for key, value in env.items()),
+        auth=auth,
+        directory=STDLIB_SERVER.parent,
+        source="a test",
+    )
+
+
+@asynccontextmanager
+async def running_gateway(
+    entries: Sequence[ServerEntry],
+    environ: Mapping[str, str] | None = None,
+    *,
+    limits: ProcessLimits | None = None,
+    guard: GatewayGuard | None = None,
+    background: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    **settings: Any,
+) -> AsyncGenerator[RunningGateway]:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        settings.setdefault("public_url", f"http://127.0.0.1:{port}")
+        gateway = Gateway(
+            GatewaySettings(port=port, limits=limits or ProcessLimits(), **settings),
+            entries,
+            {"PATH": "/usr/bin:/bin", **(environ or {})},
+            guard=guard,
+            background=background,
+        )
+        await gateway.start()
+        server = AnnouncingServer(uvicorn.Config(gateway, lifespan="off", log_config=None, access_log=False, ws="none"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with asyncio.timeout(10):
+                await server.has_started.wait()
+            url = f"http://127.0.0.1:{port}"
+            async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+                yield RunningGateway(gateway, url, client)
+        finally:
+            await gateway.close()
+            server.should_exit = True
+            await serving

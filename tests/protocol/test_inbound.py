@@ -1,0 +1,30 @@
+import pytest
+
+from fluidmcp.protocol.inbound import classify_post
+from fluidmcp.protocol.jsonrpc import parse_message
+
+MODERN = b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}'
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "session_id", "version", "kind"),
+    [
+        ("tools/list", b"{}", None, None, "bare"),
+        ("tools/list", b"{}", None, "2025-06-18", "bare"),
+        ("tools/list", b"{}", "s", None, "session"),
+        ("tools/list", b"{}", "s", "2025-11-25", "session"),
+        ("tools/list", b"{}", "s", "1999-01-01", "unsupported_version"),
+        ("initialize", b"{}", None, None, "initialize"),
+        ("initialize", b"{}", None, "1999-01-01", "initialize"),
+        ("server/discover", b"{}", None, None, "stateless"),
+        ("tools/list", b"{}", None, "2026-07-28", "stateless"),
+        ("tools/list", MODERN, None, None, "stateless"),
+        ("initialize", MODERN, None, None, "stateless"),
+        ("tools/call", b'{"name":"io.modelcontextprotocol/protocolVersion"}', None, None, "bare"),
+    ],
+)
+def test_a_post_is_classified_by_body_first_then_headers(
+    method: str, params: bytes, session_id: str | None, version: str | None, kind: str
+) -> None:
+    text = b'{"jsonrpc":"2.0","id":1,"method":"%b","params":%b}' % (method.encode(), params)
+    assert classify_post(parse_message(text), text, session_id=session_id, protocol_version=version) == kind
