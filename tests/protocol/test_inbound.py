@@ -15,7 +15,7 @@ MODERN = b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}'
         ("tools/list", b"{}", "s", "2025-11-25", "session"),
         ("tools/list", b"{}", "s", "1999-01-01", "unsupported_version"),
         ("initialize", b"{}", None, None, "initialize"),
-        ("initialize", b"{}", None, "1999-01-01", "initialize"),
+        ("initialize", b"{}", None, "1999-01-01", "stateless"),
         ("server/discover", b"{}", None, None, "stateless"),
         ("tools/list", b"{}", None, "2026-07-28", "stateless"),
         ("tools/list", MODERN, None, None, "stateless"),

@@ -4,12 +4,12 @@ from typing import Final, Literal
 
 from msgspec import Raw, UnsetType
 
-from fluidmcp.protocol.jsonrpc import Envelope, parse_object
+from fluidmcp.protocol.jsonrpc import Envelope, has_escaped_ascii, parse_object
 from fluidmcp.protocol.versions import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
 
 InboundKind = Literal["stateless", "initialize", "session", "bare", "unsupported_version"]
 
-META_PREFIX: Final = b"io.modelcontextprotocol/"
+META_PREFIX: Final = b"io.modelcontextprotocol"
 _STATELESS_META: Final = ("io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientCapabilities")
 
 
@@ -20,20 +20,23 @@ def classify_post(
 
     `text` is the message that the envelope was read from.
 
-    * `stateless`: revision 2026-07-28; known by its `_meta` keys, its version header or `server/discover`
+    * `stateless`: revision 2026-07-28; known by its `_meta` keys, its version header or `server/discover`; also an
+      unknown version outside a session
     * `initialize`: a handshake-era client that wants a session
     * `session`: a message within a session
     * `bare`: JSON-RPC without any handshake, as in the documents' curl lines
-    * `unsupported_version`: a version header that no revision has (2025-11-25, "Protocol Version Header")
+    * `unsupported_version`: within a session, a version header that no revision has (2025-11-25, "Protocol Version
+      Header")
     """
-    if META_PREFIX in text and has_stateless_meta(envelope.params):
+    if (META_PREFIX in text or has_escaped_ascii(text)) and has_stateless_meta(envelope.params):
         return "stateless"
     if protocol_version in STATELESS_VERSIONS or envelope.method == "server/discover":
         return "stateless"
+    if protocol_version is not None and protocol_version not in HANDSHAKE_VERSIONS:
+        # Without a session it may be a revision to come, whose clients read the errors of the stateless era.
+        return "stateless" if session_id is None else "unsupported_version"
     if envelope.method == "initialize":
         return "initialize"
-    if protocol_version is not None and protocol_version not in HANDSHAKE_VERSIONS:
-        return "unsupported_version"
     return "bare" if session_id is None else "session"
 
 

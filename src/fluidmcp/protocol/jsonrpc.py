@@ -6,18 +6,23 @@ on the other.
 """
 
 import json
+import re
 from typing import Final, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from fluidmcp.errors import FluidMCPError
+from fluidmcp.protocol.surrogates import mark_lone_surrogates
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
+
+MAX_BATCH: Final = 100
+"""Messages in one array; every one of them may start work."""
 
 Json: TypeAlias = bytes
 """The text of one JSON value, in UTF-8, without raw line breaks."""
@@ -58,7 +63,10 @@ class InvalidMessageError(FluidMCPError):
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_array = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
+
+_ESCAPED_ASCII: Final = re.compile(rb"\\u00[2-7]")
 
 
 def parse_message(text: bytes) -> Envelope:
@@ -66,7 +74,7 @@ def parse_message(text: bytes) -> Envelope:
 
     Raises:
         InvalidMessageError: -32700 when the text is not JSON in UTF-8, -32600 when it is no JSON-RPC message, or a
-            batch (arrays exist in revision 2025-03-26 only).
+            batch, which `parse_batch` reads.
     """
     try:
         envelope = _decode_envelope(text)
@@ -75,7 +83,7 @@ def parse_message(text: bytes) -> Envelope:
             envelope = _decode_envelope(text.translate(None, b"\r\n"))
     except msgspec.ValidationError:
         raise _not_a_message(text) from None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         envelope = _parse_with_lone_surrogates(text)
     if not text.isascii():
         _check_utf8(text)
@@ -84,6 +92,33 @@ def parse_message(text: bytes) -> Envelope:
     if envelope.method is UNSET and (envelope.id is UNSET or (envelope.result is UNSET) == (envelope.error is UNSET)):
         raise InvalidMessageError(INVALID_REQUEST, "The message is neither a request nor a notification nor an answer.")
     return envelope
+
+
+def parse_batch(text: bytes) -> list[bytes] | None:
+    """The messages of an array, each as its own text; None when the text is not an array.
+
+    Raises:
+        InvalidMessageError: -32700 when it is not JSON, -32600 when the array is empty or holds more than 100.
+    """
+    if text.lstrip()[:1] != b"[":
+        return None
+    messages = _parse_array(text)
+    if messages is None:
+        raise InvalidMessageError(PARSE_ERROR, "The batch is not JSON, or too deeply nested.")
+    if not 0 < len(messages) <= MAX_BATCH:
+        raise InvalidMessageError(INVALID_REQUEST, f"A batch holds between one and {MAX_BATCH} messages.")
+    return [bytes(message) for message in messages]
+
+
+def _parse_array(text: bytes) -> list[Raw] | None:
+    try:
+        return _decode_array(text)
+    except (msgspec.DecodeError, RecursionError):
+        marked = mark_lone_surrogates(text)
+    try:
+        return None if marked is None else [marked.restore(value) for value in _decode_array(marked.text)]
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _check_utf8(text: bytes) -> None:
@@ -102,32 +137,25 @@ def _check_id(envelope: Envelope) -> None:
 
 def _not_a_message(text: bytes) -> InvalidMessageError:
     if text.lstrip()[:1] == b"[":
-        return InvalidMessageError(INVALID_REQUEST, "Batches of messages are not served here; send one at a time.")
+        return InvalidMessageError(INVALID_REQUEST, "A batch of messages has no place here; send one at a time.")
     return InvalidMessageError(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 object with a string as method.")
 
 
 def _parse_with_lone_surrogates(text: bytes) -> Envelope:
-    r"""Read with the standard library what msgspec refuses: escapes such as "\ud800" that pair with nothing.
-
-    JavaScript writes them when it cuts a text in the middle of a character. Numbers pass through Python here, so
-    those too large for a double are refused instead of altered.
-    """
+    marked = mark_lone_surrogates(text)
+    if marked is None:
+        raise InvalidMessageError(PARSE_ERROR, "The message is not JSON, or too deeply nested.")
     try:
-        value: object = json.loads(text.decode("utf-8"))
-        if not isinstance(value, dict):
-            raise InvalidMessageError(INVALID_REQUEST, "The message is not a JSON object.")
-        fields = cast("dict[str, object]", value)
-        parts = {
-            name: Raw(json.dumps(fields[name], allow_nan=False, separators=(",", ":")).encode())
-            for name in ("id", "params", "result", "error")
-            if name in fields
-        }
-    except (ValueError, RecursionError):
-        raise InvalidMessageError(PARSE_ERROR, "The message is not JSON.") from None
-    method = fields.get("method", UNSET)
-    if method is not UNSET and not isinstance(method, str):
-        raise InvalidMessageError(INVALID_REQUEST, "The method must be a string.")
-    return Envelope(method=cast("str | UnsetType", method), **parts)
+        _decode_envelope(marked.text)
+        envelope = _decode_envelope(marked.text.translate(None, b"\r\n"))
+    except msgspec.ValidationError:
+        raise _not_a_message(text) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidMessageError(PARSE_ERROR, "The message is not JSON, or too deeply nested.") from None
+    method = envelope.method
+    parts = {"id": envelope.id, "params": envelope.params, "result": envelope.result, "error": envelope.error}
+    restored = {name: marked.restore(part) for name, part in parts.items() if part is not UNSET}
+    return Envelope(method=method if method is UNSET else marked.restore_name(method), **restored)
 
 
 def parse_object(text: Json | Raw | UnsetType) -> dict[str, Raw] | None:
@@ -136,12 +164,39 @@ def parse_object(text: Json | Raw | UnsetType) -> dict[str, Raw] | None:
         return None
     try:
         return _decode_object(cast("bytes", text))
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, RecursionError):
+        marked = mark_lone_surrogates(bytes(text))
+    if marked is None:
+        return None
+    try:
+        members = _decode_object(marked.text)
     except (msgspec.DecodeError, RecursionError):
         return None
+    return {marked.restore_name(name): marked.restore(value) for name, value in members.items()}
 
 
 def encode_object(members: dict[str, Raw]) -> Json:
-    return _encode(members)
+    """An object on one line, its members in their order and their values as they are."""
+    try:
+        return _encode(members)
+    except UnicodeEncodeError:
+        pieces = [b"".join((encode_text(name), b":", cast("bytes", value))) for name, value in members.items()]
+        return b"{" + b",".join(pieces) + b"}"
+
+
+def encode_text(text: str) -> Json:
+    """A JSON string; lone surrogates become escapes."""
+    try:
+        return _encode(text)
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()
+
+
+def has_escaped_ascii(text: bytes) -> bool:
+    r"""Whether names in a JSON text may be spelled so that a search for them misses, as in "\u005fmeta" or "a\/b"."""
+    return b"\\/" in text or (b"\\u00" in text and _ESCAPED_ASCII.search(text) is not None)
 
 
 def encode_request(request_id: Json, method: str, params: Json | Raw | UnsetType) -> Json:
@@ -149,7 +204,7 @@ def encode_request(request_id: Json, method: str, params: Json | Raw | UnsetType
     pieces: list[bytes | Raw] = [b'{"jsonrpc":"2.0"']
     if request_id:
         pieces += (b',"id":', request_id)
-    pieces += (b',"method":', _encode(method))
+    pieces += (b',"method":', encode_text(method))
     if params is not UNSET:
         pieces += (b',"params":', params)
     pieces.append(b"}")

@@ -2,9 +2,16 @@
 
 from typing import Final
 
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
-from fluidmcp.protocol.jsonrpc import Json, encode_object, parse_object
+from fluidmcp.protocol.jsonrpc import (
+    INVALID_REQUEST,
+    InvalidMessageError,
+    Json,
+    has_escaped_ascii,
+    parse_object,
+)
+from fluidmcp.protocol.objects import is_object, replace_value, without_members
 
 INTERACTIVE_CAPABILITIES: Final = ("elicitation", "sampling", "roots", "tasks")
 """What a client offers to be asked; a server that believes in them would wait for answers nobody relays yet."""
@@ -13,28 +20,38 @@ INTERACTIVE_CAPABILITIES: Final = ("elicitation", "sampling", "roots", "tasks")
 PROGRESS_TOKEN: Final = b'"progressToken"'
 
 
+def mentions_progress_token(text: bytes) -> bool:
+    """Whether a message may hold a progress token, in whatever spelling; cheap, and certain where it says no."""
+    return PROGRESS_TOKEN in text or has_escaped_ascii(text)
+
+
 def replace_progress_token(params: Json | Raw | UnsetType, token: Json) -> tuple[Json | Raw | UnsetType, Json | None]:
     """Put our progress token into `params._meta`; the new params and the client's own token, None if it sent none.
 
-    Worth calling only for a message that mentions PROGRESS_TOKEN. Params without one come back as the same object.
+    Worth calling only for a message that mentions a progress token. Params without one come back as the same object.
+
+    Raises:
+        InvalidMessageError: -32600, the params cannot be looked into: they are nested too deeply.
     """
+    if params is UNSET:
+        return params, None
     members = parse_object(params)
+    if members is None and is_object(params):
+        raise InvalidMessageError(INVALID_REQUEST, "The params of the message are too deeply nested.")
     meta = parse_object(members["_meta"]) if members and "_meta" in members else None
     if members is None or meta is None or "progressToken" not in meta:
         return params, None
     client_token = bytes(meta["progressToken"])
-    meta["progressToken"] = Raw(token)
-    members["_meta"] = Raw(encode_object(meta))
-    return encode_object(members), client_token
+    marked = replace_value(members["_meta"], meta, "progressToken", token)
+    return replace_value(params, members, "_meta", marked), client_token
 
 
 def replace_member(params: Json | Raw | UnsetType, name: str, value: Json) -> Json | Raw | UnsetType:
     """`params` with one member of the object replaced where it is there."""
     members = parse_object(params)
-    if members is None or name not in members:
+    if params is UNSET or members is None or name not in members:
         return params
-    members[name] = Raw(value)
-    return encode_object(members)
+    return replace_value(params, members, name, value)
 
 
 def without_interactive_capabilities(initialize_params: Json | Raw) -> Json:
@@ -43,8 +60,7 @@ def without_interactive_capabilities(initialize_params: Json | Raw) -> Json:
     capabilities = parse_object(members["capabilities"]) if members and "capabilities" in members else None
     if members is None or capabilities is None:
         return bytes(initialize_params)
-    offered = {name: value for name, value in capabilities.items() if name not in INTERACTIVE_CAPABILITIES}
-    if len(offered) == len(capabilities):
+    offered = without_members(members["capabilities"], capabilities, INTERACTIVE_CAPABILITIES)
+    if offered is members["capabilities"]:
         return bytes(initialize_params)
-    members["capabilities"] = Raw(encode_object(offered))
-    return encode_object(members)
+    return replace_value(initialize_params, members, "capabilities", offered)
