@@ -3,6 +3,7 @@
 The description of each field completes the sentence "NAME must be ...", which is what a wrong value is answered with.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -17,6 +18,8 @@ from fluidmcp.config.urls import is_host_name
 MAX_SECONDS = 86_400.0
 MAX_COUNT = 100_000
 TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces"
+SEAL_KEY_BYTES = 32
+MAX_SEAL_KEYS = 16
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 
 
@@ -53,6 +56,25 @@ def read_token(text: object) -> Secret:
     return Secret(text)
 
 
+def decode_seal_key(text: str) -> bytes:
+    """The 32 bytes of a key in base64, in either alphabet, padded or not. ValueError: it is something else."""
+    standard = text.replace("-", "+").replace("_", "/").rstrip("=")
+    key = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+    if len(key) != SEAL_KEY_BYTES:
+        raise ValueError("the key has another length")
+    return key
+
+
+def read_seal_keys(text: object) -> tuple[Secret, ...]:
+    """The keys of a comma-separated list, in order. ValueError: one is not a key, or there are none or too many."""
+    keys = [item.strip() for item in text.split(",") if item.strip()] if isinstance(text, str) else []
+    if not 1 <= len(keys) <= MAX_SEAL_KEYS:
+        raise ValueError
+    for key in keys:
+        decode_seal_key(key)
+    return tuple(Secret(key) for key in keys)
+
+
 _Port = Annotated[int | None, Field(ge=1, le=65535, description="a port between 1 and 65535")]
 _Count = Annotated[int, Field(ge=1, le=MAX_COUNT, description=f"a whole number between 1 and {MAX_COUNT}")]
 _Seconds = Annotated[
@@ -77,6 +99,11 @@ _LogLevel = Annotated[
     Field(description="debug, info, warning, error or critical"),
 ]
 _Token = Annotated[Secret | None, PlainValidator(read_token), Field(description=TOKEN_DESCRIPTION)]
+_SealKeys = Annotated[
+    tuple[Secret, ...],
+    PlainValidator(read_seal_keys),
+    Field(description=f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas"),
+]
 _Flag = Annotated[bool, Field(description="1 or 0")]
 _Text = Annotated[str | None, Field(description="text")]
 
@@ -103,6 +130,7 @@ class Environment(BaseSettings):
     max_sessions_per_principal: _Count = Field(50, validation_alias="FMCP_MAX_SESSIONS_PER_PRINCIPAL")
     allow_private_providers: _Flag = Field(False, validation_alias="FMCP_ALLOW_PRIVATE_PROVIDERS")
     secure_token: _Token = Field(None, validate_default=False, validation_alias="FMCP_SECURE_TOKEN")
+    seal_keys: _SealKeys = Field((), validate_default=False, validation_alias="FMCP_SEAL_KEYS")
     log_level: _LogLevel = Field("info", validation_alias="FMCP_LOG_LEVEL")
     single_port: _Port = Field(None, validation_alias="MCP_CLIENT_SERVER_PORT")
     all_port: _Port = Field(None, validation_alias="MCP_CLIENT_SERVER_ALL_PORT")

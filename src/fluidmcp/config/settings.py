@@ -61,6 +61,8 @@ class GatewaySettings:
     max_body_bytes: int = 10 * 1024 * 1024
     allow_private_providers: bool = False
     """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
+    seal_keys: tuple[Secret, ...] = field(default=(), compare=False)
+    """Keys for what the gateway seals (auth/sealing): the first seals, all open; empty: one is made at start."""
     max_sessions_per_principal: int = 50
     max_sessions: int = 1000
     log_level: str = "info"
@@ -100,11 +102,7 @@ def load_settings(
     url = _choose_public_url(public_url, environment, port=chosen_port, faults=faults)
     allowed_env_names = _check_allowed_names(allow_env, faults=faults)
     if faults:
-        raise ConfigurationError(
-            "The settings are not valid.",
-            why="; ".join(faults) + ".",
-            hint="Correct them and run the command again; fluidmcp run --help lists the options.",
-        )
+        raise _not_valid(faults)
     return GatewaySettings(
         host=bound_host,
         port=chosen_port,
@@ -118,6 +116,7 @@ def load_settings(
         allowed_origins=environment.allowed_origins,
         max_body_bytes=environment.max_body_bytes,
         allow_private_providers=environment.allow_private_providers,
+        seal_keys=environment.seal_keys,
         max_sessions_per_principal=environment.max_sessions_per_principal,
         max_sessions=environment.max_sessions,
         log_level=environment.log_level,
@@ -158,6 +157,14 @@ def check_who_is_allowed(settings: GatewaySettings, entries: Sequence[ServerEntr
         why="The gateway can be reached from other machines, and anybody with an account at the provider could log in.",
         hint='Add "allowed_subjects", "allowed_domains" or "allow_any_user": true to the auth block '
         f"({open_to_all[0].source}), or listen on this machine only.",
+    )
+
+
+def _not_valid(faults: Sequence[str]) -> ConfigurationError:
+    return ConfigurationError(
+        "The settings are not valid.",
+        why="; ".join(faults) + ".",
+        hint="Correct them and run the command again; fluidmcp run --help lists the options.",
     )
 
 
