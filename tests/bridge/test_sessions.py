@@ -1,7 +1,8 @@
 import pytest
 
 from fluidmcp.auth.principal import Principal
-from fluidmcp.bridge.sessions import SessionTable
+from fluidmcp.bridge.exchange import Exchange
+from fluidmcp.bridge.sessions import SESSION_SECONDS, SWEEP_SECONDS, SessionTable
 from fluidmcp.errors import CapacityError
 
 
@@ -92,3 +93,25 @@ def test_closed_sessions_leave_nothing() -> None:
     sessions.close(session)
     assert len(sessions) == 0
     assert sessions.find(session.session_id, "mail", principal("ada")) is None
+
+
+async def test_a_session_that_nobody_uses_for_a_day_ends() -> None:
+    clock = Clock()
+    sessions = table(clock)
+    forgotten, used, listening, busy = (sessions.open("mail", principal(name), b"{}") for name in ("a", "b", "c", "d"))
+    reader = listening.streams.general.read()
+    busy.in_flight[b"1"] = Exchange(1, "tools/call", client_token=None, wants_notifications=False)
+    clock.now += SESSION_SECONDS - 1
+    assert sessions.find(used.session_id, "mail", principal("b")) is used
+    clock.now += 1
+    sessions.open("mail", principal("e"), b"{}")
+    assert len(sessions) == 4
+    assert sessions.find(forgotten.session_id, "mail", principal("a")) is None
+    reader.leave()
+    clock.now += 1
+    sessions.open("mail", principal("f"), b"{}")
+    assert len(sessions) == 5, "looked for again too soon"
+    clock.now += SWEEP_SECONDS
+    sessions.open("mail", principal("g"), b"{}")
+    assert sessions.find(listening.session_id, "mail", principal("c")) is None
+    assert sessions.find(busy.session_id, "mail", principal("d")) is busy

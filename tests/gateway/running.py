@@ -1,6 +1,8 @@
 """A gateway on a real socket in the test's own event loop."""
 
 import asyncio
+import os
+import select
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -16,11 +18,13 @@ from fluidmcp.auth.gateway_auth import GatewayGuard
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.config.settings import GatewaySettings, ProcessLimits
 from fluidmcp.gateway.app import Gateway
+from tests.providers.serving import PromptServer
 
+LIMIT_SECONDS = 60.0
 STDLIB_SERVER = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
 
 
-class AnnouncingServer(uvicorn.Server):
+class AnnouncingServer(PromptServer):
     """uvicorn tells nobody when it has started; this one sets an event."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -51,6 +55,25 @@ class RunningGateway:
         assert response.status_code == 200, response.text
         return str(response.json()["result"]["content"][0]["text"])
 
+    async def wait_hanging(self, package: str, **headers: str) -> None:
+        """Until a call of the tool `hang` has come to the server process that these headers lead to."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while await self.call(package, "waiting", **headers) == "0":
+                pass
+
+
+async def wait_ended(pid: int) -> None:
+    """Until the process has ended. It is not reaped by this: its exit code is for the gateway."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = await asyncio.to_thread(select.select, [descriptor], [], [], LIMIT_SECONDS)
+    finally:
+        os.close(descriptor)
+    assert ended, f"process {pid} still runs"
+
 
 def stdlib_entry(name: str = "echo", *args: str, auth: AuthBlock | None = None, **env: str) -> ServerEntry:
     return ServerEntry(
@@ -72,6 +95,7 @@ async def running_gateway(
     limits: ProcessLimits | None = None,
     guard: GatewayGuard | None = None,
     background: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    keep_alive_seconds: float = 15.0,
     **settings: Any,
 ) -> AsyncGenerator[RunningGateway]:
     with socket.socket() as listener:
@@ -85,15 +109,16 @@ async def running_gateway(
             {"PATH": "/usr/bin:/bin", **(environ or {})},
             guard=guard,
             background=background,
+            keep_alive_seconds=keep_alive_seconds,
         )
         await gateway.start()
         server = AnnouncingServer(uvicorn.Config(gateway, lifespan="off", log_config=None, access_log=False, ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await server.has_started.wait()
             url = f"http://127.0.0.1:{port}"
-            async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+            async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
                 yield RunningGateway(gateway, url, client)
         finally:
             await gateway.close()

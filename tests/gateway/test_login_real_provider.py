@@ -120,12 +120,12 @@ async def test_a_revoked_token_is_refused_when_the_positive_answer_has_aged(oidc
         make_real_time(gateway)
         token = (await token_data(first, person="alice"))["access_token"]
         assert await gateway.auths["mail"].authenticate(token)
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             form = {"token": token, "client_id": OTHER_CLIENT_ID, "client_secret": CLIENT_SECRET}
             await client.post(oidc_provider.revocation_url, data=form)
         gateway.clock.time += 60
         assert await gateway.auths["mail"].authenticate(token), "only its own client may revoke a token"
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             auth = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
             revoked = await client.post(oidc_provider.revocation_url, data={"token": token}, auth=auth)
         assert revoked.status_code == 200

@@ -13,9 +13,10 @@ from starlette.responses import JSONResponse, Response
 
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.config.settings import ProcessLimits
-from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
+from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry, wait_ended
 from tests.providers.fault_making import FaultMakingProvider
 from tests.providers.serving import serve
+from tests.timing import limit_of_running_time
 
 Json = dict[str, Any]
 
@@ -214,15 +215,15 @@ async def test_a_refreshed_token_keeps_the_session_in_a_process_of_its_own(
             headers=session,
         )
     )
-    await running.call("mail", "echo", {"text": "the hanging call is on the wire"}, **session)
+    await running.wait_hanging("mail", **session)
     refreshed = {**session, **bearer(token("ada", 2))}
     assert await running.call("mail", "whoami", **refreshed) == digest(token("ada", 2))
     assert old.is_running(), "the old process finishes its calls first"
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
     await running.client.post("/mail/mcp", json=cancel, headers=session)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await hanging
-        await asyncio.to_thread(old.wait, 10)
+    await wait_ended(old.pid)
 
 
 @pytest.mark.threat("D12")
@@ -323,10 +324,9 @@ async def test_fifty_persons_at_once_are_served_and_leave_nothing_when_idle() ->
         persons = [f"person{number}" for number in range(50)]
         pids = await asyncio.gather(*(running.call("mail", "pid", **bearer(token(name))) for name in persons))
         assert len(set(pids)) == 50
-        ended = [psutil.Process(int(pid)) for pid in pids if psutil.pid_exists(int(pid))]
-        await asyncio.to_thread(psutil.wait_procs, ended, timeout=20)
-        assert not [process for process in ended if process.is_running()]
-        async with asyncio.timeout(5):
+        for pid in pids:
+            await wait_ended(int(pid))
+        async with asyncio.timeout(60):
             while running.gateway.process_count:  # the last processes are being counted out by the event loop
                 await running.client.get("/health")
 
@@ -338,9 +338,9 @@ async def test_a_killed_process_fails_its_call_within_a_second_and_the_next_call
     process = psutil.Process(int(await running.call("mail", "pid", **bearer(token("ada")))))
     hang = running.rpc("mail", "tools/call", {"name": "hang", "arguments": {}}, **bearer(token("ada")))
     hanging = asyncio.create_task(hang)
-    await running.call("mail", "echo", {"text": "the hanging call is on the wire"}, **bearer(token("ada")))
+    await running.wait_hanging("mail", **bearer(token("ada")))
     process.kill()
-    async with asyncio.timeout(1):
+    async with limit_of_running_time(1):
         response = await hanging
     assert "killed by SIGKILL" in response.json()["error"]["message"]
     assert await running.call("mail", "whoami", **bearer(token("ada"))) == digest(token("ada"))

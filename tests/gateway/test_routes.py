@@ -177,7 +177,7 @@ async def test_v19_no_spelling_of_a_path_goes_round_the_guard(
             f"X-Forwarded-Uri: /health\r\nX-Original-URL: /health\r\nX-Rewrite-URL: /health\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(head.encode() + body)
             status = await reader.readline()

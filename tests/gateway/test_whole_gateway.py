@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_persons import CLIENT_ID, INITIALIZE, introspect, token
 from tests.providers.fault_making import FaultMakingProvider
 from tests.providers.serving import serve
+from tests.timing import limit_of_processor_time, limit_of_running_time
 
 GATE = "x-fluidmcp-authorization"
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -141,15 +141,14 @@ async def test_v16_a_large_token_is_refused_at_once(guarded: Guarded, size: int)
     host, _, port = guarded.running.url.removeprefix("http://").partition(":")
     for name in ("Authorization", "X-FluidMCP-Authorization"):
         head = f"POST /open/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{name}: Bearer {'a' * size}\r\n\r\n"
-        async with asyncio.timeout(5):
+        # Fifty milliseconds on a quiet machine, and the test's own work is among them.
+        async with limit_of_running_time(1):
             reader, writer = await asyncio.open_connection(host, int(port))
-            started_at = time.perf_counter()
-            writer.write(head.encode())
-            status = await reader.readline()
-            took_seconds = time.perf_counter() - started_at
+            with limit_of_processor_time(0.5):
+                writer.write(head.encode())
+                status = await reader.readline()
             writer.close()
         assert status.split()[1] in (b"401", b"400", b"431")
-        assert took_seconds < 0.5, "fifty milliseconds on a quiet machine"
     assert guarded.guard.asked == []
 
 
@@ -345,7 +344,7 @@ async def test_the_background_task_runs_as_long_as_the_gateway() -> None:
             events.append("ended")
 
     async with running_gateway([stdlib_entry()], background=keep_fresh):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await has_begun.wait()
         assert events == ["begun"]
     assert events == ["begun", "ended"]

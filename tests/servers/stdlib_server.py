@@ -8,6 +8,9 @@ Run with `python -I tests/servers/stdlib_server.py [--die-at-start | --noise | -
     hang {}          no answer, until cancelled         ask {}           asks the client, answers with what it got
     log {}           a log notification, then "done"    pid {}           its process id
     stderr {text}    writes it to stderr, "done"        home {}          HOME and its permissions
+    quiz {method, params}  asks the client, answers with the client's whole answer; withdraw {} asks and takes it back
+    change {}        says that its tools have changed, "done"
+    waiting {}       how many calls of hang wait
 """
 
 import hashlib
@@ -50,6 +53,8 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
             os._exit(7)
         case "hang":
             WAITING[request_id] = None
+        case "waiting":
+            reply(request_id, str(sum(asked is None for asked in WAITING.values())))
         case "progress":
             for step in range(int(str(arguments["steps"]))):
                 send(
@@ -65,6 +70,16 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
         case "ask":
             WAITING[f"ask-{request_id}"] = request_id
             send({"id": f"ask-{request_id}", "method": "sampling/createMessage", "params": {}})
+        case "quiz":
+            WAITING[f"quiz-{request_id}"] = request_id
+            send({"id": f"quiz-{request_id}", "method": arguments["method"], "params": arguments.get("params", {})})
+        case "withdraw":
+            send({"id": "withdrawn", "method": "sampling/createMessage", "params": {}})
+            send({"method": "notifications/cancelled", "params": {"requestId": "withdrawn", "reason": "never mind"}})
+            reply(request_id, "done")
+        case "change":
+            send({"method": "notifications/tools/list_changed"})
+            reply(request_id, "done")
         case "stderr":
             print(arguments["text"], file=sys.stderr, flush=True)
             reply(request_id, "done")
@@ -72,7 +87,7 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
             send({"id": request_id, "error": {"code": -32602, "message": f"Unknown tool: {name}"}})
 
 
-TOOLS = ["echo", "whoami", "env", "home", "count", "pid", "die", "hang", "progress", "log", "ask", "stderr"]
+TOOLS = "echo whoami env home count pid die hang progress log ask stderr quiz withdraw change waiting".split()
 
 
 def handle_request(request_id: object, method: str, params: dict[str, object]) -> None:
@@ -113,7 +128,10 @@ def main() -> None:
         method = message.get("method")
         if method is None:
             request_id = WAITING.pop(message["id"], None)
-            reply(request_id, str(message.get("error", {}).get("code", "answered")))
+            if str(message["id"]).startswith("quiz-"):
+                reply(request_id, json.dumps({key: message[key] for key in ("result", "error") if key in message}))
+            else:
+                reply(request_id, str(message.get("error", {}).get("code", "answered")))
         elif "id" in message and "--refuse" in sys.argv:
             send({"id": message["id"], "error": {"code": -32603, "message": "no"}})
         elif "id" in message:

@@ -1,24 +1,27 @@
 """The JSON-RPC link to one server process: ids of our own, and one table that tells whose answer a line is.
 
 Two clients may use the same id at once, so ids and progress tokens on the wire are numbers of this channel; the
-client's own are put back on the way out. A line that names no exchange of this channel reaches nobody.
+client's own are put back on the way out. A line that names no exchange of this channel goes to the channel's listener,
+which knows whether one client owns the process; without a listener it reaches nobody.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, Protocol, cast
 
 from msgspec import UNSET, Raw, UnsetType
 
 from fluidmcp.bridge.exchange import Exchange
-from fluidmcp.errors import ServerExitedError, ServerTimeoutError
+from fluidmcp.errors import CapacityError, ServerExitedError, ServerTimeoutError
 from fluidmcp.processes.process import ServerProcess
 from fluidmcp.protocol.jsonrpc import (
     METHOD_NOT_FOUND,
     Envelope,
     InvalidMessageError,
     Json,
+    encode_answer,
     encode_error,
     encode_notification,
     encode_raw,
@@ -27,26 +30,53 @@ from fluidmcp.protocol.jsonrpc import (
     parse_object,
 )
 from fluidmcp.protocol.meta import replace_member, replace_progress_token
+from fluidmcp.protocol.translate import SUBSCRIPTION_ID, with_subscription_id
 
 logger = logging.getLogger(__name__)
 
 PROGRESS: Final = "notifications/progress"
 CANCELLED: Final = "notifications/cancelled"
 
+MIN_TIMER_SECONDS: Final = 0.01
+
+Era = Literal["handshake", "stateless"]
+
+
+class ChannelListener(Protocol):
+    """Who hears what a server says without naming one of our requests. Called by the event loop; must not raise."""
+
+    def receive_question(self, question: Envelope) -> bool:
+        """A request of the server. False: nobody can be asked, and the channel says so to the server."""
+        ...
+
+    def receive_notification(self, notification: Envelope) -> None:
+        """A notification that belongs to no exchange: a log line, a changed list, a question that is withdrawn."""
+        ...
+
+    def receive_exit(self) -> None:
+        """The process is gone; its exchanges have failed already."""
+        ...
+
 
 class Channel:
-    """One per server process. `is_exclusive`: a single client owns the process, so what has no address is its."""
+    """One per server process. `era` and `greeting` are set by the handshake, `listener` by whoever uses the channel."""
 
-    def __init__(self, process: ServerProcess, *, is_exclusive: bool, request_timeout_seconds: float) -> None:
+    def __init__(self, process: ServerProcess, *, request_timeout_seconds: float) -> None:
         self._process = process
-        self._is_exclusive = is_exclusive
         self._request_timeout_seconds = request_timeout_seconds
         self._exchanges: dict[int, Exchange] = {}
         self._last_wire_id = 0
         self._exit_callbacks: list[Callable[[], None]] = []
-        self.initialize_answer: Envelope | None = None
-        """What the server answered to `initialize`, once it has."""
+        self._loop = asyncio.get_running_loop()
+        self.era: Era = "handshake"
+        self.greeting: Envelope | None = None
+        """What the server answered to `initialize`, or to `server/discover` in the stateless era."""
+        self.listener: ChannelListener | None = None
         process.connect(self._receive_line, self._receive_exit)
+
+    @property
+    def package(self) -> str:
+        return self._process.package
 
     @property
     def is_alive(self) -> bool:
@@ -59,6 +89,11 @@ class Channel:
     @property
     def exit_description(self) -> str:
         return self._process.exit_description()
+
+    @property
+    def exchanges(self) -> Iterable[Exchange]:
+        """Those in flight, oldest first."""
+        return self._exchanges.values()
 
     def add_exit_callback(self, callback: Callable[[], None]) -> None:
         self._exit_callbacks.append(callback)
@@ -73,42 +108,83 @@ class Channel:
         *,
         mentions_progress: bool = False,
         wants_notifications: bool = False,
+        has_deadline: bool = True,
     ) -> Exchange:
         """Write one request; its answer, and notifications if wanted, come through the returned exchange.
 
         `mentions_progress`: the text of the message holds a progress token somewhere, so `params` must be looked at.
+        `has_deadline`: whether the request timeout applies; a subscription has none.
 
         Raises:
             ServerExitedError: the process is gone.
             CapacityError: the server does not read its input.
         """
+        wire_id, client_token = self._write_request(method, params, mentions_progress)
+        exchange = Exchange(wire_id, method, client_token=client_token, wants_notifications=wants_notifications)
+        self._exchanges[wire_id] = exchange
+        if has_deadline:
+            self.start_clock(exchange)
+        return exchange
+
+    def send_again(self, exchange: Exchange, params: Json | Raw | UnsetType, *, mentions_progress: bool) -> None:
+        """Write a request whose answer belongs to an exchange that goes on; raises like `send_request`."""
+        wire_id, client_token = self._write_request(exchange.method, params, mentions_progress)
+        exchange.wire_id = wire_id
+        exchange.client_token = client_token
+        self._exchanges[wire_id] = exchange
+        self.start_clock(exchange)
+
+    def send_notification(self, method: str, params: Json | Raw | UnsetType = UNSET) -> None:
+        self._process.write(encode_notification(method, params))
+
+    def hand_over(self, old: Exchange, new: Exchange) -> None:
+        """Let what the server still says about a request reach another exchange."""
+        self.stop_clock(old)
+        new.wire_id = old.wire_id
+        if old.wire_id in self._exchanges:
+            self._exchanges[old.wire_id] = new
+
+    def answer_question(self, request_id: Json, answer: Envelope) -> None:
+        """Write a client's answer to the server that asked; nothing if it is gone."""
+        self._reply(encode_answer(request_id, answer))
+
+    def refuse_question(self, request_id: Json, code: int, message: str) -> None:
+        self._reply(encode_error(request_id, code, message))
+
+    def cancel(self, exchange: Exchange, params: Json | Raw | UnsetType = UNSET) -> None:
+        """Tell the server to stop working on a request, under the id it knows; nothing if it has answered."""
+        if self._exchanges.get(exchange.wire_id) is not exchange:
+            return
+        del self._exchanges[exchange.wire_id]
+        self.stop_clock(exchange)
+        if not self.is_alive:
+            return
+        wire_text = b"%d" % exchange.wire_id
+        known = replace_member(params, "requestId", wire_text)
+        self._reply(encode_notification(CANCELLED, b'{"requestId":%b}' % wire_text if known is UNSET else known))
+
+    def start_clock(self, exchange: Exchange) -> None:
+        """Let the request timeout count from now."""
+        self.stop_clock(exchange)
+        exchange.last_heard_at = self._loop.time()
+        exchange.deadline = self._loop.call_later(self._request_timeout_seconds, self._check_deadline, exchange)
+
+    def stop_clock(self, exchange: Exchange) -> None:
+        """Let a request wait without end, as while a person is asked something."""
+        if exchange.deadline is not None:
+            exchange.deadline.cancel()
+            exchange.deadline = None
+
+    def _write_request(
+        self, method: str, params: Json | Raw | UnsetType, mentions_progress: bool
+    ) -> tuple[int, Json | None]:
         self._last_wire_id = wire_id = self._last_wire_id + 1
         wire_text = b"%d" % wire_id
         client_token: Json | None = None
         if mentions_progress:
             params, client_token = replace_progress_token(params, wire_text)
         self._process.write(encode_request(wire_text, method, params))
-        exchange = Exchange(wire_id, client_token=client_token, wants_notifications=wants_notifications)
-        self._exchanges[wire_id] = exchange
-        exchange.deadline = asyncio.get_running_loop().call_later(
-            self._request_timeout_seconds, self._receive_timeout, exchange, method
-        )
-        return exchange
-
-    def send_notification(self, method: str, params: Json | Raw | UnsetType = UNSET) -> None:
-        self._process.write(encode_notification(method, params))
-
-    def cancel(self, exchange: Exchange, params: Json | Raw | UnsetType = UNSET) -> None:
-        """Tell the server to stop working on a request, under the id it knows; nothing if it has answered."""
-        if self._exchanges.pop(exchange.wire_id, None) is None:
-            return
-        if exchange.deadline is not None:
-            exchange.deadline.cancel()
-        if not self.is_alive:
-            return
-        wire_text = b"%d" % exchange.wire_id
-        known = replace_member(params, "requestId", wire_text)
-        self.send_notification(CANCELLED, b'{"requestId":%b}' % wire_text if known is UNSET else known)
+        return wire_id, client_token
 
     def _receive_line(self, line: bytes) -> None:
         try:
@@ -121,49 +197,88 @@ class Channel:
         if message.is_answer:
             self._receive_answer(message)
         elif message.is_request:
-            self._answer_server(message)
+            self._receive_question(message)
         else:
             self._receive_notification(message)
 
     def _receive_answer(self, answer: Envelope) -> None:
         exchange = self._exchanges.pop(_parse_wire_id(answer.id), None)
-        if exchange is not None:
-            exchange.feed(answer)
+        if exchange is None:
+            return
+        if exchange.translate is not None:
+            translated = exchange.translate(answer)
+            if translated is None:
+                return
+            answer = translated
+        exchange.feed(answer)
 
-    def _answer_server(self, request: Envelope) -> None:
-        """A server's request always gets an answer; no client can be asked yet, so only `ping` gets a good one."""
-        request_id = bytes(cast(Raw, request.id))
-        if request.method == "ping":
-            reply = encode_raw(request_id, b',"result":', b"{}")
-        else:
-            reply = encode_error(request_id, METHOD_NOT_FOUND, "No client behind this gateway can answer that.")
-        if self.is_alive:
-            self._process.write(reply)
+    def _receive_question(self, question: Envelope) -> None:
+        """A server's request always gets an answer, from here if nobody else can give it."""
+        request_id = bytes(cast(Raw, question.id))
+        if question.method == "ping":
+            self._reply(encode_raw(request_id, b',"result":', b"{}"))
+        elif self.listener is None or not self.listener.receive_question(question):
+            self.refuse_question(request_id, METHOD_NOT_FOUND, "No client behind this gateway can answer that.")
+
+    def _reply(self, line: Json) -> None:
+        # A server that is gone, or does not read, need not hear it.
+        with contextlib.suppress(ServerExitedError, CapacityError):
+            self._process.write(line)
 
     def _receive_notification(self, message: Envelope) -> None:
         if message.method == PROGRESS:
             self._receive_progress(message)
-        elif self._is_exclusive:
-            # stdio does not say which request a log line belongs to: the newest one that can take it gets it.
-            for exchange in reversed(self._exchanges.values()):
-                if exchange.wants_notifications:
-                    exchange.feed(message)
-                    return
+        elif self.era == "stateless" and message.method == CANCELLED:
+            self._receive_end_of_subscription(message)
+        elif self.era == "stateless" and (exchange := self._find_subscription(message)) is not None:
+            params = with_subscription_id(message.params, cast(Json, exchange.subscription_id))
+            exchange.feed(Envelope(method=message.method, params=Raw(params)))
+        elif self.listener is not None:
+            self.listener.receive_notification(message)
 
     def _receive_progress(self, message: Envelope) -> None:
         members = parse_object(message.params)
         token = members.get("progressToken") if members else None
         exchange = self._exchanges.get(_parse_wire_id(UNSET if token is None else token))
-        if exchange is not None and exchange.client_token is not None:
-            params = replace_member(message.params, "progressToken", exchange.client_token)
-            exchange.feed(Envelope(method=PROGRESS, params=Raw(cast(bytes, params))))
+        if exchange is not None:
+            exchange.last_heard_at = self._loop.time()
+            if exchange.client_token is not None:
+                params = replace_member(message.params, "progressToken", exchange.client_token)
+                exchange.feed(Envelope(method=PROGRESS, params=Raw(cast(bytes, params))))
 
-    def _receive_timeout(self, exchange: Exchange, method: str) -> None:
+    def _find_subscription(self, message: Envelope) -> Exchange | None:
+        """The subscription that a notification names in its `_meta` (2026-07-28, "Subscriptions")."""
+        members = parse_object(message.params)
+        meta = parse_object(members["_meta"]) if members and "_meta" in members else None
+        if meta is None or SUBSCRIPTION_ID not in meta:
+            return None
+        exchange = self._exchanges.get(_parse_wire_id(meta[SUBSCRIPTION_ID]))
+        return None if exchange is None or exchange.subscription_id is None else exchange
+
+    def _receive_end_of_subscription(self, message: Envelope) -> None:
+        """On stdio a server ends a subscription by cancelling the request that opened it."""
+        members = parse_object(message.params) or {}
+        exchange = self._exchanges.get(_parse_wire_id(members.get("requestId", UNSET)))
+        if exchange is not None and exchange.subscription_id is not None:
+            del self._exchanges[exchange.wire_id]
+            result = b'{"resultType":"complete","_meta":{"%b":%b}}' % (
+                SUBSCRIPTION_ID.encode(),
+                exchange.subscription_id,
+            )
+            exchange.feed(Envelope(id=Raw(exchange.subscription_id), result=Raw(result)))
+
+    def _check_deadline(self, exchange: Exchange) -> None:
+        """The request timeout is over, unless the server has shown progress since; one timer per request."""
+        remaining_seconds = exchange.last_heard_at + self._request_timeout_seconds - self._loop.time()
+        if remaining_seconds > MIN_TIMER_SECONDS:
+            exchange.deadline = self._loop.call_later(remaining_seconds, self._check_deadline, exchange)
+            return
+        exchange.deadline = None
         self.cancel(exchange)
         exchange.fail(
             ServerTimeoutError(
                 f"The server {self._process.package} did not answer within {self._request_timeout_seconds:g} seconds.",
-                why=f"The request was {method[:100]}; it has been cancelled.",
+                why=f"The request was {exchange.method[:100]}; it has been cancelled.",
                 hint="Try again, or raise FMCP_REQUEST_TIMEOUT_SECONDS if the tool needs that long.",
             )
         )
@@ -172,6 +287,8 @@ class Channel:
         exchanges, self._exchanges = self._exchanges, {}
         for exchange in exchanges.values():
             exchange.fail(self._describe_exit())
+        if self.listener is not None:
+            self.listener.receive_exit()
         for callback in self._exit_callbacks:
             callback()
 

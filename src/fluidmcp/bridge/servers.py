@@ -1,17 +1,24 @@
-"""The server processes of one package: who may share one, and how one is started.
+"""The server processes of one package: who may share one, and how one is started. Decided here and nowhere else.
 
-Nobody is known (no `auth`, no guard): callers without a session share one process that was told of no capabilities;
-a session has a process to itself. Somebody is known: a process per token, and per session where there is one, unless
+Nobody is known (no `auth`, no guard): callers without a session share processes that were told of no capabilities; a
+session has a process to itself. Somebody is known: a process per token, and per session where there is one, unless
 the entry says `"shared": true`: then callers without a session share one as if nobody were known.
+
+A stateless request may share a process with others of its group (everybody, or one token) as long as whatever the
+server says names its request. Questions to the user and log lines do not on stdio. So a request that allows them to a
+handshake-era server, and one that asks for log lines of either, uses a process alone: processes of such a group are
+numbered lanes, and each request takes the first free one. Whoever asks for nothing of the kind shares the lane 0.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fluidmcp.auth.principal import Principal
-from fluidmcp.bridge.channel import Channel
-from fluidmcp.bridge.handshake import GATEWAY_INITIALIZE_PARAMS, start_channel
+from fluidmcp.bridge.channel import Channel, Era
+from fluidmcp.bridge.start import NO_CAPABILITIES, ChannelStarter, build_initialize_params
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
@@ -19,12 +26,22 @@ from fluidmcp.processes.environment import build_environment
 from fluidmcp.processes.pool import Lease, Pool, WorkerKey
 from fluidmcp.processes.process import Launcher, LaunchSpec
 from fluidmcp.protocol.jsonrpc import Json
-from fluidmcp.protocol.meta import without_interactive_capabilities
 
 MIN_SECRET_LENGTH: Final = 6
 """Shorter values are left alone: redacting "1" or "true" would make every line unreadable."""
 
+STATELESS: Final = "stateless"
+"""The group of processes that were asked for the stateless era first."""
+
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLease:
+    """The right to use a channel until `release`, which may be called once or more."""
+
+    channel: Channel
+    release: Callable[[], None]
 
 
 class PackageServers:
@@ -42,16 +59,20 @@ class PackageServers:
         self._entry = entry
         self._environ = environ
         self._pool = pool
-        self._launcher = launcher
-        self._limits = limits
+        self._starter = ChannelStarter(launcher, limits)
+        self._busy_lanes: set[WorkerKey] = set()
+
+    @property
+    def package(self) -> str:
+        return self._entry.name
 
     def is_shared(self, principal: Principal | None) -> bool:
         """Whether callers without a session meet other people's requests in their process."""
         return principal is None or (self._entry.shared and self._entry.auth is None)
 
-    def build_key(self, principal: Principal | None, session_id: str | None = None) -> WorkerKey:
+    def build_key(self, principal: Principal | None, session_id: str | None = None, variant: str = "") -> WorkerKey:
         digest = None if principal is None or self.is_shared(principal) else principal.token_digest
-        return WorkerKey(package=self._entry.name, token_digest=digest, session_id=session_id)
+        return WorkerKey(package=self._entry.name, token_digest=digest, session_id=session_id, variant=variant)
 
     async def acquire(
         self,
@@ -60,49 +81,102 @@ class PackageServers:
         *,
         session_id: str | None = None,
         initialize_params: Json | None = None,
-    ) -> Lease[Channel]:
-        """A running server process for this caller, started if there is none.
+    ) -> ChannelLease:
+        """A running server process for a caller of the handshake era, or without any, started if there is none.
 
-        `initialize_params` is what the session's client said; callers without a session have none.
+        `initialize_params` is what the session's client said; callers without a session have none. The channel is of
+        the stateless era where the server speaks nothing else.
 
         Raises:
             ServerStartError, ServerTimeoutError: it did not start.
             ServerBackingOffError, CapacityError: it may not be started now.
         """
-        key = self.build_key(principal, session_id)
+        params = build_initialize_params() if initialize_params is None else initialize_params
+        only_stateless = session_id is None and self._starter.known.handshake is False
+        key = self.build_key(principal, session_id, STATELESS if only_stateless else "")
+        return _lend(await self._acquire(key, principal, token, "handshake", params))
+
+    async def acquire_stateless(
+        self, principal: Principal | None, token: str | None, *, capabilities: Json, wants_logs: bool, is_alone: bool
+    ) -> ChannelLease:
+        """A running server process for a stateless request.
+
+        `capabilities` holds those by which a server could ask something, as canonical text. `is_alone`: this request
+        may be asked questions, so nobody else's may be in flight where that matters. Raises like `acquire`.
+        """
+        known = self._starter.known
+        if known.stateless is not False:
+            lease = await self._acquire_in_lane(
+                principal, token, STATELESS, "stateless", NO_CAPABILITIES, is_alone=wants_logs
+            )
+            if lease.channel.era == "stateless":
+                return lease
+            # It was only asked which era it speaks. What serves it from here on is told of this caller's capabilities.
+            lease.release()
+            self._pool.retire(self.build_key(principal, None, STATELESS))
+        group = "" if capabilities == NO_CAPABILITIES and not wants_logs else _name_group(capabilities)
+        return await self._acquire_in_lane(
+            principal, token, group, "handshake", capabilities, is_alone=bool(group) and (is_alone or wants_logs)
+        )
+
+    async def _acquire_in_lane(
+        self,
+        principal: Principal | None,
+        token: str | None,
+        group: str,
+        era: Era,
+        capabilities: Json,
+        *,
+        is_alone: bool,
+    ) -> ChannelLease:
+        key = self.build_key(principal, None, group)
+        if is_alone:
+            number = 0
+            while key in self._busy_lanes:
+                number += 1
+                key = self.build_key(principal, None, f"{group}/{number}")
+            self._busy_lanes.add(key)
+        try:
+            lease = await self._acquire(key, principal, token, era, build_initialize_params(capabilities))
+        except BaseException:
+            if is_alone:
+                self._busy_lanes.discard(key)
+            raise
+        return _lend(lease, (lambda: self._busy_lanes.discard(key)) if is_alone else None)
+
+    async def _acquire(
+        self, key: WorkerKey, principal: Principal | None, token: str | None, wanted: Era, initialize_params: Json
+    ) -> Lease[Channel]:
         lease = self._pool.acquire_ready(key)
         if lease is not None:
             return lease
 
         async def start() -> Channel:
-            return await start_channel(
-                self._launcher,
-                self._build_spec(principal, token),
-                self._limits,
-                initialize_params=(
-                    GATEWAY_INITIALIZE_PARAMS
-                    if initialize_params is None
-                    else without_interactive_capabilities(initialize_params)
-                ),
-                is_exclusive=session_id is not None,
-            )
+            spec = self._build_spec(principal, token)
+            return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params)
 
         is_personal = not self.is_shared(principal)
         # A process that others use neither counts as this caller's nor ends with this caller's token.
+        is_own = is_personal or key.session_id is not None
         return await self._pool.acquire(
             key,
             start,
-            principal=principal.owner if principal is not None and (is_personal or session_id is not None) else None,
+            principal=principal.owner if principal is not None and is_own else None,
             expires_at=principal.expires_at if principal is not None and is_personal else None,
         )
 
-    def acquire_ready(self, principal: Principal | None, session_id: str) -> Lease[Channel] | None:
+    def acquire_ready(self, principal: Principal | None, session_id: str) -> ChannelLease | None:
         """The running process of a session, or None; starts nothing."""
-        return self._pool.acquire_ready(self.build_key(principal, session_id))
+        lease = self._pool.acquire_ready(self.build_key(principal, session_id))
+        return None if lease is None else _lend(lease)
 
     def retire(self, key: WorkerKey) -> None:
         """Let a process finish its calls and end."""
         self._pool.retire(key)
+
+    async def discard(self, key: WorkerKey) -> None:
+        """Stop a process now; its calls fail."""
+        await self._pool.discard(key)
 
     def _build_spec(self, principal: Principal | None, token: str | None) -> LaunchSpec:
         is_personal = not self.is_shared(principal)
@@ -125,6 +199,23 @@ class PackageServers:
         values = {value for value in (token or "", *named) if len(value) >= MIN_SECRET_LENGTH}
         return tuple(Secret(value) for value in values)
 
-    async def discard(self, key: WorkerKey) -> None:
-        """Stop a process now; its calls fail."""
-        await self._pool.discard(key)
+
+def _lend(lease: Lease[Channel], then: Callable[[], None] | None = None) -> ChannelLease:
+    if then is None:
+        return ChannelLease(lease.worker, lease.release)
+
+    is_released = False
+
+    def release() -> None:
+        nonlocal is_released
+        if not is_released:
+            is_released = True
+            then()
+            lease.release()
+
+    return ChannelLease(lease.worker, release)
+
+
+def _name_group(capabilities: Json) -> str:
+    """Processes that were told of the same capabilities; a digest, because a client may write long ones."""
+    return hashlib.sha256(capabilities).hexdigest()[:16]

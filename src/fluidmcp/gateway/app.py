@@ -6,7 +6,7 @@ MCP endpoints go to the core; the rest of the documented HTTP surface is FastAPI
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from fastapi import FastAPI
@@ -16,19 +16,35 @@ from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.gateway_auth import GatewayGuard
 from fluidmcp.auth.package import PackageAuth
 from fluidmcp.auth.principal import Principal
+from fluidmcp.auth.sealing import Sealer
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.servers import PackageServers
 from fluidmcp.bridge.sessions import SessionTable
+from fluidmcp.bridge.stateless import StatelessBridge
+from fluidmcp.bridge.subscriptions import Subscriptions
+from fluidmcp.bridge.suspended import SuspendedCalls
+from fluidmcp.bridge.tool_headers import ToolHeaders
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.guard import FrontDoor, HostGuard, read_headers
-from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
+from fluidmcp.gateway.http import (
+    KEEP_ALIVE_SECONDS,
+    HttpReply,
+    HttpRequest,
+    OpenStreams,
+    Receive,
+    RequestBody,
+    Send,
+    too_large,
+)
 from fluidmcp.gateway.login import build_login_router
 from fluidmcp.gateway.mcp import McpDoors
 from fluidmcp.gateway.operations import add_error_answers, add_operations
+from fluidmcp.gateway.stateless import StatelessDoors
+from fluidmcp.gateway.subscriptions import SubscriptionDoor
 from fluidmcp.processes.pool import Pool
 from fluidmcp.processes.process import ColdLauncher
 from fluidmcp.processes.watchdog import Watchdog
@@ -36,8 +52,6 @@ from fluidmcp.store.memory import MemoryStore
 from fluidmcp.web.docs import mount_docs
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_PENDING_LOGINS: Final = 1000
 MAX_HANDED_OUT_TOKENS: Final = 100_000
@@ -67,6 +81,7 @@ class Gateway:
         *,
         guard: GatewayGuard | None = None,
         background: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
         self._settings = settings
         self._background = background
@@ -75,6 +90,9 @@ class Gateway:
         self._watchdog = Watchdog()
         self._pool: Pool[Channel] = Pool(settings.limits)
         self._host_guard = HostGuard(settings)
+        self._keep_alive_seconds = keep_alive_seconds
+        self.streams = OpenStreams(keep_alive_seconds=keep_alive_seconds)
+        """The event streams that are being sent."""
         self.pending_auth_states = MemoryStore(max_entries=MAX_PENDING_LOGINS)
         """Logins that wait for their callback; here, and nowhere else, is a code_verifier kept."""
         self._auths = self._build_auths(entries, environ)
@@ -90,15 +108,25 @@ class Gateway:
             max_sessions_per_principal=settings.max_sessions_per_principal,
             idle_seconds=settings.limits.idle_timeout_seconds,
         )
-        self._core = Core(
-            {
-                name: MountedPackage(name, McpDoors(name, servers, self.sessions), self._auths[name])
-                for name, servers in self._servers.items()
-            },
-            front_door=self._front_door,
-        )
+        self.suspended = SuspendedCalls(Sealer(self._settings.seal_keys))
+        """Calls that wait for the answers of a person."""
+        self.subscriptions = Subscriptions()
+        self._core = Core(self._mount_packages(), front_door=self._front_door)
         self.web = self._build_web()
         """What FastAPI serves: everything but the MCP endpoints."""
+
+    def _mount_packages(self) -> dict[str, MountedPackage]:
+        mounted: dict[str, MountedPackage] = {}
+        for name, servers in self._servers.items():
+            bridge = StatelessBridge(servers, self.suspended, self.subscriptions.hub.publish)
+            stateless = StatelessDoors(
+                bridge,
+                ToolHeaders(servers, self.subscriptions.hub, bridge.attach),
+                SubscriptionDoor(servers, self.subscriptions, bridge.attach),
+            )
+            doors = McpDoors(name, servers, self.sessions, stateless)
+            mounted[name] = MountedPackage(name, doors, self._auths[name])
+        return mounted
 
     def _build_auths(self, entries: Sequence[ServerEntry], environ: Mapping[str, str]) -> dict[str, PackageAuth | None]:
         digest_key = secrets.token_bytes(32)
@@ -165,17 +193,20 @@ class Gateway:
         """
         servers = self._servers[name]
         caller = None if self._front_door is None else START_CHECK
-        lease = await servers.acquire(caller, None)
-        lease.release()
+        (await servers.acquire(caller, None)).release()
         if not servers.is_shared(caller):
             await servers.discard(servers.build_key(caller))
 
     async def close(self) -> None:
-        """End all server processes and outbound connections; calls in flight get an error."""
+        """End all streams, server processes and outbound connections; calls in flight get an error."""
         if self._background_task is not None:
             self._background_task.cancel()
             await asyncio.wait((self._background_task,))
+        self.suspended.close()
+        # The processes first: a call in flight then fails on its stream before that is closed.
         await self._pool.close()
+        self.streams.leave()
+        await self.streams.end()
         await self._watchdog.close()
         await self._fetcher.aclose()
 
@@ -192,7 +223,7 @@ class Gateway:
             await _send_reply(error_reply(error), send)
             return
         method, path = cast(str, scope["method"]), cast(str, scope["path"])
-        body = _Body(receive, self._settings.max_body_bytes)
+        body = RequestBody(receive, self._settings.max_body_bytes)
         if not self._core.is_mcp_path(path):
             refusal = await self._find_refusal(method, path, headers)
             if refusal is None:
@@ -200,13 +231,14 @@ class Gateway:
             else:
                 await _send_reply(refusal, send)
             return
-        client = cast("tuple[str, int] | None", scope.get("client"))
-        request = HttpRequest(method, path, headers, client[0] if client else "", body.read)
-        reply = await self._core.handle(request)
+        try:
+            reply = await self._core.handle(_build_request(scope, headers, body, self._keep_alive_seconds))
+        finally:
+            body.end_watches()
         if isinstance(reply, HttpReply):
             await _send_reply(reply, send)
         else:
-            await _send_stream(reply, send)
+            await self.streams.send(reply, body, send)
         access_logger.debug("%s %s %d", method, path, reply.status)
 
     async def _find_refusal(self, method: str, path: str, headers: Mapping[str, str]) -> HttpReply | None:
@@ -222,8 +254,18 @@ def _log_failure(task: "asyncio.Task[None]") -> None:
         logger.error("the gateway's background task failed", exc_info=task.exception())
 
 
-def _too_large(max_bytes: int) -> RequestError:
-    return RequestError(413, "The request body is too large.", why=f"The limit is {max_bytes} bytes.")
+def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody, patience_seconds: float) -> HttpRequest:
+    client = cast("tuple[str, int] | None", scope.get("client"))
+    return HttpRequest(
+        method=cast(str, scope["method"]),
+        path=cast(str, scope["path"]),
+        query=cast(bytes, scope.get("query_string", b"")).decode("latin-1"),
+        headers=headers,
+        client=client[0] if client else "",
+        read_body=body.read,
+        patience_seconds=patience_seconds,
+        watch_disconnect=body.watch_disconnect,
+    )
 
 
 def _check_length(headers: Mapping[str, str], max_bytes: int) -> None:
@@ -231,48 +273,10 @@ def _check_length(headers: Mapping[str, str], max_bytes: int) -> None:
     if not length.isascii() or not length.isdigit():
         raise RequestError(400, "The Content-Length is not a number.")
     if int(length[:20]) > max_bytes:
-        raise _too_large(max_bytes)
-
-
-class _Body:
-    """A request body that is read once, and never beyond the limit."""
-
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
-        self._receive = receive
-        self._max_bytes = max_bytes
-        self._size = 0
-
-    async def receive(self) -> MutableMapping[str, Any]:
-        """The ASGI message, its body counted; for frameworks that read by themselves."""
-        message = await self._receive()
-        self._size += len(cast(bytes, message.get("body", b"")))
-        if self._size > self._max_bytes:
-            raise _too_large(self._max_bytes)
-        return message
-
-    async def read(self) -> bytes:
-        """The whole body. RequestError: 413 beyond the limit, 400 when the client went away in the middle."""
-        chunks: list[bytes] = []
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise RequestError(400, "The request ended before its body did.")
-            chunks.append(cast(bytes, message.get("body", b"")))
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        raise too_large(max_bytes)
 
 
 async def _send_reply(reply: HttpReply, send: Send) -> None:
     headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-async def _send_stream(stream: HttpStream, send: Send) -> None:
-    try:
-        await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
-        async for chunk in stream.chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        await stream.chunks.aclose()

@@ -15,7 +15,8 @@ from fluidmcp.errors import RequestError, UnauthorizedError
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.guard import FrontDoor, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.mcp import Caller, McpDoors
+from fluidmcp.gateway.mcp import McpDoors
+from fluidmcp.gateway.messages import SESSION_HEADER, Caller
 
 MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)
 
@@ -73,17 +74,28 @@ class Core:
                 return await package.doors.post_sse(request, caller)
             case ("mcp", "DELETE"):
                 return await package.doors.delete_mcp(request, caller)
+            case ("mcp", "GET") if SESSION_HEADER in request.headers:
+                return package.doors.get_mcp(request, caller)
+            case ("sse", "GET"):
+                return package.doors.get_sse(caller)
+            case ("mcp", "GET"):
+                # Clients of every era take 405 for "there is no such stream here".
+                return _refuse_method("A stream needs a session.", allow=b"POST")
             case _:
-                reply = error_reply(RequestError(405, f"The method {request.method} is not served here."))
-                allow = b"POST, DELETE" if door == "mcp" else b"POST"
-                reply.headers = (*reply.headers, (b"allow", allow))
-                return reply
+                text = f"The method {request.method} is not served here."
+                return _refuse_method(text, allow=b"GET, POST, DELETE" if door == "mcp" else b"GET, POST")
 
     def _unknown_package(self) -> HttpReply:
         """Packages are named only where nobody has to log in to anything (a stranger learns nothing)."""
         names = ", ".join(sorted(self._packages))
         hint = "" if self._is_anything_guarded else f"Packages served here: {names}."
         return error_reply(RequestError(404, "There is no such package.", hint=hint))
+
+
+def _refuse_method(text: str, *, allow: bytes) -> HttpReply:
+    reply = error_reply(RequestError(405, text))
+    reply.headers = (*reply.headers, (b"allow", allow))
+    return reply
 
 
 async def _identify(request: HttpRequest, package: MountedPackage, visitor: Principal | None) -> Caller:

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from fluidmcp.auth.challenge import build_challenge
 from fluidmcp.bridge.exchange import SlowReaderError
+from fluidmcp.bridge.sessions import CancelledByClientError, SessionClosedError
 from fluidmcp.errors import (
     CapacityError,
     FluidMCPError,
@@ -42,6 +43,8 @@ _STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
     (ServerExitedError, 200),
     (ServerTimeoutError, 200),
     (SlowReaderError, 200),
+    (CancelledByClientError, 200),
+    (SessionClosedError, 200),
 )
 
 

@@ -46,6 +46,13 @@ _REFUSALS: Final[dict[str, object]] = {
 }
 
 
+_POST_DESCRIPTION: Final = (
+    "Sessions of the revisions up to 2025-11-25 name themselves with `Mcp-Session-Id`. Requests of 2026-07-28 describe "
+    "their client in `params._meta` and repeat it in `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name`; their errors "
+    "have the status 400 or 404. Plain JSON-RPC without any of these is answered too."
+)
+
+
 def add_error_answers(app: FastAPI) -> None:
     """Give FastAPI's routes the same error answers as the MCP doors, from the same table."""
 
@@ -83,36 +90,74 @@ def add_operations(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it; FastAPI calls the attribute
 
 
+_BODY: Final[dict[str, object]] = {"required": True, "content": {"application/json": {"schema": _MESSAGE}}}
+_SHARED: Final[dict[str, object]] = {
+    "parameters": [{"name": "package", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "tags": ["mcp"],
+    "security": [{}, {"bearer": []}, {"bearer": [], "gateway": []}],
+}
+
+
+def _stream(description: str) -> dict[str, object]:
+    return {"description": description, "content": {"text/event-stream": {}}}
+
+
 def _mcp_paths() -> dict[str, object]:
-    parameter: dict[str, object] = {"name": "package", "in": "path", "required": True, "schema": {"type": "string"}}
-    body = {"required": True, "content": {"application/json": {"schema": _MESSAGE}}}
-    answer = {"description": "The JSON-RPC answer.", "content": {"application/json": {"schema": {"type": "object"}}}}
-    stream: dict[str, object] = {
-        "description": "Events `data: <JSON-RPC>`; the last is the answer.",
-        "content": {"text/event-stream": {}},
+    return {"/{package}/mcp": _describe_mcp(), "/{package}/sse": _describe_sse()}
+
+
+def _describe_mcp() -> dict[str, object]:
+    answer: dict[str, object] = {
+        "description": "The JSON-RPC answer; as a stream of events once the server says something before it.",
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
     }
-    security: list[object] = [{}, {"bearer": []}, {"bearer": [], "gateway": []}]
-    shared: dict[str, object] = {"parameters": [parameter], "tags": ["mcp"], "security": security}
     return {
-        "/{package}/mcp": {
-            "post": {
-                **shared,
-                "summary": "One JSON-RPC message; `initialize` opens a session, nothing needs one",
-                "requestBody": body,
-                "responses": {"200": answer, "202": {"description": "A notification was taken."}, **_REFUSALS},
-            },
-            "delete": {
-                **shared,
-                "summary": "End the session named by `Mcp-Session-Id`",
-                "responses": {"204": {"description": "Ended."}, **_REFUSALS},
+        "post": {
+            **_SHARED,
+            "summary": "One JSON-RPC message of any MCP revision, or of none; `initialize` opens a session",
+            "description": _POST_DESCRIPTION,
+            "requestBody": _BODY,
+            "responses": {"200": answer, "202": {"description": "A notification was taken."}, **_REFUSALS},
+        },
+        "get": {
+            **_SHARED,
+            "summary": "The stream of a session for what belongs to no request",
+            "description": "With `Last-Event-ID`: what a stream of the session had to say after that event.",
+            "responses": {
+                "200": _stream("Events `data: <JSON-RPC>` as they come."),
+                "405": {"description": "Without `Mcp-Session-Id` there is no stream."},
+                "406": {"description": "The client takes no event stream."},
+                "409": {"description": "The session has such a stream already."},
+                **_REFUSALS,
             },
         },
-        "/{package}/sse": {
-            "post": {
-                **shared,
-                "summary": "One JSON-RPC request, answered as a stream of events",
-                "requestBody": body,
-                "responses": {"200": stream, **_REFUSALS},
-            }
+        "delete": {
+            **_SHARED,
+            "summary": "End the session named by `Mcp-Session-Id`",
+            "responses": {"204": {"description": "Ended."}, **_REFUSALS},
+        },
+    }
+
+
+def _describe_sse() -> dict[str, object]:
+    return {
+        "post": {
+            **_SHARED,
+            "summary": "One JSON-RPC request, answered as a stream of events",
+            "description": "With `sessionId` in the query: a message of a client of revision 2024-11-05.",
+            "requestBody": _BODY,
+            "responses": {
+                "200": _stream("Events `data: <JSON-RPC>`; the last is the answer."),
+                "202": {"description": "Taken; the answer comes on the client's stream."},
+                **_REFUSALS,
+            },
+        },
+        "get": {
+            **_SHARED,
+            "summary": "The one stream of a client of revision 2024-11-05 (HTTP+SSE)",
+            "responses": {
+                "200": _stream("The event `endpoint` with the address for messages, then what the server says."),
+                **_REFUSALS,
+            },
         },
     }

@@ -62,11 +62,12 @@ W = TypeVar("W", bound=Worker)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerKey:
-    """Whom a worker serves: a package, one token of it, one session of that."""
+    """Whom a worker serves: a package, one token of it, one session of that; `variant` tells equal ones apart."""
 
     package: str
     token_digest: str | None = None
     session_id: str | None = None
+    variant: str = ""
 
 
 @dataclass(slots=True, eq=False)
