@@ -125,7 +125,7 @@ def family() -> None:
 def stray() -> None:
     """Like `family`, but the grandchild has left the process group and still holds all pipes."""
     grandchild = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3)"], start_new_session=True
+        [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"], start_new_session=True
     )
     say(str(grandchild.pid))
     echo()
