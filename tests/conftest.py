@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,9 @@ settings.load_profile("fluidmcp")
 COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 """Set where every part is installed: a skip is then a failure."""
 
+SLOW_FOLDERS = ("conformance", "clients", "acceptance", "demo", "browser", "cli", "processes", "gateway")
+"""Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
+
 Marks = dict[str, dict[str, list[str]]]
 """`{"promise": {"112": ["tests/…::test_…"]}, "threat": {…}}`; parametrised cases count once."""
 
@@ -26,6 +30,20 @@ MARKS_KEY = pytest.StashKey[Marks]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--marks-to", metavar="FILE", help="write which test shows which promise and threat, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):
+        # pytest-xdist would begin with the files of the most tests, and those are the quick ones.
+        config.option.loadscopereorder = False
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts what runs in its background so, and the programs under test would not hear Ctrl-C either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(SLOW_FOLDERS)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,15 +1,19 @@
 """The real `fluidmcp` executable as a child process: started, watched, stopped, and nothing of it left behind."""
 
 import asyncio
+import fcntl
 import os
+import secrets
 import signal
 import socket
 import sys
+import tempfile
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, Literal
 
 import httpx2
 import psutil
@@ -18,10 +22,18 @@ BIN: Final = Path(sys.executable).parent
 """The folder of the executables of the environment that runs the tests."""
 
 START_LIMIT_SECONDS: Final = 60.0
-STOP_LIMIT_SECONDS: Final = 15.0
+STOP_LIMIT_SECONDS: Final = 60.0
 COMMAND_LIMIT_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.05
+PIPE_END_LIMIT_SECONDS: Final = 10.0
+PORTS_LIMIT_SECONDS: Final = 100.0
+HOLD_LIMIT_SECONDS: Final = 15.0
+POLL_SECONDS: Final = 0.02
 PORT_ATTEMPTS: Final = 3
+
+DOCUMENTED_PORT: Final = 8099
+DOCUMENTED_ALIAS_PORT: Final = 8090
+FREE_PORTS: Final = range(15_000, 32_000)
+"""Below those that the system gives to outgoing connections: nobody gets one of them without asking for it."""
 
 
 class DiedAtStartError(AssertionError):
@@ -50,7 +62,7 @@ class Output:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    async def wait_for(self, text: str, *, limit_seconds: float = 10.0) -> str:
+    async def wait_for(self, text: str, *, limit_seconds: float = 60.0) -> str:
         """The first line that holds `text`. Raises AssertionError when the pipe ends or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_seconds), self._changed:
@@ -61,7 +73,7 @@ class Output:
 
     async def finish(self) -> None:
         """Wait until the pipe ends; a grandchild that holds it open does not keep the test."""
-        await asyncio.wait({self._reading}, timeout=1.0)
+        await asyncio.wait({self._reading}, timeout=PIPE_END_LIMIT_SECONDS)
         self._reading.cancel()
 
     def _find(self, text: str) -> str | None:
@@ -125,15 +137,14 @@ def free_port() -> int:
 
     Somebody else may take it before the gateway does: `start_fluidmcp` then tries another one.
     """
-    with socket.socket(socket.AF_INET) as four:
-        four.bind(("127.0.0.1", 0))
-        port = int(four.getsockname()[1])
-        try:
-            with socket.socket(socket.AF_INET6) as six:
-                six.bind(("::1", port))
-        except OSError:
-            return port if not _has_ipv6() else free_port()
-        return port
+    addresses = [(socket.AF_INET, "127.0.0.1"), *([(socket.AF_INET6, "::1")] if _has_ipv6() else [])]
+    while True:
+        # Not `random`: Hypothesis gives it the same seed in every process.
+        port = secrets.choice(FREE_PORTS)
+        with suppress(OSError), ExitStack() as opened:
+            for family, address in addresses:
+                opened.enter_context(socket.socket(family)).bind((address, port))
+            return port
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -145,7 +156,13 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
 async def run_fluidmcp(
     *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, program: str = "fluidmcp"
 ) -> Finished:
-    """Run a command that ends by itself. `env` is added to `environment()`."""
+    """Run a command that ends by itself. `env` is added to `environment()`.
+
+    One that would start a gateway gets a free port: the documented ones may be those of another test, which would be
+    the first thing that it complains about.
+    """
+    if "--start-server" in args and "--port" not in args:
+        args = (*args, "--port", str(free_port()))
     process = await asyncio.create_subprocess_exec(
         str(BIN / program),
         *args,
@@ -185,6 +202,85 @@ async def start_fluidmcp(
         yield gateway
     finally:
         await gateway.stop()
+
+
+@asynccontextmanager
+async def start_on_documented_ports(
+    *args: str,
+    says: str,
+    alias: Literal["free", "busy", "any"],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> AsyncGenerator[RunningGateway]:
+    """As `start_fluidmcp`, without `--port`: the ports are those that the documents name.
+
+    One test at a time has them, in whatever process it runs. Where another program has them, wait until they are free,
+    and fail if they never are. `says` is in a line that the command writes to stdout when it serves: what answers at
+    these ports may be that other program. `alias` tells what the second port has to be; `busy` makes it so.
+    """
+    async with AsyncExitStack() as running:
+        running.enter_context(await _lock_documented_ports())
+        if alias == "busy":
+            running.enter_context(await _hold_port(DOCUMENTED_ALIAS_PORT))
+        give_up_at = time.monotonic() + PORTS_LIMIT_SECONDS
+        while True:
+            async with AsyncExitStack() as attempt:
+                starting = start_fluidmcp(*args, env=env, cwd=cwd, port=DOCUMENTED_PORT, says_port=False)
+                try:
+                    gateway = await attempt.enter_async_context(starting)
+                    await gateway.stdout.wait_for(says)
+                except AssertionError as error:
+                    is_busy = not isinstance(error, DiedAtStartError) or "is in use" in str(error)
+                    if not is_busy or time.monotonic() > give_up_at:
+                        raise
+                    continue
+                if alias == "free" and f"port {DOCUMENTED_ALIAS_PORT} is busy" in gateway.stderr.text:
+                    assert time.monotonic() < give_up_at, f"port {DOCUMENTED_ALIAS_PORT} was never free"
+                    continue
+                await running.enter_async_context(attempt.pop_all())
+            break
+        yield gateway
+
+
+async def _lock_documented_ports() -> IO[bytes]:
+    """A file whose lock its holder has until it is closed."""
+    file = (Path(tempfile.gettempdir()) / f"fluidmcp-tests-ports-{os.getuid()}.lock").open("ab")
+    try:
+        async with asyncio.timeout(PORTS_LIMIT_SECONDS):
+            while not _try_lock(file):
+                await asyncio.sleep(0.05)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+async def _hold_port(port: int) -> socket.socket:
+    """A socket that listens there. One that another program keeps all the time is as good."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HOLD_LIMIT_SECONDS):
+            while not _listen(holder, port):
+                await asyncio.sleep(0.05)
+    return holder
+
+
+def _listen(holder: socket.socket, port: int) -> bool:
+    try:
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+    except OSError:
+        return False
+    return True
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _start(
@@ -231,7 +327,7 @@ async def _wait_until_healthy(gateway: RunningGateway) -> None:
     """Ask `/health` until it answers 200; between two questions wait for the end of the child, which ends it all."""
     end = asyncio.create_task(gateway.process.wait())
     try:
-        async with asyncio.timeout(START_LIMIT_SECONDS), httpx2.AsyncClient(trust_env=False, timeout=5.0) as client:
+        async with asyncio.timeout(START_LIMIT_SECONDS), httpx2.AsyncClient(trust_env=False, timeout=10.0) as client:
             while not await _is_healthy(client, gateway.port):
                 done, _ = await asyncio.wait({end}, timeout=POLL_SECONDS)
                 if done:
@@ -252,7 +348,7 @@ async def _is_healthy(client: httpx2.AsyncClient, port: int) -> bool:
         return False
 
 
-def kill_left(family: Sequence[psutil.Process], *, limit_seconds: float = 5.0) -> list[str]:
+def kill_left(family: Sequence[psutil.Process], *, limit_seconds: float = 30.0) -> list[str]:
     """Give the processes a moment to end, kill those that stay, and tell their command lines."""
     _, alive = psutil.wait_procs(family, timeout=limit_seconds)
     left: list[str] = []

@@ -111,12 +111,12 @@ async def log_in_as_operator(env: Mapping[str, str], folder: Path, seen: Seen) -
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, stderr = Output(process.stdout), Output(process.stderr)
-    state = query_of((await stdout.wait_for("response_type=code", limit_seconds=30)).strip())["state"]
+    state = query_of((await stdout.wait_for("response_type=code", limit_seconds=60)).strip())["state"]
     callback = env["FMCP_OAUTH_REDIRECT_URI"]
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
         for given in ("wrong", state):
             seen.answer("login page", await browser.get(callback, params={"code": CODE, "state": given}))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await process.wait() == 0, stderr.text
     await asyncio.gather(stdout.finish(), stderr.finish())
     seen.add("login", stdout.text + stderr.text)
@@ -202,7 +202,7 @@ async def test_b37_nothing_secret_is_seen_but_in_the_token_file_and_the_document
             seen.add(" ".join(command), done.stdout + done.stderr)
         arguments = ("run", "mypackage", "--start-server", "--oauth")
         async with start_fluidmcp(*arguments, env=env, cwd=tmp_path) as gateway:
-            async with httpx2.AsyncClient(trust_env=False, timeout=30, base_url=gateway.url) as client:
+            async with httpx2.AsyncClient(trust_env=False, timeout=60, base_url=gateway.url) as client:
                 header = {"x-fluidmcp-authorization": f"Bearer {gate}"}
                 token = await use_the_package_login(client, provider, header, seen)
                 await call_everything(client, token, gate, seen)

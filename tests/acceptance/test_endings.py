@@ -28,20 +28,36 @@ def write_config(folder: Path) -> Path:
 
 
 async def start_calls_that_hang(client: httpx2.AsyncClient, gateway: RunningGateway) -> list[asyncio.Task[None]]:
-    """One call in flight at each server; each has arrived when a later call is answered."""
+    """One call in flight at each server."""
 
     async def hang(package: str) -> None:
-        call: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hang", "arguments": {}}}
         try:
-            await client.post(f"{gateway.url}/{package}/mcp", json=call)
+            await call(client, gateway, package, "hang")
         except httpx2.TransportError:
             pass  # the gateway was killed
 
     tasks = [asyncio.create_task(hang(package)) for package in ("direct", "wrapped")]
     for package in ("direct", "wrapped"):
-        response = await client.post(f"{gateway.url}/{package}/mcp", json={"jsonrpc": "2.0", "id": 2, "method": "ping"})
-        assert response.json()["result"] == {}
+        await wait_hanging(client, gateway, package)
     return tasks
+
+
+async def call(client: httpx2.AsyncClient, gateway: RunningGateway, package: str, tool: str) -> Json:
+    """The whole answer to a call of the tool."""
+    message: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
+    answer: Json = (await client.post(f"{gateway.url}/{package}/mcp", json=message)).json()
+    return answer
+
+
+def read_number(answer: Json) -> int:
+    return int(answer["result"]["content"][0]["text"])
+
+
+async def wait_hanging(client: httpx2.AsyncClient, gateway: RunningGateway, package: str) -> None:
+    """Until the server has a call that it will not answer."""
+    async with asyncio.timeout(60):
+        while not read_number(await call(client, gateway, package, "waiting")):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -50,51 +66,41 @@ async def start_calls_that_hang(client: httpx2.AsyncClient, gateway: RunningGate
 async def test_nothing_is_left_with_calls_in_flight(tmp_path: Path, with_signal: signal.Signals, code: int) -> None:
     async with (
         start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", cwd=tmp_path) as gateway,
-        httpx2.AsyncClient(trust_env=False, timeout=30) as client,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         calls = await start_calls_that_hang(client, gateway)
         family = gateway.descendants()
         assert len(family) >= 4, "two servers, the shell around one of them, and the watchdog"
         assert await gateway.stop(with_signal=with_signal) == code
         assert not await asyncio.to_thread(kill_left, family)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(*calls)
 
 
 async def test_calls_in_flight_are_told_when_the_gateway_stops(tmp_path: Path) -> None:
     async with (
         start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", cwd=tmp_path) as gateway,
-        httpx2.AsyncClient(trust_env=False, timeout=30) as client,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as client,
     ):
-        call: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hang", "arguments": {}}}
-        hanging = asyncio.create_task(client.post(f"{gateway.url}/direct/mcp", json=call))
-        await client.post(f"{gateway.url}/direct/mcp", json={"jsonrpc": "2.0", "id": 2, "method": "ping"})
+        hanging = asyncio.create_task(call(client, gateway, "direct", "hang"))
+        await wait_hanging(client, gateway, "direct")
         assert await gateway.stop() == 0
-        assert "error" in (await hanging).json()
+        assert "error" in await hanging
 
 
 async def test_a_killed_server_behind_a_shell_is_replaced(tmp_path: Path) -> None:
     async with (
         start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", cwd=tmp_path) as gateway,
-        httpx2.AsyncClient(trust_env=False, timeout=30) as client,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as client,
     ):
-        call: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "pid", "arguments": {}}}
-
-        async def ask_pid() -> Json:
-            answer: Json = (await client.post(f"{gateway.url}/wrapped/mcp", json=call)).json()
-            return answer
-
-        def read_pid(answer: Json) -> int:
-            return int(answer["result"]["content"][0]["text"])
-
-        first = psutil.Process(read_pid(await ask_pid()))
+        first = psutil.Process(read_number(await call(client, gateway, "wrapped", "pid")))
         shell = first.parent()
         first.kill()
         assert shell is not None
-        await asyncio.to_thread(psutil.wait_procs, [first, shell], timeout=5)
-        answer = await ask_pid()
+        await asyncio.to_thread(psutil.wait_procs, [first, shell], timeout=60)
+        answer = await call(client, gateway, "wrapped", "pid")
         if "error" in answer:
             # The request overtook the news of the death: it is told so, and the next one finds a new process.
             assert "ended" in answer["error"]["message"]
-            answer = await ask_pid()
-        assert read_pid(answer) != first.pid
+            answer = await call(client, gateway, "wrapped", "pid")
+        assert read_number(answer) != first.pid

@@ -4,8 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,8 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import (
-    DiedAtStartError,
+    DOCUMENTED_ALIAS_PORT,
+    DOCUMENTED_PORT,
     Output,
     RunningGateway,
     environment,
@@ -22,12 +22,10 @@ from tests.acceptance.harness import (
     run_fluidmcp,
     spawn,
     start_fluidmcp,
+    start_on_documented_ports,
 )
 from tests.providers.oidc import CLI_CLIENT_ID, OidcProvider, log_in, running_oidc_provider
 
-PORT: Final = 8099
-ALIAS_PORT: Final = 8090
-PORTS_LIMIT_SECONDS: Final = 120.0
 SERVER: Final = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
 TOOLS_LIST: Final = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
@@ -83,31 +81,6 @@ def at(folder: Path, **env: str) -> dict[str, str]:
     return {"HOME": str(folder), **env}
 
 
-@asynccontextmanager
-async def on_the_documented_ports(folder: Path, env: Mapping[str, str]) -> AsyncGenerator[RunningGateway]:
-    """The documented command; where something else has its ports, wait until they are free, and fail in the end."""
-    give_up_at = time.monotonic() + PORTS_LIMIT_SECONDS
-    while True:
-        async with AsyncExitStack() as running:
-            try:
-                gateway = await running.enter_async_context(
-                    start_fluidmcp(*DOCUMENTED_COMMAND, cwd=folder, env=env, port=PORT, says_port=False)
-                )
-                # Who answers at this port may be somebody else's gateway; this line is certainly ours.
-                await gateway.stdout.wait_for("Try: curl")
-                is_complete = f"port {ALIAS_PORT} is busy" not in gateway.stderr.text
-            except AssertionError as error:
-                is_busy = not isinstance(error, DiedAtStartError) or "is in use" in str(error)
-                if not is_busy or time.monotonic() > give_up_at:
-                    raise
-                continue
-            if not is_complete:
-                assert time.monotonic() < give_up_at, f"port {ALIAS_PORT} was never free"
-                continue
-            yield gateway
-            return
-
-
 async def run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, env=environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -120,13 +93,14 @@ async def run(*command: str) -> str:
 
 async def ask(gateway: RunningGateway, token: str | None, path: str = "/mypackage/mcp", **more: str) -> httpx2.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.post(f"{gateway.url}{path}", json=TOOLS_LIST, headers={**headers, **more})
 
 
 async def check_the_document(folder: Path, env: Mapping[str, str], token: str) -> None:
     """Both snippets with this token, and what is refused without it."""
-    async with on_the_documented_ports(folder, env) as gateway:
+    starting = start_on_documented_ports(*DOCUMENTED_COMMAND, says="Try: curl", alias="free", cwd=folder, env=env)
+    async with starting as gateway:
         answer = json.loads(await run("sh", "-c", DOCUMENTED_CURL.replace("YOUR_ACCESS_TOKEN", token)))
         assert answer["id"] == 1
         assert "echo" in [tool["name"] for tool in answer["result"]["tools"]]
@@ -135,8 +109,8 @@ async def check_the_document(folder: Path, env: Mapping[str, str], token: str) -
         refused = json.loads(await run("sh", "-c", DOCUMENTED_CURL))
         assert refused["error"] == "unauthorized"
         for path in ("/mypackage/mcp", "/mypackage/sse", "/mypackage/tools", "/docs", "/openapi.json"):
-            for port in (PORT, ALIAS_PORT):
-                async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+            for port in (DOCUMENTED_PORT, DOCUMENTED_ALIAS_PORT):
+                async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
                     response = await client.post(f"http://localhost:{port}{path}", json=TOOLS_LIST)
                 assert response.status_code == 401
                 assert response.headers["www-authenticate"].startswith("Bearer")
@@ -171,11 +145,11 @@ async def log_in_on_this_machine(env: Mapping[str, str], folder: Path, *, person
     assert process.stdout is not None and process.stderr is not None
     stdout, stderr = Output(process.stdout), Output(process.stderr)
     try:
-        location = (await stdout.wait_for("response_type=code", limit_seconds=30)).strip()
+        location = (await stdout.wait_for("response_type=code", limit_seconds=60)).strip()
         end = await log_in(location, person=person, until=env["FMCP_OAUTH_REDIRECT_URI"])
-        async with httpx2.AsyncClient(trust_env=False, timeout=20) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
             assert (await browser.get(end)).status_code == 200
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0, stderr.text
     finally:
         if process.returncode is None:

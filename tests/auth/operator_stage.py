@@ -83,14 +83,14 @@ class Stage:
         self.woken.clear()
 
     async def next_nap(self) -> float:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.naps.get()
 
 
 @asynccontextmanager
 async def operator_stage(home: Path) -> AsyncGenerator[Stage]:
     provider = FaultMakingProvider()
-    fetcher = Fetcher(total_timeout_seconds=2)
+    fetcher = Fetcher(total_timeout_seconds=60)
     async with serve(provider.app) as url:
         yield Stage(provider=provider, token_url=f"{url}/token", home=home, fetcher=fetcher)
     await fetcher.aclose()

@@ -18,7 +18,7 @@ Handler = Callable[[Request], Response]
 
 
 @asynccontextmanager
-async def fetching(handler: Handler, *, total_timeout_seconds: float = 5.0) -> AsyncGenerator[tuple[Fetcher, str]]:
+async def fetching(handler: Handler, *, total_timeout_seconds: float = 60.0) -> AsyncGenerator[tuple[Fetcher, str]]:
     fetcher = Fetcher(total_timeout_seconds=total_timeout_seconds)
     async with serve(Starlette(routes=[Route("/{path:path}", handler, methods=["GET", "POST"])])) as address:
         yield fetcher, address
@@ -78,7 +78,7 @@ async def test_b18_a_hundred_megabytes_are_cut_off() -> None:
             await asyncio.sleep(0)
 
     async with fetching(lambda _request: StreamingResponse(megabytes())) as (fetcher, address):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(ProviderAnswerError):
                 await fetcher.post_form(address, {})
         assert sent < 50_000_000
@@ -112,12 +112,12 @@ async def test_an_answer_that_is_not_compressed_as_it_says_is_refused(encoding: 
 @pytest.mark.threat("B18")
 async def test_b18_a_slow_drip_ends_with_the_total_time() -> None:
     async def drip() -> AsyncIterator[bytes]:
-        for _ in range(100):
+        while True:
             yield b"x"
             await asyncio.sleep(0.05)
 
     async with fetching(lambda _request: StreamingResponse(drip()), total_timeout_seconds=0.3) as (fetcher, address):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             with pytest.raises(ProviderUnavailableError):
                 await fetcher.post_form(address, {})
 

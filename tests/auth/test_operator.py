@@ -1,7 +1,6 @@
 """The operator's own token: where it comes from, when it is refreshed, and what a failed refresh leaves behind."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -413,7 +412,7 @@ async def test_a_caller_that_goes_away_does_not_lose_the_rotated_token(tmp_path:
         stage.provider.answer_token = answer
         operator = stage.operator()
         caller = asyncio.create_task(operator.current())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await asked.wait()
             caller.cancel()
             await asyncio.gather(caller, return_exceptions=True)
@@ -435,15 +434,22 @@ async def test_a_login_that_was_removed_during_the_refresh_does_not_come_back(tm
         assert not stage.file.path.exists()
 
 
+def count_read_calls() -> int:
+    """Calls of read(2) by this process, as the kernel counts them."""
+    (line,) = [line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("syscr:")]
+    return int(line.split()[1])
+
+
 async def test_looking_at_the_token_costs_no_reading_while_nothing_changes(tmp_path: Path) -> None:
     async with operator_stage(tmp_path) as stage:
         stage.log_in()
         operator = stage.operator()
         await operator.current()
-        began = time.perf_counter()
+        before = count_read_calls()
         for _ in range(1000):
             await operator.matches("at-other")
-        assert time.perf_counter() - began < 0.5
+        # The count itself reads, and so may the event loop; a thousand times the file it must not be.
+        assert count_read_calls() - before < 100
 
 
 async def test_no_failure_shows_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

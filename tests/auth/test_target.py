@@ -124,7 +124,7 @@ async def test_b26_a_name_that_changes_after_the_check_gains_nothing() -> None:
         port = address.rpartition(":")[2]
         # 203.0.113.0/24 is for documentation: nothing answers there, and here it counts as private.
         resolve, asked = resolving(["203.0.113.7"], ["127.0.0.1"])
-        fetcher = Fetcher(resolve=resolve, total_timeout_seconds=1)
+        fetcher = Fetcher(resolve=resolve)
         for _ in range(2):
             with pytest.raises(ProviderUnavailableError):
                 await fetcher.get(f"https://rebinding.example:{port}/secret")
@@ -144,7 +144,7 @@ async def test_the_connection_goes_to_the_checked_address_under_the_name_of_the_
         port = address.rpartition(":")[2]
         # The first address takes no connection: the next one is tried.
         resolve, _ = resolving(["127.0.0.2", "::1", "127.0.0.1"])
-        fetcher = Fetcher(resolve=resolve, total_timeout_seconds=5)
+        fetcher = Fetcher(resolve=resolve, total_timeout_seconds=60)
         answer = await fetcher.get(f"http://idp.localhost:{port}/keys")
         await fetcher.aclose()
     assert answer.body == b"hello"

@@ -25,7 +25,7 @@ FLAGS: Final = (
 async def open_chromium() -> AsyncGenerator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=str(parts.require("chromium")), args=list(FLAGS), timeout=30_000
+            executable_path=str(parts.require("chromium")), args=list(FLAGS), timeout=60_000
         )
         try:
             yield browser

@@ -12,7 +12,7 @@ from tests.providers.oidc import running_oidc_provider
 
 pytestmark = pytest.mark.needs("chromium", "node", "oidc-provider")
 
-WAIT_MILLISECONDS = 15_000
+WAIT_MILLISECONDS = 60_000
 
 
 @pytest.mark.promise(3, 14, 64)

@@ -42,10 +42,10 @@ async def test_the_api_page_shows_the_endpoints_with_nothing_but_the_gateway_to_
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     await page.goto(f"{demo.gateway.url}/docs")
-    await page.locator(".opblock").first.wait_for(timeout=20_000)
+    await page.locator(".opblock").first.wait_for(timeout=60_000)
     shown = await page.inner_text("#swagger-ui")
     await page.locator(".opblock-summary").first.click()
-    await page.locator(".opblock-body").first.wait_for(timeout=10_000)
+    await page.locator(".opblock-body").first.wait_for(timeout=60_000)
     await page.close()
 
     assert trouble == []

@@ -18,7 +18,7 @@ from tests.demo.demo_client import RunningDemo, call_tool, read_owner, start_dem
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
-WAIT_MILLISECONDS = 15_000
+WAIT_MILLISECONDS = 60_000
 
 
 @dataclass(frozen=True, slots=True)

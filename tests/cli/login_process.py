@@ -31,10 +31,10 @@ class Login:
     stderr: Output
 
     async def address(self) -> str:
-        return (await self.stdout.wait_for("  http", limit_seconds=20)).strip()
+        return (await self.stdout.wait_for("  http", limit_seconds=60)).strip()
 
     async def finish(self) -> Finished:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             code = await self.process.wait()
         await asyncio.gather(self.stdout.finish(), self.stderr.finish())
         return Finished(code, self.stdout.text, self.stderr.text)
@@ -74,7 +74,7 @@ def settings(provider: OidcProvider, home: Path, **changes: str) -> dict[str, st
 
 
 async def visit(address: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
         return await browser.get(address)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
 from fluidmcp.auth.cli_login.token_file import StoredLogin, TokenFile
@@ -91,12 +92,14 @@ async def test_c11_a_process_that_is_killed_while_it_refreshes_leaves_the_old_fi
         if not killed.is_set():
             # Stopped, it gets the answer and cannot read on; then it is killed.
             processes[0].send_signal(signal.SIGSTOP)
-            asyncio.get_running_loop().call_later(0.2, kill)
-        return JSONResponse(token_document(access_token="at-new", refresh_token="rt-new"))
+        document = token_document(access_token="at-new", refresh_token="rt-new")
+        return JSONResponse(document, background=BackgroundTask(kill))
 
-    def kill() -> None:
-        processes[0].kill()
-        killed.set()
+    async def kill() -> None:
+        """The answer has been sent."""
+        if not killed.is_set():
+            processes[0].kill()
+            killed.set()
 
     server.answer_token = answer
     async with serve(server.app) as url:
@@ -110,7 +113,7 @@ async def test_c11_a_process_that_is_killed_while_it_refreshes_leaves_the_old_fi
                 str(BIN / "fluidmcp"), "token", env=environment(env), stdout=asyncio.subprocess.DEVNULL
             )
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await killed.wait()
             assert await processes[0].wait() == -signal.SIGKILL
         assert stored(tmp_path) == before

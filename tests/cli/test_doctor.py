@@ -36,7 +36,7 @@ from tests.providers.fault_making import FaultMakingProvider, query_of
 from tests.providers.oidc import CLI_CLIENT_ID, OidcProvider, log_in, running_oidc_provider
 from tests.providers.serving import serve
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 Environ = dict[str, str]
 
 

@@ -41,7 +41,7 @@ async def serve_and_fail(folder: Path, *options: str, env: Mapping[str, str] | N
 
 async def list_tools(gateway: RunningGateway, token: str | None, package: str = "mypackage") -> int:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         reply = await client.post(f"{gateway.url}/{package}/mcp", json=TOOLS_LIST, headers=headers)
     assert reply.status_code != 200 or reply.json()["result"]["tools"]
     return reply.status_code
@@ -219,7 +219,7 @@ async def test_a_package_with_its_own_login_is_called_with_two_headers(folder: P
         line = await gateway.stdout.wait_for("Try: curl")
         assert '-H "X-FluidMCP-Authorization: Bearer $FMCP_OAUTH_ACCESS_TOKEN"' in line
         await gateway.stdout.wait_for("where a package has its own login: mail")
-        async with httpx2.AsyncClient(trust_env=False, timeout=20, base_url=gateway.url) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60, base_url=gateway.url) as client:
             assert (await client.get("/mail/auth/login")).is_redirect
             only_gateway = await client.post("/mail/mcp", headers={"X-FluidMCP-Authorization": f"Bearer {OWN}"})
             assert only_gateway.json()["login_url"] == f"{gateway.url}/mail/auth/login"

@@ -2,14 +2,20 @@
 
 import json
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.acceptance.harness import Finished, RunningGateway, free_port, run_fluidmcp, start_fluidmcp
+from tests.acceptance.harness import (
+    Finished,
+    RunningGateway,
+    free_port,
+    run_fluidmcp,
+    start_fluidmcp,
+    start_on_documented_ports,
+)
 
 SERVER = Path(__file__).resolve().parent.parent / "servers" / "stdlib_server.py"
 GOOD = {"command": sys.executable, "args": ["-I", str(SERVER)]}
@@ -51,7 +57,7 @@ def read_error(done: Finished, *, code: int = 2) -> tuple[str, str, str]:
 
 
 async def call(gateway: RunningGateway, path: str, *, port: int | None = None) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.post(f"http://localhost:{port or gateway.port}{path}", json=TOOLS_LIST)
 
 
@@ -78,7 +84,9 @@ async def test_the_documented_command_prints_the_documented_lines_in_their_order
 async def test_one_package_answers_on_8099_and_on_8090_without_any_authentication(tmp_path: Path):
     install(tmp_path, "ann/mypackage@1.0.0", mypackage=GOOD, mail=GOOD | {"auth": AUTH})
     arguments = ("run", "mypackage", "--start-server")
-    async with start_fluidmcp(*arguments, cwd=tmp_path, env=CLIENT, port=8099, says_port=False) as gateway:
+    async with start_on_documented_ports(
+        *arguments, says="Starting FastAPI server", alias="free", cwd=tmp_path, env=CLIENT
+    ) as gateway:
         assert gateway.stdout.lines[:5] == [
             "Reading metadata.json...",
             "Added mypackage endpoints",
@@ -96,7 +104,7 @@ async def test_one_package_answers_on_8099_and_on_8090_without_any_authenticatio
 async def test_a_package_with_an_auth_block_gets_a_login_with_the_exported_client_id(tmp_path: Path):
     install(tmp_path, "ann/mail@1.0.0", mail=GOOD | {"auth": AUTH})
     async with start_fluidmcp("run", "mail", "--start-server", cwd=tmp_path, env=CLIENT) as gateway:
-        async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             reply = await client.get(f"{gateway.url}/mail/auth/login", follow_redirects=False)
         assert reply.is_redirect
         assert reply.headers["location"].startswith("https://accounts.google.com/o/oauth2/v2/auth?")
@@ -266,16 +274,13 @@ async def test_a_port_in_use_is_shown_with_the_process_that_holds_it(tmp_path: P
 
 
 async def test_an_alias_port_in_use_is_a_warning_only(tmp_path: Path):
-    """Where 8090 is free, the test holds it; where somebody else does, that is as good."""
     install(tmp_path, "ann/mypackage@1.0.0", mypackage=GOOD)
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", 8090))
-        other.listen()
-        arguments = ("run", "mypackage", "--start-server")
-        async with start_fluidmcp(*arguments, cwd=tmp_path, port=8099, says_port=False) as gateway:
-            await gateway.stderr.wait_for("Warning: port 8090 is busy; the gateway answers on port 8099 only.")
-            assert (await call(gateway, "/mypackage/mcp")).status_code == 200
+    arguments = ("run", "mypackage", "--start-server")
+    async with start_on_documented_ports(
+        *arguments, says="Starting FastAPI server", alias="busy", cwd=tmp_path
+    ) as gateway:
+        await gateway.stderr.wait_for("Warning: port 8090 is busy; the gateway answers on port 8099 only.")
+        assert (await call(gateway, "/mypackage/mcp")).status_code == 200
 
 
 async def test_an_unknown_package_gets_the_nearest_name(tmp_path: Path):

@@ -19,6 +19,7 @@ from fluidmcp.cli.serve import App, Stop, open_sockets, serve, stop_on_signals
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, PortInUseError
 from tests.acceptance.harness import free_port
+from tests.timing import limit_of_running_time
 
 
 @contextlib.contextmanager
@@ -139,11 +140,11 @@ async def test_two_applications_are_served_in_one_loop_and_end_together():
     async def close(name: str) -> None:
         closed.append(name)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for name, port in zip("ab", ports, strict=True):
             sockets = open_sockets(GatewaySettings(port=port))
             group.create_task(serve(answer(name), sockets, stop=stop, on_shutdown=lambda name=name: close(name)))
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             answers = [(await client.get(f"http://127.0.0.1:{port}/")).text for port in ports]
         stop.request()
     assert answers == ["a", "b"]
@@ -160,9 +161,9 @@ async def test_the_answer_does_not_tell_what_serves_it_and_believes_no_proxy():
         await answer("x")(scope, receive, send)
 
     stop, port = Stop(), free_port()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(serve(app, open_sockets(GatewaySettings(port=port)), stop=stop))
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             reply = await client.get(f"http://127.0.0.1:{port}/", headers={"X-Forwarded-For": "203.0.113.9"})
         stop.request()
     assert "server" not in reply.headers
@@ -183,25 +184,34 @@ async def test_a_stream_without_an_end_is_ended_by_the_shutdown_and_a_second_req
         ended.set()
 
     stop, port = Stop(), free_port()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         sockets = open_sockets(GatewaySettings(port=port))
         serving = group.create_task(serve(app, sockets, stop=stop, on_shutdown=close))
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             asking = group.create_task(client.get(f"http://127.0.0.1:{port}/"))
             await streaming.wait()
             stop.request()
             stop.request()
-            async with asyncio.timeout(2):
+            # Requests in flight would have three seconds.
+            async with limit_of_running_time(2):
                 await serving
             assert (await asking).text == "firstlast"
+
+
+@pytest.fixture
+def heeded() -> Generator[None]:
+    """Signals that whoever started the tests ignores, as nohup does, have their default effect."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=lambda value: str(value)
 )
-async def test_a_signal_requests_the_end_and_decides_the_exit_code(number: signal.Signals, code: int):
+async def test_a_signal_requests_the_end_and_decides_the_exit_code(heeded: None, number: signal.Signals, code: int):
     with stop_on_signals() as stop:
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await stop.requested.wait()
         assert stop.exit_code == code

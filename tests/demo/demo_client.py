@@ -50,7 +50,7 @@ async def start_demo() -> AsyncGenerator[RunningDemo]:
 
 async def log_in(login_url: str, person: Person) -> httpx2.Response:
     """The gateway's answer at the end of a login of `person`, in a browser of its own."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=20, follow_redirects=True) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60, follow_redirects=True) as browser:
         page = await browser.get(login_url)
         page = await browser.post(
             urljoin(str(page.url), f"{page.url.path}/person"),
@@ -65,7 +65,7 @@ async def log_in(login_url: str, person: Person) -> httpx2.Response:
 async def call_tool(url: str, token: str, tool: str, **arguments: Any) -> Any:
     """The structured answer of a tool of gmail-mock behind the gateway at `url`."""
     params = {"name": tool, "arguments": arguments}
-    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         response = await client.post(
             f"{url}/gmail-mock/mcp",
             headers={"Authorization": f"Bearer {token}"},
@@ -77,7 +77,7 @@ async def call_tool(url: str, token: str, tool: str, **arguments: Any) -> Any:
 
 async def read_owner(demo: RunningDemo, token: str) -> str:
     """The mail address of the person whose token this is; asks the provider, so that no server has to start."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         response = await client.get(f"{demo.provider_url}/userinfo", headers={"Authorization": f"Bearer {token}"})
     assert response.status_code == 200, response.text
     return str(response.json()["email"])

@@ -15,6 +15,7 @@ from fluidmcp.demo.grants import compute_code_challenge
 from fluidmcp.demo.mailboxes import Person
 from fluidmcp.demo.provider import create_provider
 from fluidmcp.demo.registration import READ_SCOPE, Registration
+from tests.providers.serving import PromptServer
 
 REDIRECT_URI = "http://localhost:8099/gmail-mock/auth/callback"
 CODE_VERIFIER = "a-code-verifier-of-forty-three-characters-0"
@@ -126,12 +127,12 @@ async def provider_on_a_socket() -> AsyncGenerator[RunningProvider]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         registration = Registration(port=listener.getsockname()[1], redirect_uri=REDIRECT_URI)
         config = uvicorn.Config(create_provider(registration), lifespan="off", log_config=None, access_log=False)
-        server = uvicorn.Server(config)
+        server = PromptServer(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with httpx2.AsyncClient(base_url=registration.issuer, trust_env=False, timeout=10) as client:
+            async with httpx2.AsyncClient(base_url=registration.issuer, trust_env=False, timeout=30) as client:
                 yield RunningProvider(registration, client)
         finally:
             server.should_exit = True
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await serving

@@ -4,20 +4,14 @@ import asyncio
 import json
 import socket
 import sys
-import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import pytest
 
 from fluidmcp.cli.main import run_commands
 from fluidmcp.demo.mailboxes import MAYA, PEOPLE, ROBIN
-from tests.acceptance.harness import DiedAtStartError, RunningGateway, environment, run_fluidmcp, start_fluidmcp
+from tests.acceptance.harness import environment, free_port, run_fluidmcp, start_fluidmcp, start_on_documented_ports
 from tests.demo.demo_client import call_tool, log_in, start_demo
-
-DEFAULT_PORT: Final = 8099
-DEFAULT_PORT_LIMIT_SECONDS: Final = 90.0
 
 DOCUMENTED_LINES: Final = """\
 Reading metadata.json...
@@ -54,25 +48,6 @@ print(response.json())
 """
 
 
-@asynccontextmanager
-async def demo_on_the_default_ports() -> AsyncGenerator[RunningGateway]:
-    """The documents name port 8099; where something else has it, wait until it is free, and fail if it never is."""
-    give_up_at = time.monotonic() + DEFAULT_PORT_LIMIT_SECONDS
-    while True:
-        async with AsyncExitStack() as running:
-            try:
-                gateway = await running.enter_async_context(start_fluidmcp("demo", port=DEFAULT_PORT, says_port=False))
-                # The gateway that answers at this port may be somebody else's; this line is certainly ours.
-                await gateway.stdout.wait_for("The demo runs.")
-            except AssertionError as error:
-                is_busy = not isinstance(error, DiedAtStartError) or "is in use" in str(error)
-                if not is_busy or time.monotonic() > give_up_at:
-                    raise
-                continue
-            yield gateway
-            return
-
-
 async def run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, env=environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -85,7 +60,7 @@ async def run(*command: str) -> str:
 
 @pytest.mark.promise(66, 68, 73, 75, 76, 88, 89, 90, 91, 92, 101, 102, 103, 106, 107, 125)
 async def test_the_documented_lines_and_snippets_work_verbatim_with_the_token_of_a_login() -> None:
-    async with demo_on_the_default_ports() as gateway:
+    async with start_on_documented_ports("demo", says="The demo runs.", alias="any") as gateway:
         token = (await log_in("http://localhost:8099/gmail-mock/auth/login", MAYA)).json()["token_data"]["access_token"]
         curl = json.loads(await run("sh", "-c", DOCUMENTED_CURL.replace("ya29.a0AfH6SMB...", token)))
         printed = await run(sys.executable, "-c", DOCUMENTED_PYTHON.replace("ya29.a0AfH6SMB...", token))
@@ -157,7 +132,7 @@ async def test_c01_the_provider_listens_on_one_loopback_address_only() -> None:
 async def test_a_taken_provider_port_is_named_with_the_option_that_changes_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        finished = await run_fluidmcp("demo", "--provider-port", str(port))
+        finished = await run_fluidmcp("demo", "--port", str(free_port()), "--provider-port", str(port))
 
     assert finished.code == 2
     assert f"Port {port} is in use." in finished.stderr

@@ -18,11 +18,11 @@ CANARY = "canary-token-4711"
 
 def run_server(**env: str) -> Client:
     server = StdioServerParameters(command=sys.executable, args=["-m", "fluidmcp.demo.server"], env=env)
-    return Client(server, read_timeout_seconds=20)
+    return Client(server, read_timeout_seconds=60)
 
 
 def in_process(token: str, api_url: str) -> Client:
-    return Client(create_server(MailSettings(token=Secret(token), api_url=api_url)), read_timeout_seconds=20)
+    return Client(create_server(MailSettings(token=Secret(token), api_url=api_url)), read_timeout_seconds=60)
 
 
 def read_text(result: CallToolResult) -> str:

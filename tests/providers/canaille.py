@@ -65,7 +65,7 @@ def running_canaille() -> Generator[Canaille]:
 
 async def log_in(location: str, *, person: str) -> str:
     """Follow a login in a browser of its own: name, password, consent; where it sends us at the gateway then."""
-    async with httpx2.AsyncClient(trust_env=False) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
         for _ in range(MAX_PAGES):
             response = await browser.get(location)
             if response.status_code == 200:

@@ -13,7 +13,7 @@ import httpx2
 
 from tests import parts
 
-START_SECONDS = 20
+START_SECONDS = 60
 PUBLIC_URL = "http://localhost:8099"
 CLIENT_ID = "gateway"
 CLIENT_SECRET = "a secret: with colon & space"
@@ -48,7 +48,7 @@ class OidcProvider:
 
     async def count_token_requests(self) -> int:
         """How many requests the token endpoint has had."""
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             return int((await client.get(f"{self.issuer}/test/token-requests")).text)
 
 
@@ -79,7 +79,7 @@ async def log_in(location: str, *, person: str, until: str = PUBLIC_URL) -> str:
 
     `until` is what the address begins with that is not opened any more.
     """
-    async with httpx2.AsyncClient(trust_env=False) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
         for _ in range(12):
             response = await browser.get(location)
             if response.status_code == 200 and "/interaction/" in location:

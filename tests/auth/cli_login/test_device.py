@@ -188,7 +188,7 @@ async def test_a_device_login_at_a_real_provider() -> None:
 
 async def enter_code(address: str) -> None:
     """Follow the forms of the provider: the code, the login, the consent."""
-    async with httpx2.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60, follow_redirects=True) as browser:
         page = await browser.get(address)
         for _ in range(8):
             action = re.search(r'<form[^>]*action="([^"]+)"', page.text)

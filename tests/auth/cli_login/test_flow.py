@@ -213,7 +213,7 @@ class Run:
         return f"{self.settings.redirect_uri}?{query}"
 
     async def open(self, **changes: str | None) -> httpx2.Response:
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
             return await browser.get(await self.callback(**changes))
 
 
@@ -222,7 +222,7 @@ def answering(answer: Response) -> Answer:
 
 
 async def log_in(
-    act: Callable[[Run], Any], *, timeout_seconds: float = 10.0, **changes: Any
+    act: Callable[[Run], Any], *, timeout_seconds: float = 60.0, **changes: Any
 ) -> tuple[FinishedLogin | None, Run, Exception | None]:
     provider = FaultMakingProvider()
     provider.answer_token = changes.pop("answer", provider.answer_token)
@@ -241,7 +241,7 @@ async def log_in(
         fetcher = Fetcher()
         acting = asyncio.ensure_future(act(run))
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(90):
                 finished = await log_in_with_browser(
                     settings,
                     configured_provider(settings),

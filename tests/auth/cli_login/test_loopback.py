@@ -31,7 +31,7 @@ class Waiting:
 
     async def send(self, request: bytes, host: str = "127.0.0.1") -> bytes:
         """The whole answer to a raw request."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(host, self.port)
             writer.write(request)
             answer = await reader.read()
@@ -58,7 +58,7 @@ def status_of(answer: bytes) -> int:
 
 async def finish(waiting: Waiting, *, is_logged_in: bool = True) -> bytes:
     page = asyncio.create_task(waiting.get(f"/callback?code=the-code&state={STATE}"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         parameters = await waiting.answer
     assert parameters["code"] == "the-code"
     waiting.listener.report(is_logged_in=is_logged_in)
@@ -167,7 +167,7 @@ async def test_c04_a_second_callback_is_refused_and_after_the_login_nobody_liste
 async def test_c04_clients_that_say_nothing_make_room_for_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(loopback, "REQUEST_SECONDS", 600.0)
-    async with waiting() as login, asyncio.timeout(10):
+    async with waiting() as login, asyncio.timeout(60):
         silent = [await asyncio.open_connection("127.0.0.1", login.port) for _ in range(8)]
         # The oldest are sent away, although their time is not over.
         for reader, _ in silent[:4]:
@@ -180,7 +180,7 @@ async def test_c04_clients_that_say_nothing_make_room_for_the_browser(monkeypatc
 @pytest.mark.threat("C04")
 async def test_c04_a_slow_request_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "REQUEST_SECONDS", 0.2)
-    async with waiting() as login, asyncio.timeout(5):
+    async with waiting() as login, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", login.port)
         writer.write(b"GET /callback?code=x HTTP/1.1\r\nX: ")
         assert await reader.read() == b""

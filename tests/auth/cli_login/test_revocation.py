@@ -36,7 +36,7 @@ async def ask(
         Route("/revoke", answer, methods=["POST"]),
         Route("/.well-known/openid-configuration", metadata),
     ]
-    fetcher = Fetcher(total_timeout_seconds=2)
+    fetcher = Fetcher(total_timeout_seconds=60)
     async with serve(Starlette(routes=routes)) as url:
         login = StoredLogin(
             access_token=Secret("at"),

@@ -77,7 +77,7 @@ async def test_d11_known_tokens_do_not_wait_behind_unknown_ones() -> None:
     flood = [asyncio.create_task(verifier.verify(f"garbage-{number}")) for number in range(100)]
     await asyncio.sleep(0)
     asking = asyncio.create_task(verifier.verify("good"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while "good" not in check.asked[1:]:
             await asyncio.sleep(0)
         check.gate.set()

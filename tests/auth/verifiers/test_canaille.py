@@ -102,7 +102,7 @@ async def tokens_for(provider: Canaille, person: str, *, nonce: str | None) -> T
         "redirect_uri": REDIRECT_URI,
         "code_verifier": code_verifier,
     }
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         auth = (quote(CLIENT_ID, safe=""), quote(CLIENT_SECRET, safe=""))
         answer = (await client.post(provider.token_url, data=form, auth=auth)).json()
     return Tokens(answer["access_token"], answer["id_token"])

@@ -164,7 +164,7 @@ async def test_many_requests_with_one_unknown_token_ask_once() -> None:
         provider.answer_introspection = lambda _form: JSONResponse(active())
         provider.gate = asyncio.Event()
         waiting = [asyncio.create_task(verifier.verify("at")) for _ in range(50)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await provider.was_asked.wait()
             # The first caller, the one that asks, goes away: the others still get their answer.
             waiting[0].cancel()

@@ -40,7 +40,7 @@ async def test_v07_many_first_requests_wait_for_one_fetch_and_the_loop_goes_on()
         issuer.gate = asyncio.Event()
         tokens = [issuer.sign(issuer.claims(sub=f"person-{number}")) for number in range(30)]
         waiting = [asyncio.create_task(verifier.verify(token)) for token in tokens]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while issuer.jwks_requests == 0:
                 await asyncio.sleep(0)
             waiting[0].cancel()
@@ -92,7 +92,7 @@ async def test_v07_requests_with_usable_keys_do_not_wait_for_an_endpoint_that_ha
         assert await verifier.verify(issuer.sign()) is not None
         issuer.gate = asyncio.Event()
         clock.time += TTL_SECONDS + 1
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             assert await verifier.verify(issuer.sign()) is not None
         issuer.gate.set()
 

@@ -62,7 +62,7 @@ async def tokens_for(provider: OidcProvider, person: str, *, nonce: str | None =
         "code_verifier": code_verifier,
         "resource": AUDIENCE,
     }
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         # Id and secret are form-encoded before they are joined (RFC 6749 section 2.3.1).
         auth = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
         answer = (await client.post(provider.token_url, data=form, auth=auth)).json()
