@@ -35,6 +35,9 @@ LIST_FLAGS: Final = {
 }
 """By notification: the member of a filter that asks for it, and the capability that promises it."""
 
+CHANGES: Final = frozenset({*LIST_FLAGS, RESOURCE_UPDATED})
+"""What belongs to no request: handshake-era servers tell it unasked, and stateless-era clients subscribe to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:

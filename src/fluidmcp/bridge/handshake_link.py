@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from msgspec import Raw, UnsetType
 
+from fluidmcp.bridge.changes import CHANGES
 from fluidmcp.bridge.channel import CANCELLED, Channel
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.sessions import Session
@@ -16,16 +17,6 @@ from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, Envelope, Json, parse_obje
 
 QUESTION_SECONDS: Final = 600.0
 """How long a person may take to answer a server's question; the request timeout does not count meanwhile."""
-
-UNRELATED: Final = frozenset(
-    {
-        "notifications/tools/list_changed",
-        "notifications/prompts/list_changed",
-        "notifications/resources/list_changed",
-        "notifications/resources/updated",
-    }
-)
-"""Notifications that belong to no request, whatever is in flight."""
 
 
 class HandshakeLink:
@@ -76,7 +67,7 @@ class HandshakeLink:
                 self._session.withdraw(asked[0], notification.params)
                 self._start_clocks()
             return
-        self._session.tell(notification, is_related=notification.method not in UNRELATED)
+        self._session.tell(notification, is_related=notification.method not in CHANGES)
 
     def receive_exit(self) -> None:
         asked, self._asked = self._asked, {}

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from fluidmcp.auth.principal import Principal
-from fluidmcp.bridge.changes import LIST_FLAGS, RESOURCE_UPDATED, GroupKey
+from fluidmcp.bridge.changes import CHANGES, GroupKey
 from fluidmcp.bridge.channel import CANCELLED, Channel
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
@@ -25,9 +25,6 @@ from fluidmcp.protocol.stateless import LOG_LEVELS, StatelessError, StatelessReq
 from fluidmcp.protocol.translate import INPUT_METHODS, encode_handshake_params, to_discover_result
 
 LOG_MESSAGE: Final = "notifications/message"
-
-CHANGES: Final = frozenset({*LIST_FLAGS, RESOURCE_UPDATED})
-"""What a handshake-era server tells without being asked, and a client of the stateless era subscribes to."""
 
 Publish: TypeAlias = Callable[[GroupKey, Envelope], None]
 

@@ -13,10 +13,11 @@ from typing import Final, cast
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from fluidmcp.bridge.changes import CHANGES
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.handshake_answers import EMPTY, answer_here, build_error, to_handshake_answer
-from fluidmcp.bridge.handshake_link import QUESTION_SECONDS, UNRELATED
+from fluidmcp.bridge.handshake_link import QUESTION_SECONDS
 from fluidmcp.bridge.session_subscription import SessionSubscription
 from fluidmcp.bridge.sessions import Session
 from fluidmcp.bridge.start import GATEWAY_INFO, NO_CAPABILITIES
@@ -158,7 +159,7 @@ class StatelessLink:
         elif _names_subscription(notification.params):
             self._subscription.receive_late(notification)
         else:
-            self.session.tell(notification, is_related=method not in UNRELATED)
+            self.session.tell(notification, is_related=method not in CHANGES)
 
     def receive_exit(self) -> None:
         for call in tuple(self.waiting.values()):
