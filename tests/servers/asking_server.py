@@ -17,6 +17,8 @@ The tools of `tools/call`; `prompts/get` and `resources/read` run them too, by t
     log {levels}       log lines: from the level of `logging/setLevel` on; stateless: all, if the request wants any
     progress {steps, hangs}   progress, then "done" or no answer
     fail {error}       this error
+    gather {count, progress}  no answer until so many such calls have come; then each its progress and "done", last one
+                       first
     hang {}            no answer
     echo {}            the params; `located` too, whose argument `region` has a header (`Mcp-Param-Region`)
 
@@ -33,6 +35,7 @@ LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "e
 HEARD: list[str] = []
 WAITING: list[tuple[object, str, int]] = []
 CALLS: list["Asking"] = []
+GATHERED: list[tuple[object, int, object]] = []
 STATE = {"level": "warning"}
 
 
@@ -101,6 +104,16 @@ def is_wanted(level: str, params: dict[str, Any]) -> bool:
     return LEVELS.index(level) >= LEVELS.index(STATE["level"])
 
 
+def answer_gathered() -> None:
+    last_first = GATHERED[::-1]
+    GATHERED.clear()
+    for _, steps, token in last_first:
+        for step in range(steps):
+            send({"method": "notifications/progress", "params": {"progressToken": token, "progress": step + 1}})
+    for request_id, steps, _ in last_first:
+        reply(request_id, str(steps))
+
+
 def run_tool(request_id: object, name: str, params: dict[str, Any]) -> None:
     arguments = params.get("arguments", {})
     for step in range(arguments.get("steps", 0)):
@@ -120,6 +133,11 @@ def run_tool(request_id: object, name: str, params: dict[str, Any]) -> None:
         case "progress":
             if not arguments.get("hangs"):
                 reply(request_id, "done")
+        case "gather":
+            token = params.get("_meta", {}).get("progressToken")
+            GATHERED.append((request_id, arguments["progress"], token))
+            if len(GATHERED) == arguments["count"]:
+                answer_gathered()
         case "fail":
             send({"id": request_id, "error": arguments["error"]})
         case "hang":
