@@ -36,7 +36,7 @@ STATELESS: Final = "stateless"
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChannelLease:
     """The right to use a channel until `release`, which may be called once or more."""
 
@@ -91,10 +91,13 @@ class PackageServers:
             ServerStartError, ServerTimeoutError: it did not start.
             ServerBackingOffError, CapacityError: it may not be started now.
         """
-        params = build_initialize_params() if initialize_params is None else initialize_params
         only_stateless = session_id is None and self._starter.known.handshake is False
         key = self.build_key(principal, session_id, STATELESS if only_stateless else "")
-        return _lend(await self._acquire(key, principal, token, "handshake", params))
+        lease = self._pool.acquire_ready(key)
+        if lease is None:
+            params = build_initialize_params() if initialize_params is None else initialize_params
+            lease = await self._acquire(key, principal, token, "handshake", params)
+        return ChannelLease(lease.worker, lease.release)
 
     async def acquire_stateless(
         self, principal: Principal | None, token: str | None, *, capabilities: Json, wants_logs: bool, is_alone: bool
@@ -137,7 +140,9 @@ class PackageServers:
                 key = self.build_key(principal, None, f"{group}/{number}")
             self._busy_lanes.add(key)
         try:
-            lease = await self._acquire(key, principal, token, era, build_initialize_params(capabilities))
+            lease = self._pool.acquire_ready(key)
+            if lease is None:
+                lease = await self._acquire(key, principal, token, era, build_initialize_params(capabilities))
         except BaseException:
             if is_alone:
                 self._busy_lanes.discard(key)
@@ -147,10 +152,6 @@ class PackageServers:
     async def _acquire(
         self, key: WorkerKey, principal: Principal | None, token: str | None, wanted: Era, initialize_params: Json
     ) -> Lease[Channel]:
-        lease = self._pool.acquire_ready(key)
-        if lease is not None:
-            return lease
-
         async def start() -> Channel:
             spec = self._build_spec(principal, token)
             return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params)
