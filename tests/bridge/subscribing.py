@@ -11,7 +11,7 @@ from typing import Any
 from fluidmcp.auth.principal import Principal
 from fluidmcp.auth.sealing import Sealer
 from fluidmcp.bridge.channel import Channel
-from fluidmcp.bridge.servers import PackageServers
+from fluidmcp.bridge.servers import ChannelLease, PackageServers
 from fluidmcp.bridge.stateless import StatelessBridge
 from fluidmcp.bridge.subscriptions import Subscription, Subscriptions
 from fluidmcp.bridge.suspended import SuspendedCalls
@@ -138,9 +138,13 @@ class Running:
         await self.test("wait", method=self.asks_with, count=before + 1)
         return subscription, opening
 
+    async def acquire(self) -> ChannelLease:
+        """The process of callers without capabilities."""
+        return await self.servers.acquire_stateless(None, None, capabilities=b"{}", wants_logs=False, is_alone=False)
+
     async def die(self) -> None:
         """End the process that serves callers without capabilities, and wait until that is known here."""
-        lease = await self.servers.acquire_stateless(None, None, capabilities=b"{}", wants_logs=False, is_alone=False)
+        lease = await self.acquire()
         has_gone = asyncio.Event()
         lease.channel.add_exit_callback(has_gone.set)
         lease.channel.send_request("test/die", b"{}")

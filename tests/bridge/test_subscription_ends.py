@@ -10,12 +10,14 @@ import pytest
 from fluidmcp.bridge.exchange import MAX_WAITING_EVENTS, SlowReaderError
 from fluidmcp.bridge.sessions import CancelledByClientError
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.errors import ServerProcessError
 from tests.bridge.stateless_calls import LIMIT_SECONDS, person
 from tests.bridge.subscribing import (
     ENDED,
     GONE,
     TOOLS,
     TOOLS_CHANGED,
+    Running,
     assert_nothing_is_held,
     changed,
     resources,
@@ -27,6 +29,15 @@ ERAS = pytest.mark.parametrize("era", ["handshake", "stateless"])
 
 
 # -- Processes that go away.
+
+
+async def is_asked(it: Running) -> bool:
+    """Whether a process runs, and is asked to subscribe; False when there is none."""
+    try:
+        await it.test("wait", method=it.asks_with)
+    except ServerProcessError:
+        return False
+    return True
 
 
 @ERAS
@@ -53,9 +64,8 @@ async def test_a_subscription_waits_until_a_process_may_be_started_again(era: st
             # The second death in a row brings the back-off.
             await it.die()
             async with asyncio.timeout(LIMIT_SECONDS):
-                while not it.pool.busy_count:
+                while not await is_asked(it):
                     await asyncio.sleep(0.01)
-            await it.test("wait", method=it.asks_with)
             await it.tell(updated("note:a"))
             assert await stream.message() == updated("note:a")
         assert it.pool.busy_count == 1
@@ -78,6 +88,33 @@ async def test_a_subscription_that_no_new_process_takes_ends(era: str, fault: st
         (tmp_path / "faulty").touch()
         await it.die()
         assert await stream.message() == {"result": ENDED}
+        stream.subscription.close()
+        assert_nothing_is_held(it)
+
+
+async def test_a_new_process_that_refuses_is_not_asked_twice(tmp_path: Path) -> None:
+    async with running("stateless", "refuse", str(tmp_path / "faulty")) as it:
+        stream = await it.open(TOOLS)
+        await stream.acknowledged()
+        (tmp_path / "faulty").touch()
+        await it.die()
+        await stream.message()
+        assert len(await it.heard("subscriptions/listen")) == 1
+
+
+@ERAS
+async def test_a_new_process_that_ends_while_it_is_asked_is_replaced_too(era: str, tmp_path: Path) -> None:
+    async with running(era, "fragile", str(tmp_path / "faulty")) as it:
+        stream = await it.open(resources("note:a"))
+        await stream.acknowledged()
+        (tmp_path / "faulty").touch()
+        await it.die()
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not await is_asked(it):
+                await asyncio.sleep(0.01)
+        await it.tell(updated("note:a"))
+        assert await stream.message() == updated("note:a")
+        assert len(await it.heard(it.asks_with)) == 1
         stream.subscription.close()
         assert_nothing_is_held(it)
 
@@ -188,6 +225,20 @@ async def test_a_subscription_that_is_closed_is_forgotten_by_its_process() -> No
         stream.subscription.close()
         del stream
         await it.tell()
+        gc.collect()
+        assert forgotten() is None
+
+
+async def test_a_process_that_has_gone_is_forgotten_by_the_subscriptions() -> None:
+    async with running("handshake") as it:
+        stream = await it.open(TOOLS | resources("note:a"))
+        lease = await it.acquire()
+        forgotten = weakref.ref(lease.channel)
+        lease.release()
+        del lease
+        await it.die()
+        await it.test("wait", method="resources/subscribe")
+        assert await stream.acknowledged() == TOOLS | resources("note:a")
         gc.collect()
         assert forgotten() is None
 

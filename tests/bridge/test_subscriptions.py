@@ -227,6 +227,22 @@ async def test_who_stops_waiting_for_a_resource_does_not_take_it_from_another() 
         await it.test("wait", method="resources/unsubscribe")
 
 
+async def test_a_refusal_of_an_earlier_question_does_not_answer_a_later_one() -> None:
+    async with running("handshake") as it:
+        first, opening = await it.begin(resources("late:a"))
+        first.close()
+        with pytest.raises(CancelledByClientError):
+            await opening
+        second, opening = await it.begin(resources("late:a"))
+        [asked, _] = await it.heard("resources/subscribe")
+        await it.test("say", message={"id": asked["id"], "error": {"code": 7, "message": "no"}})
+        await it.test("answer")
+        await opening
+        assert decode((await second.exchange.next_event()).params)["notifications"] == resources("late:a")
+        second.close()
+        await it.test("wait", method="resources/unsubscribe", count=2)
+
+
 async def test_a_server_that_does_not_answer_for_a_resource_keeps_nobody() -> None:
     async with running("handshake", limits=IMPATIENT) as it:
         with pytest.raises(ServerTimeoutError):
@@ -270,6 +286,18 @@ async def test_an_acknowledged_subscription_outlasts_the_request_timeout() -> No
             await it.test("wait", method="never")
         await it.tell(changed(TOOLS_CHANGED))
         assert await stream.message() == changed(TOOLS_CHANGED)
+        assert len(await it.heard("subscriptions/listen")) == 1
+
+
+async def test_a_server_may_refuse_after_it_has_told_of_a_change() -> None:
+    async with running("stateless") as it:
+        _, opening = await it.begin(resources("late:a"))
+        [request] = await it.heard("subscriptions/listen")
+        params = {"uri": "late:a", "_meta": {SUBSCRIPTION_ID: request["id"]}}
+        await it.test("say", message=changed("notifications/resources/updated", **params))
+        await it.test("answer", error={"code": 7, "message": "no"})
+        with pytest.raises(SubscriptionRefusedError):
+            await opening
 
 
 @pytest.mark.parametrize(

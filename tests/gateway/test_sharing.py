@@ -31,7 +31,7 @@ EVERYTHING: Json = {"elicitation": {"form": {}}, "sampling": {}, "roots": {}}
 
 
 @asynccontextmanager
-async def sharing(era: str) -> AsyncGenerator[RunningGateway]:
+async def sharing(era: str, **limits: int) -> AsyncGenerator[RunningGateway]:
     entry = ServerEntry(
         name="asking",
         command=sys.executable,
@@ -39,7 +39,7 @@ async def sharing(era: str) -> AsyncGenerator[RunningGateway]:
         directory=SERVER.parent,
         source="a test",
     )
-    async with running_gateway([entry], limits=ProcessLimits(start_timeout_seconds=120)) as running:
+    async with running_gateway([entry], limits=ProcessLimits(start_timeout_seconds=120, **limits)) as running:
         yield running
 
 
@@ -176,3 +176,11 @@ async def test_calls_that_may_be_asked_something_use_the_first_free_process_agai
                 await client.check_echo()
         await asyncio.gather(client.check_question(), other.check_question())
         assert running.gateway.process_count == 2
+
+
+async def test_where_no_further_process_may_start_calls_wait_for_one_another() -> None:
+    async with sharing("handshake", max_processes_per_package=2) as running:
+        clients = await begin(running, "stateless", EVERYTHING)
+        await asyncio.gather(*(client.check_echo() for client in clients))
+        assert running.gateway.process_count == 2
+        await asyncio.gather(*(client.check_echo() for client in clients))

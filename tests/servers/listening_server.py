@@ -2,7 +2,7 @@
 
 `python -I tests/servers/listening_server.py handshake | stateless [FAULT FILE]`. Processes that begin when the file is
 there have the fault: `refuse` refuses every subscription, `exit` ends at once, `silent` answers no request for a
-subscription. Methods for tests, beside those of MCP:
+subscription, `fragile` ends at the first one, and takes the file away. Methods for tests, beside those of MCP:
 
     test/heard {}              every message that this process has read
     test/wait {method, count}  nothing, once it has heard so many messages of the method
@@ -68,7 +68,9 @@ def begin(request: Message) -> None:
     params = request["params"]
     wanted = [params["uri"]] if ERA == "handshake" else params["notifications"].get("resourceSubscriptions", [])
     schemes = [uri.partition(":")[0] for uri in wanted]
-    if "deadly" in schemes:
+    if FAULT["name"] == "fragile":
+        Path(sys.argv[3]).unlink()
+    if FAULT["name"] == "fragile" or "deadly" in schemes:
         os._exit(7)
     if FAULT["name"] == "refuse" or "refused" in schemes:
         refuse(request["id"])

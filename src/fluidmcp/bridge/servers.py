@@ -7,13 +7,16 @@ the entry says `"shared": true`: then callers without a session share one as if 
 A stateless request may share a process with others of its group (everybody, or one token) as long as whatever the
 server says names its request. Questions to the user and log lines do not on stdio. So a request that allows them to a
 handshake-era server, and one that asks for log lines of either, uses a process alone: processes of such a group are
-numbered lanes, and each request takes the first free one. Whoever asks for nothing of the kind shares the lane 0.
+numbered lanes, and each request takes the first free one, or waits for one where no further process may be started.
+Whoever asks for nothing of the kind shares the lane 0.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from fluidmcp.auth.principal import Principal
@@ -22,6 +25,7 @@ from fluidmcp.bridge.start import NO_CAPABILITIES, ChannelStarter, build_initial
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.errors import CapacityError
 from fluidmcp.processes.environment import build_environment
 from fluidmcp.processes.pool import Lease, Pool, WorkerKey
 from fluidmcp.processes.process import Launcher, LaunchSpec
@@ -29,6 +33,9 @@ from fluidmcp.protocol.jsonrpc import Json
 
 MIN_SECRET_LENGTH: Final = 6
 """Shorter values are left alone: redacting "1" or "true" would make every line unreadable."""
+
+LANE_SECONDS: Final = 30.0
+"""How long a call waits for a process of its group where no further one may be started."""
 
 STATELESS: Final = "stateless"
 """The group of processes that were asked for the stateless era first."""
@@ -60,7 +67,9 @@ class PackageServers:
         self._environ = environ
         self._pool = pool
         self._starter = ChannelStarter(launcher, limits)
-        self._busy_lanes: set[WorkerKey] = set()
+        self._busy_lanes: dict[WorkerKey, set[WorkerKey]] = {}
+        """The lanes in use, by the key of their group."""
+        self._lane_waiters: dict[WorkerKey, list[asyncio.Future[None]]] = {}
 
     @property
     def package(self) -> str:
@@ -132,22 +141,64 @@ class PackageServers:
         *,
         is_alone: bool,
     ) -> ChannelLease:
-        key = self.build_key(principal, None, group)
-        if is_alone:
-            number = 0
-            while key in self._busy_lanes:
-                number += 1
-                key = self.build_key(principal, None, f"{group}/{number}")
-            self._busy_lanes.add(key)
+        lanes = self.build_key(principal, None, group)
+        if not is_alone:
+            return _lend(await self._acquire_lane(lanes, principal, token, era, capabilities))
+        deadline = asyncio.get_running_loop().time() + LANE_SECONDS
+        while True:
+            key = self._claim_lane(lanes)
+            try:
+                lease = await self._acquire_lane(key, principal, token, era, capabilities)
+            except CapacityError:
+                self._free_lane(lanes, key)
+                # One more process is not allowed: one of those that this group has will be free again.
+                if not await self._wait_for_lane(lanes, deadline):
+                    raise
+                continue
+            except BaseException:
+                self._free_lane(lanes, key)
+                raise
+            return _lend(lease, partial(self._free_lane, lanes, key))
+
+    async def _acquire_lane(
+        self, key: WorkerKey, principal: Principal | None, token: str | None, era: Era, capabilities: Json
+    ) -> Lease[Channel]:
+        lease = self._pool.acquire_ready(key)
+        if lease is not None:
+            return lease
+        return await self._acquire(key, principal, token, era, build_initialize_params(capabilities))
+
+    def _claim_lane(self, lanes: WorkerKey) -> WorkerKey:
+        """The first lane that nobody uses; the lane 0 has the group's own key."""
+        busy = self._busy_lanes.setdefault(lanes, set())
+        key, number = lanes, 0
+        while key in busy:
+            number += 1
+            key = replace(lanes, variant=f"{lanes.variant}/{number}")
+        busy.add(key)
+        return key
+
+    def _free_lane(self, lanes: WorkerKey, key: WorkerKey) -> None:
+        busy = self._busy_lanes[lanes]
+        busy.discard(key)
+        if not busy:
+            del self._busy_lanes[lanes]
+        for waiter in self._lane_waiters.pop(lanes, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait_for_lane(self, lanes: WorkerKey, deadline: float) -> bool:
+        """Whether a lane of the group has become free in time; there is nothing to wait for where none is in use."""
+        if lanes not in self._busy_lanes:
+            return False
+        waiter = asyncio.get_running_loop().create_future()
+        self._lane_waiters.setdefault(lanes, []).append(waiter)
         try:
-            lease = self._pool.acquire_ready(key)
-            if lease is None:
-                lease = await self._acquire(key, principal, token, era, build_initialize_params(capabilities))
-        except BaseException:
-            if is_alone:
-                self._busy_lanes.discard(key)
-            raise
-        return _lend(lease, (lambda: self._busy_lanes.discard(key)) if is_alone else None)
+            async with asyncio.timeout_at(deadline):
+                await waiter
+        except TimeoutError:
+            return False
+        return True
 
     async def _acquire(
         self, key: WorkerKey, principal: Principal | None, token: str | None, wanted: Era, initialize_params: Json

@@ -171,7 +171,7 @@ class ChannelWatch:
 
 
 class HeldResources:
-    """The resources of one subscription at one process, from `take` to `release`."""
+    """The resources of one subscription at one process, from `take` to `release`, each called once."""
 
     def __init__(self, watch: ChannelWatch) -> None:
         self._watch = watch
@@ -195,9 +195,7 @@ class HeldResources:
         return tuple(uri for uri, outcome in outcomes.items() if cast(Envelope, outcome).error is UNSET)
 
     def release(self) -> None:
-        """Twice is once."""
-        taken, self._taken = self._taken, {}
-        for uri, resource in taken.items():
+        for uri, resource in self._taken.items():
             self._watch.give_back(uri, resource)
 
 
