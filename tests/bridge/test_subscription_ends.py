@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,12 +221,13 @@ async def test_a_client_that_does_not_read_loses_its_subscription(era: str) -> N
 
 
 async def test_a_subscription_that_is_closed_is_forgotten_by_its_process() -> None:
+    ada = replace(person("ada"), expires_at=time.time() + 3600)
     async with running("handshake") as it:
-        stream = await it.open(TOOLS | resources("note:a"))
+        stream = await it.open(TOOLS | resources("note:a"), principal=ada)
         forgotten = weakref.ref(stream.subscription)
         stream.subscription.close()
         del stream
-        await it.tell()
+        await it.tell(principal=ada)
         gc.collect()
         assert forgotten() is None
 

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -336,21 +337,42 @@ async def test_a_process_that_ends_while_it_is_asked_fails_the_request(era: str)
         assert_nothing_is_held(it)
 
 
+def stand_still_until_ended(pid: int) -> None:
+    """Answer and end of the process are there before anything here goes on."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+async def test_a_process_that_ends_with_its_last_answer_fails_the_request() -> None:
+    async with running("handshake") as it:
+        pid = (await it.test("pid"))["pid"]
+        _, opening = await it.begin(resources("late:a"))
+        lease = await it.acquire()
+        lease.channel.send_request("test/last", b"{}")
+        await asyncio.sleep(0)
+        stand_still_until_ended(pid)
+        lease.release()
+        with pytest.raises(ServerExitedError):
+            await opening
+        assert_nothing_is_held(it)
+
+
 # -- Tokens and bounds.
 
 
 @ERAS
 async def test_a_subscription_ends_with_its_token(era: str) -> None:
     expires_at = time.time() + 3600
-    clock = [expires_at - 0.02]
+    clock = [expires_at - 0.01]
     ada = replace(person("ada"), expires_at=expires_at)
     async with running(era, now=lambda: clock[0]) as it:
         stream = await it.open(TOOLS, principal=ada)
         await stream.acknowledged()
-        # A clock that is set back, or stands still, ends nothing.
-        for _ in range(5):
-            await it.tell(changed(TOOLS_CHANGED), principal=ada)
-            assert await stream.message() == changed(TOOLS_CHANGED)
+        # Its timer rings before this one. A clock that stands still ends nothing.
+        has_rung = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, has_rung.set)
+        await has_rung.wait()
+        await it.tell(changed(TOOLS_CHANGED), principal=ada)
+        assert await stream.message() == changed(TOOLS_CHANGED)
         clock[0] = expires_at
         assert await stream.message() == {"result": ENDED}
         assert it.pool.busy_count == 0

@@ -243,6 +243,14 @@ async def test_the_changes_of_one_persons_process_cost_nobody_else_a_list() -> N
         assert lists == [2, 1]
 
 
+async def test_the_changes_of_another_package_cost_no_list() -> None:
+    async with checking() as call:
+        await call.check("go", None, None)
+        call.it.subscriptions.hub.tell_tools_changed(("another", None))
+        await call.check("go", None, None)
+        assert await call.asked() == 1
+
+
 async def test_persons_and_capabilities_have_lists_of_their_own() -> None:
     ada = person("ada", digest="a")
     async with checking("handshake") as call:
@@ -303,6 +311,20 @@ async def test_a_list_that_takes_too_long_is_taken_back() -> None:
         await call.offer(hangs=True)
         await call.check("go", "here", "there")
         await call.it.test("wait", method="notifications/cancelled")
+
+
+async def test_a_list_that_takes_long_is_not_old_when_it_comes() -> None:
+    async with checking() as call:
+        await call.offer(hangs=True)
+        checking_once = asyncio.create_task(call.is_good("go", "here", None))
+        await call.it.test("wait", method="tools/list")
+        call.clock[0] += KEPT_SECONDS
+        [asking] = await call.it.heard("tools/list")
+        await call.it.test("say", message={"id": asking["id"], "result": {"tools": [tool("go")]}})
+        assert await checking_once
+        call.clock[0] += 1.5
+        assert await call.is_good("go", "here", None)
+        assert await call.asked() == 1
 
 
 async def test_what_was_read_before_a_list_failed_holds() -> None:

@@ -273,6 +273,16 @@ async def test_a_stream_that_is_never_begun_leaves_nothing_behind(era: str) -> N
         assert_nothing_is_held(it)
 
 
+async def test_a_stream_that_has_come_to_its_end_leaves_nothing_behind() -> None:
+    async with running("stateless") as it:
+        door = SubscriptionDoor(it.servers, it.subscriptions, it.bridge.attach)
+        stream = await listen_at(door, resources("brief:a"), [])
+        assert isinstance(stream, HttpStream)
+        events = [event async for event in stream.chunks]
+        assert [ACKNOWLEDGED in event.decode() for event in events] == [True, False]
+        assert_nothing_is_held(it)
+
+
 async def listen_at(door: SubscriptionDoor, wanted: object, leaving: list[Any]) -> HttpReply | HttpStream:
     """`leaving` holds what is to be called when the client goes, as long as that is watched."""
 
@@ -330,3 +340,14 @@ async def test_what_a_server_ends_ends_for_the_client() -> None:
             await client.result("test/end", {"how": "cancelled"})
             end: Message = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: 1}}
             assert await events.rest() == [{"jsonrpc": "2.0", "id": 1, "result": end}]
+
+
+@ERAS
+async def test_a_client_that_goes_before_its_stream_begins_ends_its_subscription(era: str) -> None:
+    asked = "resources/subscribe" if era == "handshake" else "subscriptions/listen"
+    method = "resources/unsubscribe" if era == "handshake" else "notifications/cancelled"
+    async with listening(era) as client:
+        listening_in_vain = asyncio.create_task(client.listen_in_vain(resources("late:a")))
+        await client.result("test/wait", {"method": asked})
+        listening_in_vain.cancel()
+        await client.result("test/wait", {"method": method})

@@ -10,6 +10,7 @@ subscription, `fragile` ends at the first one, and takes the file away. Methods 
     test/flood {count}         tells so many times that its tools have changed, before it answers
     test/say {message}         sends the message as it is, then answers
     test/answer {error}        answers the requests for a subscription that wait, with the error if there is one
+    test/last {}               the same, and the process ends
     test/end {how}             ends all subscriptions (stateless): with "result", "error" or "cancelled"
     test/tools {pages, ...}    what `tools/list` answers from now on: pages of tools; `ttl`, `error`, or `hangs`
     test/pid {}                its process id
@@ -139,7 +140,7 @@ def run_test(request_id: object, method: str, params: Message) -> None:
                 tell(TOOLS_CHANGED, {"number": number})
         case "test/say":
             send(params["message"])
-        case "test/answer":
+        case "test/answer" | "test/last":
             late = LATE[:]
             LATE.clear()
             for request in late:
@@ -147,6 +148,8 @@ def run_test(request_id: object, method: str, params: Message) -> None:
                     send({"id": request["id"], "error": params["error"]})
                 else:
                     accept(request)
+            if method == "test/last":
+                os._exit(7)
         case "test/end":
             end(params["how"])
         case "test/tools":

@@ -431,9 +431,7 @@ class Subscription:
         if lease is None:
             return
         if wire is not None and not wire.is_done:
-            # A server that is being stopped, or does not read, hears of it no more.
-            with contextlib.suppress(ServerProcessError):
-                lease.channel.cancel(wire)
+            lease.channel.cancel(wire)
         lease.release()
 
 

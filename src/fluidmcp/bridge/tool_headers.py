@@ -5,7 +5,6 @@ refused because of it.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.servers import PackageServers
 from fluidmcp.bridge.start import GATEWAY_INFO
 from fluidmcp.bridge.subscriptions import Attach
-from fluidmcp.errors import FluidMCPError, ServerProcessError
+from fluidmcp.errors import FluidMCPError
 from fluidmcp.protocol.input_required import list_interactive_capabilities
 from fluidmcp.protocol.jsonrpc import Envelope, Json
 from fluidmcp.protocol.objects import read_text
@@ -227,8 +226,7 @@ async def _ask(channel: Channel, params: Json) -> Envelope:
         return await exchange.answer()
     finally:
         if not exchange.is_done:
-            with contextlib.suppress(ServerProcessError):
-                channel.cancel(exchange)
+            channel.cancel(exchange)
 
 
 def _read_ttl(ttl_ms: Raw | UnsetType) -> float:

@@ -60,7 +60,7 @@ class StatelessDoors:
     ) -> HttpReply | HttpStream:
         parsed = read_stateless_request(envelope, request.headers)
         if parsed.method == LISTEN:
-            return await self._subscriptions.listen(parsed, request_id, caller, form)
+            return await self._subscriptions.listen(parsed, request_id, caller, form, request)
         if parsed.method == "tools/call":
             await self._tool_headers.check(parsed, caller.principal, caller.token, request.headers)
         call = await self._bridge.open_call(parsed, caller.principal, caller.token, wants_notifications=form != "json")

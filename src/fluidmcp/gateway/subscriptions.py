@@ -29,11 +29,9 @@ class SubscriptionDoor:
         request_id: Json,
         caller: Caller,
         form: ReplyForm,
-        request: HttpRequest | None = None,
+        request: HttpRequest,
     ) -> HttpReply | HttpStream:
-        """Open a subscription; its first message is the acknowledgement.
-
-        With `request`, a client that goes away before that ends it.
+        """Open a subscription; its first message is the acknowledgement. A client that goes away before ends it.
 
         Raises:
             RequestError: 406, the client takes no event stream.
@@ -51,14 +49,13 @@ class SubscriptionDoor:
             subscriptions=self._subscriptions,
             attach=self._attach,
         )
-        end_watch = None if request is None else request.watch_disconnect(subscription.close)
+        end_watch = request.watch_disconnect(subscription.close)
         try:
             await subscription.open()
         except SubscriptionRefusedError as refusal:
             status = status_of_error(cast(Raw, refusal.answer.error))
             return HttpReply(status, encode_answer(request_id, refusal.answer))
         finally:
-            if end_watch is not None:
-                end_watch()
+            end_watch()
         chunks = stream_exchange(subscription.exchange, request_id, None, subscription.close)
         return HttpStream(chunks, on_disconnect=subscription.close)
