@@ -56,7 +56,10 @@ CORPUS = {
     "order": b'{"z":1,"a":2,"m":3,"10":4,"9":5}',
     "a huge string": b'"' + "é\\n😀x".encode() * 200_000 + b'"',
 }  # fmt: skip
-ODD = pytest.mark.parametrize("value", CORPUS.values(), ids=CORPUS.keys())
+IDS = [
+    *(b"1", b'"1"', b"1.0", b"1e3", b"-0", b"12345678901234567890123"),
+    *(b'""', b'"\\u00e9"', b'"\xc3\xa9"', b'"\\ud83d"', b'"' + b"x" * 100_000 + b'"'),
+]
 
 SAME_ERA = pytest.mark.parametrize(
     ("client", "server"),
@@ -211,8 +214,8 @@ async def test_params_need_not_be_an_object(running: RunningGateway, client: str
     for name, value in CORPUS.items():
         if name == "our names":
             continue  # params with a progress token; those have a test of their own
-        response = await link.post("x/odd", value)
-        assert response.content == result(value), name
+        params = b"[%b,1.10]" % value
+        assert (await link.post("x/odd", params)).content == result(params), name
     assert (await link.post("x/odd", None)).content == result(b"null")
 
 
@@ -221,7 +224,7 @@ async def test_a_generated_value_passes_byte_by_byte(running: RunningGateway, cl
     link = await connect(running, client, server)
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(st.one_of(VALUES, VALUES.map(lambda value: rb'["\udbff",%b]' % value)))
     def relay(value: bytes) -> None:
         params = link.params(b'"odd":%b,"more":{"odd":%b}' % (value, value))
@@ -241,22 +244,14 @@ async def test_line_breaks_between_tokens_go_and_nothing_else(
 
 
 @SAME_ERA
-@pytest.mark.parametrize(
-    "request_id",
-    [b"1", b'"1"', b"1.0", b"1e3", b"-0", b"12345678901234567890123", b'""', b'"\\u00e9"', b'"\xc3\xa9"', b'"\\ud83d"']
-    + [b'"' + b"x" * 100_000 + b'"'],
-    ids=lambda request_id: request_id[:24].decode(),
-)
-async def test_an_id_comes_back_as_it_was_written(
-    running: RunningGateway, client: str, server: str, request_id: bytes
-) -> None:
+async def test_an_id_comes_back_as_it_was_written(running: RunningGateway, client: str, server: str) -> None:
     link = await connect(running, client, server)
-    params = link.params(b'"a":1')
-    assert (await link.post("x/odd", params, request_id)).content == result(params, request_id)
-    fault = link.params(b'"code":1,"message":""')
-    assert (await link.post("mirror/error", fault, request_id)).content == error(fault, request_id)
-    for bad in (b"null", b"true", b"{}", b"[]"):
-        assert (await link.post("x/odd", params, bad)).status_code == 400
+    params, fault = link.params(b'"a":1'), link.params(b'"code":1,"message":""')
+    for request_id in IDS:
+        assert (await link.post("x/odd", params, request_id)).content == result(params, request_id)
+        assert (await link.post("mirror/error", fault, request_id)).content == error(fault, request_id)
+    for request_id in (b"null", b"true", b"{}", b"[]"):
+        assert (await link.post("x/odd", params, request_id)).status_code == 400
 
 
 @SAME_ERA
@@ -401,6 +396,7 @@ async def test_a_question_to_a_stateless_client_keeps_its_members(running: Runni
         call = b'"name":"ask","arguments":{"params":%b}' % asked
         capabilities = b'{"elicitation":{}}'
         response = await link.post("tools/call", link.params(call, capabilities=capabilities), name="ask")
+        assert response.status_code == 200, response.text
         needed = members_of(members_of(response.content)["result"].encode())
         ((key, request),) = split_members(needed["inputRequests"]).items()
         assert split_members(request)["params"].encode() == asked, name

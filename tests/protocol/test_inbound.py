@@ -20,6 +20,9 @@ MODERN = b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}'
         ("tools/list", b"{}", None, "2026-07-28", "stateless"),
         ("tools/list", MODERN, None, None, "stateless"),
         ("initialize", MODERN, None, None, "stateless"),
+        ("tools/list", MODERN.replace(b"/", rb"\/"), None, None, "stateless"),
+        ("tools/list", MODERN.replace(b"_meta", rb"\u005fmeta"), None, None, "stateless"),
+        ("tools/list", MODERN[:-1] + rb',"cut":"\ud83d"}', None, None, "stateless"),
         ("tools/call", b'{"name":"io.modelcontextprotocol/protocolVersion"}', None, None, "bare"),
     ],
 )

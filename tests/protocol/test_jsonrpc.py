@@ -1,4 +1,5 @@
 import json
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,12 @@ from fluidmcp.protocol.jsonrpc import (
     encode_answer,
     encode_error,
     encode_notification,
+    encode_object,
     encode_request,
+    has_escaped_ascii,
+    parse_batch,
     parse_message,
+    parse_object,
 )
 
 JSON_VALUES = st.recursive(
@@ -58,9 +63,49 @@ def test_numbers_and_keys_that_python_would_alter_pass_unchanged(params: bytes) 
     )
 
 
-def test_a_lone_surrogate_passes() -> None:
-    envelope = parse_message(b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"cut":"\\ud83d"}}')
-    assert json.loads(encode_request(b"1", "m", envelope.params))["params"] == {"cut": "\ud83d"}
+def test_what_stands_beside_a_lone_surrogate_passes_unchanged() -> None:
+    params = (
+        rb'{ "cut":"\ud83d", "n":[1.10,1e400,12345678901234567890.10],"\uDC00":1,"\uDC00":2,"ok":"\ud83d\ude00\u00e9"}'
+    )
+    message = rb'{"id":"\udc00","method":"x/\udfff","params":%b,"more":null}' % params
+    envelope = parse_message(message.replace(b"[1.10", b"[\r\n1.10"))
+    assert envelope.method == "x/\udfff"
+    expected = rb'{"jsonrpc":"2.0","id":"\udc00","method":"x/\udfff","params":%b}' % params
+    assert encode_request(bytes(cast(Raw, envelope.id)), "x/\udfff", envelope.params) == expected
+    answer = parse_message(b'{"id":1,"error":%b}' % params)
+    assert encode_answer(b"1", answer) == b'{"jsonrpc":"2.0","id":1,"error":%b}' % params
+
+
+def test_the_members_of_an_object_with_a_lone_surrogate_keep_their_bytes() -> None:
+    members = parse_object(rb'{"cut": "\ud83d","n":1.10,"\ud800":[1e400 ]}')
+    assert members is not None
+    assert {name: bytes(value) for name, value in members.items()} == {
+        "cut": rb'"\ud83d"',
+        "n": b"1.10",
+        "\ud800": b"[1e400 ]",
+    }
+    assert encode_object(members) == rb'{"cut":"\ud83d","n":1.10,"\ud800":[1e400 ]}'
+
+
+def test_a_batch_may_hold_a_lone_surrogate() -> None:
+    messages = [rb'{"id":1,"method":"a","params":["\ud83d",1.10]}', b'{"id":2,"method":"b"}']
+    assert parse_batch(b" [%b]" % b" , ".join(messages)) == messages
+    with pytest.raises(InvalidMessageError):
+        parse_batch(rb'["\ud83d",]')
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        (rb'"\u005fmeta"', True),
+        (rb'"a\/b"', True),
+        (rb'"\u007f"', True),
+        (b'"a/b"', False),
+        (rb'"\n\u000a\u00e9\u1041"', False),
+    ],
+)
+def test_names_that_a_search_misses_are_known_by_their_escapes(text: bytes, has: bool) -> None:
+    assert has_escaped_ascii(text) == has
 
 
 @pytest.mark.parametrize("request_id", [b"1", b'"1"', b"1.0", b"-5", b'"\\u00e9"'])
@@ -81,6 +126,12 @@ def test_the_id_comes_back_as_it_was_written(request_id: bytes) -> None:
         (b'{"id":1,"method":"m","params":{"a":"\xff"}}', PARSE_ERROR),
         (b'{"id":1,"method":"m","params":{"a":"x\ny"}}', PARSE_ERROR),
         (b'{"id":1,"method":"m","params":{"a":NaN}}', PARSE_ERROR),
+        (b'{"id":1,"method":"m","params":{"a":NaN,"b":"\\ud800"}}', PARSE_ERROR),
+        (b'{"id":1,"method":"m","params":{"a":"\\ud800\n"}}', PARSE_ERROR),
+        (b'{"id":1,"method":"m\xff"}', PARSE_ERROR),
+        (b'{"id":1,"method":"\\ud800\xff"}', PARSE_ERROR),
+        (b'{"id":"\\ud800"}', INVALID_REQUEST),
+        (b'["\\ud800"]', INVALID_REQUEST),
         (b'{"id":1,"method":"m","params":' + b"[" * 100_000 + b"]" * 100_000 + b"}", PARSE_ERROR),
         (b"[]", INVALID_REQUEST),
         (b'[{"id":1,"method":"m"}]', INVALID_REQUEST),

@@ -3,7 +3,13 @@ import json
 import pytest
 from msgspec import UNSET
 
-from fluidmcp.protocol.meta import replace_member, replace_progress_token, without_interactive_capabilities
+from fluidmcp.protocol.jsonrpc import InvalidMessageError
+from fluidmcp.protocol.meta import (
+    mentions_progress_token,
+    replace_member,
+    replace_progress_token,
+    without_interactive_capabilities,
+)
 
 
 def test_the_progress_token_is_replaced_and_the_rest_stays() -> None:
@@ -16,6 +22,54 @@ def test_the_progress_token_is_replaced_and_the_rest_stays() -> None:
 @pytest.mark.parametrize("params", [UNSET, b'{"a":"progressToken"}', b'{"_meta":{}}', b'{"_meta":1}', b"[]"])
 def test_params_without_a_token_are_handed_on_as_they_are(params: bytes) -> None:
     assert replace_progress_token(params, b"7") == (params, None)
+
+
+@pytest.mark.parametrize(
+    ("params", "replaced"),
+    [
+        (
+            rb'{ "a":1,"a":"\ud83d", "_meta" : {"x":1.10,"progressToken" :"mine" , "x":2} }',
+            rb'{ "a":1,"a":"\ud83d", "_meta" : {"x":1.10,"progressToken" :7 , "x":2} }',
+        ),
+        (
+            rb'{"in":{"_meta":{"progressToken":"mine"}},"s":"\"_meta\"", "_meta": {"progressToken":"mine"}}',
+            rb'{"in":{"_meta":{"progressToken":"mine"}},"s":"\"_meta\"", "_meta": {"progressToken":7}}',
+        ),
+        (rb'{"\u005fmeta": {"progress\u0054oken":"mine"}}', b'{"_meta":{"progressToken":7}}'),
+    ],
+)
+def test_around_the_progress_token_every_byte_stays(params: bytes, replaced: bytes) -> None:
+    assert replace_progress_token(params, b"7") == (replaced, b'"mine"')
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        b'{"_meta":{"progressToken":"other"},"_meta":{"progressToken":"mine"}}',
+        b'{"_meta":{"progressToken":"other","progressToken":"mine"}}',
+        rb'{"_meta":{"progressToken":"other"},"\u005fmeta":{"progressToken":"mine"}}',
+        rb'{"_meta":{"progress\u0054oken":"other","progressToken":"mine"}}',
+    ],
+)
+def test_a_second_progress_token_goes(params: bytes) -> None:
+    assert replace_progress_token(params, b"7") == (b'{"_meta":{"progressToken":7}}', b'"mine"')
+
+
+def test_params_that_cannot_be_looked_into_are_refused() -> None:
+    with pytest.raises(InvalidMessageError):
+        replace_progress_token(b'{"_meta":{"progressToken":1},"a":' + b"[" * 5000 + b"]" * 5000 + b"}", b"7")
+
+
+@pytest.mark.parametrize(
+    ("text", "mentions"),
+    [
+        (b'{"progressToken":1}', True),
+        (rb'{"progress\u0054oken":1}', True),
+        (rb'{"progress":"\u00e9"}', False),
+    ],
+)
+def test_a_progress_token_is_not_overlooked(text: bytes, mentions: bool) -> None:
+    assert mentions_progress_token(text) == mentions
 
 
 def test_a_member_is_replaced_only_where_it_is() -> None:

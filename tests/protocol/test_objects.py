@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from msgspec import UNSET, Raw
 
-from fluidmcp.protocol.objects import add_members, read_object, read_text, without_members, write_object
-from tests.protocol.odd_json import MEMBERS, write
+from fluidmcp.protocol.objects import (
+    add_members,
+    read_object,
+    read_text,
+    replace_value,
+    without_members,
+    write_object,
+)
+from tests.protocol.odd_json import MEMBERS, SPACES, VALUES, write
 
 
 @given(MEMBERS, MEMBERS)
@@ -30,6 +37,25 @@ def test_an_object_without_the_named_members_is_the_same_object(members: dict[st
     if members:
         first, *others = members
         assert without_members(text, parsed, (first,)) == write({name: members[name] for name in others})
+
+
+@given(VALUES, VALUES, VALUES, SPACES)
+def test_around_a_replaced_value_every_byte_stays(old: bytes, new: bytes, other: bytes, spaces: str) -> None:
+    space = spaces.encode()
+    head = b'{"in":{"name":%b},"b":%b,"b":"name",%b"name"%b:%b' % (old, other, space, space, space)
+    tail = b'%b,"name ":%b,%b"c":"\\"name"}' % (space, other, space)
+    members = read_object(head + old + tail)
+    assert members is not None
+    assert replace_value(head + old + tail, members, "name", new) == head + new + tail
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"a":1,"name":1,"name":1}', rb'{"a":1,"n\u0061me":1}', rb'{"a":1,"name":1,"n\u0061me":1}']
+)
+def test_a_name_that_is_there_twice_is_there_once_after_a_replacement(text: bytes) -> None:
+    members = read_object(text)
+    assert members is not None
+    assert replace_value(text, members, "name", b"2") == b'{"a":1,"name":2}'
 
 
 @pytest.mark.parametrize(

@@ -99,16 +99,21 @@ def require_input(question: str, state: str) -> str:
     return f'{{"resultType":"input_required","inputRequests":{{"question":{request}}},"requestState":{state}}}'
 
 
-def talk(params: dict[str, str]) -> str:
-    arguments = split_members(params["arguments"])
-    meta = split_members(params.get("_meta", "{}"))
-    name = arguments["name"]
+def tell_of_call(name: str, meta: dict[str, str]) -> None:
     if "progressToken" in meta:
         progress = f'{{"progressToken":{meta["progressToken"]},"progress":1,"message":{name}}}'
         tell('"notifications/progress"', progress)
     if f"{STATELESS}protocolVersion" not in meta or f"{STATELESS}logLevel" in meta:
         tell('"notifications/message"', f'{{"level":"info","data":{name}}}')
-    wait_at_gate(arguments["port"], json.loads(name))
+
+
+def talk(params: dict[str, str]) -> str:
+    arguments = split_members(params["arguments"])
+    meta = split_members(params.get("_meta", "{}"))
+    name = arguments["name"]
+    if "inputResponses" not in params:
+        tell_of_call(name, meta)
+        wait_at_gate(arguments["port"], json.loads(name))
     answered = "null"
     if "ask" in arguments:
         question = f'{{"message":{name},"requestedSchema":{SCHEMA}}}'
