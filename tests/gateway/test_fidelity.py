@@ -289,6 +289,12 @@ async def test_no_second_progress_token_reaches_a_server_that_others_use(running
     assert isinstance(response.json()["result"]["_meta"]["progressToken"], int)
 
 
+async def test_a_progress_token_in_another_spelling_is_replaced_too(running: RunningGateway) -> None:
+    link = await connect(running, "bare", "handshake")
+    response = await link.post("x/odd", rb'{"_meta":{"progress\u0054oken":"mine"}}')
+    assert b"mine" not in response.content
+
+
 # What a handshake-era client and server say to each other besides requests of the client.
 
 

@@ -21,7 +21,7 @@ from fluidmcp.protocol.jsonrpc import (
     encode_answer,
     parse_message,
 )
-from fluidmcp.protocol.meta import PROGRESS_TOKEN
+from fluidmcp.protocol.meta import mentions_progress_token
 from fluidmcp.protocol.sse import encode_event
 
 SESSION_HEADER: Final = "mcp-session-id"
@@ -55,7 +55,7 @@ class Message:
 
     @property
     def mentions_progress(self) -> bool:
-        return PROGRESS_TOKEN in self.text
+        return mentions_progress_token(self.text)
 
 
 async def reply_to(
