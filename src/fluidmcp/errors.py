@@ -16,6 +16,7 @@
         ├── UnauthorizedError          no token, or one that is not good: 401
         ├── ForbiddenError             a good token of somebody who is not allowed: 403
         ├── LoginError                 a login, callback or refresh cannot go on: 4xx
+        ├── OAuthError                 our own authorization server refuses a request: an error code of OAuth
         ├── NotLoggedInError           nobody ran `fluidmcp login` on this machine
         ├── TokenRefreshError          the stored login could not be renewed
         ├── ProviderAnswerError        the provider's answer makes no sense: 502
@@ -123,6 +124,9 @@ class UnauthorizedError(AuthError):
     def __init__(self, what: str, *, reason: str | None = None, why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint)
         self.reason = reason
+        self.resource_metadata = ""
+        """Where the login is described that leads to a good token (RFC 9728); filled in where the package is known."""
+        self.scope = ""
 
 
 class ForbiddenError(AuthError):
@@ -137,6 +141,8 @@ class ForbiddenError(AuthError):
         super().__init__(what, why=why, hint=hint)
         self.reason = reason
         self.scope = scope
+        self.resource_metadata = ""
+        """As of UnauthorizedError."""
 
 
 class LoginError(AuthError):
@@ -154,6 +160,31 @@ class LoginError(AuthError):
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(what, why=why, hint=hint)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OAuthError(AuthError):
+    """An endpoint of our own authorization server refuses the request.
+
+    `error` is the code that an RFC defines for it (RFC 6749 section 5.2, RFC 7591 section 3.2.2, ...), `status` the
+    HTTP status; the rest becomes the `error_description`.
+    """
+
+    code = "oauth"
+
+    def __init__(
+        self,
+        error: str,
+        what: str,
+        *,
+        status: int = 400,
+        why: str = "",
+        hint: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.error = error
         self.status = status
         self.retry_after_seconds = retry_after_seconds
 

@@ -27,7 +27,8 @@ async def packages(**changes: Any) -> AsyncGenerator[tuple[LoginGateway, FaultMa
 async def log_in(auth: PackageAuth) -> str:
     start = await auth.begin_login(client_address="127.0.0.1")
     state = query_of(start.location)["state"]
-    answer = await auth.finish_login([("code", "c"), ("state", state)], {start.cookie_name: start.cookie_value})
+    query = [("code", "c"), ("state", state)]
+    answer = await auth.redeem(await auth.take_login(query, {start.cookie_name: start.cookie_value}), query)
     return answer.access_token
 
 

@@ -74,6 +74,7 @@ async def test_the_documented_command_prints_the_documented_lines_in_their_order
             "Added gmail-mock endpoints with OAuth support",
             f"  Login: {url}/gmail-mock/auth/login",
             f"Starting FastAPI server on port {gateway.port}",
+            f"MCP clients log in by themselves at {url}/gmail-mock/mcp",
             f"Register this redirect URI with the provider of gmail-mock: {url}/gmail-mock/auth/callback",
         ]
         assert await gateway.stop() == 0

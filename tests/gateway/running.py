@@ -14,10 +14,13 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.gateway_auth import GatewayGuard
+from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.config.settings import GatewaySettings, ProcessLimits
 from fluidmcp.gateway.app import Gateway
+from fluidmcp.store.memory import Store
 from tests.providers.serving import PromptServer
 
 LIMIT_SECONDS = 60.0
@@ -96,6 +99,10 @@ async def running_gateway(
     guard: GatewayGuard | None = None,
     background: Callable[[], Coroutine[Any, Any, None]] | None = None,
     keep_alive_seconds: float = 15.0,
+    gateway_provider: GatewayProvider | None = None,
+    foreign_issuer: ForeignIssuer | None = None,
+    client_fetcher: Fetcher | None = None,
+    grants: Store | None = None,
     **settings: Any,
 ) -> AsyncGenerator[RunningGateway]:
     with socket.socket() as listener:
@@ -110,6 +117,10 @@ async def running_gateway(
             guard=guard,
             background=background,
             keep_alive_seconds=keep_alive_seconds,
+            gateway_provider=gateway_provider,
+            foreign_issuer=foreign_issuer,
+            client_fetcher=client_fetcher,
+            grants=grants,
         )
         await gateway.start()
         server = AnnouncingServer(uvicorn.Config(gateway, lifespan="off", log_config=None, access_log=False, ws="none"))

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +26,8 @@ class FaultMakingProvider:
         self.introspections: list[dict[str, str]] = []
         self.authorizations: list[str | None] = []
         """The `Authorization` header of each call."""
+        self.handed_out: list[dict[str, Any]] = []
+        """The token answers that went out with an access token, in order."""
         self.answer_token: Answer = good_token
         self.answer_introspection: Answer = lambda _form: JSONResponse({"active": False})
         self.was_asked = asyncio.Event()
@@ -40,7 +44,42 @@ class FaultMakingProvider:
     async def _token(self, request: Request) -> Response:
         form = await self._form(request)
         self.token_requests.append(form)
-        return self.answer_token(form)
+        answer = self.answer_token(form)
+        if answer.status_code == 200 and b"access_token" in answer.body:
+            with contextlib.suppress(ValueError):
+                self.handed_out.append(json.loads(bytes(answer.body)))
+        return answer
+
+    @staticmethod
+    def refuse_with(error: str) -> Answer:
+        """An answer that says no, with an OAuth error code."""
+        return lambda _form: JSONResponse({"error": error}, status_code=400)
+
+    @staticmethod
+    def fail(_form: dict[str, str]) -> Response:
+        """A provider that is down."""
+        return Response(status_code=500)
+
+    @staticmethod
+    def mark_tokens(mark: str) -> Answer:
+        """Good answers whose tokens all hold the mark."""
+
+        def answer(_form: dict[str, str]) -> Response:
+            marked = {f"{name}_token": f"{mark}-{name}-{secrets.token_hex(4)}" for name in ("access", "refresh")}
+            return JSONResponse(token_document(**marked))
+
+        return answer
+
+    @staticmethod
+    def name_person(subject: str, **changes: Any) -> Answer:
+        """A good answer with an ID token that says who logged in."""
+
+        def answer(form: dict[str, str]) -> Response:
+            claims = {"iss": "https://id.example", "sub": subject, "aud": form.get("client_id", "")}
+            id_token = unsigned_id_token(**claims, exp=time.time() + 600)
+            return JSONResponse(token_document(**{"scope": None, "id_token": id_token, **changes}))
+
+        return answer
 
     async def _introspect(self, request: Request) -> Response:
         form = await self._form(request)

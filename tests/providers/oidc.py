@@ -53,11 +53,26 @@ class OidcProvider:
 
 
 @contextmanager
-def running_oidc_provider() -> Generator[OidcProvider]:
-    """A provider of its own. Raises LookupError when Node or `oidc-provider` is missing."""
-    clients = [_client(CLIENT_ID, "client_secret_basic"), _client(OTHER_CLIENT_ID, "client_secret_post"), _cli_client()]
+def running_oidc_provider(
+    *, gateway_url: str = PUBLIC_URL, access_token_seconds: int = 3600
+) -> Generator[OidcProvider]:
+    """A provider of its own, whose clients have their redirect URIs at a gateway.
+
+    Raises LookupError when Node or `oidc-provider` is missing.
+    """
+    clients = [
+        _client(CLIENT_ID, "client_secret_basic", gateway_url),
+        _client(OTHER_CLIENT_ID, "client_secret_post", gateway_url),
+        _cli_client(),
+    ]
     script = Path(__file__).with_name("oidc_provider.mjs")
-    command = [str(parts.require("node")), str(script), str(parts.require("oidc-provider")), json.dumps(clients)]
+    command = [
+        str(parts.require("node")),
+        str(script),
+        str(parts.require("oidc-provider")),
+        json.dumps(clients),
+        str(access_token_seconds),
+    ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -93,12 +108,15 @@ async def log_in(location: str, *, person: str, until: str = PUBLIC_URL) -> str:
     raise AssertionError("the provider did not send the browser back")
 
 
-def _client(client_id: str, auth_method: str) -> dict[str, object]:
+def _client(client_id: str, auth_method: str, gateway_url: str) -> dict[str, object]:
     return {
         "client_id": client_id,
         "client_secret": CLIENT_SECRET,
         "token_endpoint_auth_method": auth_method,
-        "redirect_uris": [f"{PUBLIC_URL}/{package}/auth/callback" for package in ("mail", "jira", "other")],
+        "redirect_uris": [
+            *(f"{gateway_url}/{package}/auth/callback" for package in ("mail", "jira", "other")),
+            f"{gateway_url}/auth/callback",
+        ],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
     }

@@ -1,11 +1,11 @@
 // The real `oidc-provider`, with opaque access tokens, introspection, revocation and rotating refresh tokens. Its port
 // is chosen by the system and printed as one JSON line; it ends when its stdin ends.
-// argv: path of the oidc-provider package, JSON of its clients.
+// argv: path of the oidc-provider package, JSON of its clients, life of access tokens in seconds.
 import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 
-const [modulePath, clients] = process.argv.slice(2);
+const [modulePath, clients, accessTokenSeconds] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(`${modulePath}/lib/index.js`).href);
 
 const server = createServer();
@@ -42,7 +42,7 @@ const provider = new Provider(issuer, {
   issueRefreshToken: () => true,
   rotateRefreshToken: () => true,
   pkce: { required: () => true },
-  ttl: { AccessToken: 3600, AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86400, Interaction: 600, Session: 600, Grant: 86400 },
+  ttl: { AccessToken: Number(accessTokenSeconds), AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86400, Interaction: 600, Session: 600, Grant: 86400 },
 });
 // How often the token endpoint was asked: GET /test/token-requests.
 let tokenRequests = 0;

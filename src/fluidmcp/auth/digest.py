@@ -7,11 +7,12 @@ text itself. Each part is preceded by its length, so no two different inputs are
 import dataclasses
 import hashlib
 import hmac
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
-from fluidmcp.config.entries import AuthBlock
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Purpose = Literal["access_token", "refresh_token", "pending_login", "cookie", "record"]
 
@@ -20,13 +21,16 @@ _TAG_BYTES = hashlib.sha256().digest_size
 
 
 class PackageDigest:
-    """The digests of one package. The key is random bytes that never leave the gateway."""
+    """The digests of one package. The key is random bytes that never leave the gateway.
 
-    def __init__(self, key: bytes, *, package: str, block: AuthBlock, client_id: str) -> None:
+    `block` is its auth block, or what else describes its provider.
+    """
+
+    def __init__(self, key: bytes, *, package: str, block: "DataclassInstance", client_id: str) -> None:
         if len(key) < MIN_KEY_BYTES:
             raise ValueError("a digest key has at least 32 bytes")
         # Part by part, so that a token of yesterday's auth block is not a token of today's.
-        described = msgspec.json.encode([*sorted(dataclasses.asdict(block).items()), ["client id", client_id]])
+        described = _describe(block, client_id)
         self._begun = {
             purpose: hmac.new(key, _parts(purpose.encode(), package.encode(), described), hashlib.sha256)
             for purpose in get_args(Purpose)
@@ -52,6 +56,15 @@ class PackageDigest:
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
         return digest.digest()
+
+
+def fingerprint(block: "DataclassInstance", client_id: str) -> str:
+    """A digest without a key of a provider's configuration: the same after a restart, another after a change."""
+    return hashlib.sha256(_describe(block, client_id)).hexdigest()
+
+
+def _describe(block: "DataclassInstance", client_id: str) -> bytes:
+    return msgspec.json.encode([*sorted(dataclasses.asdict(block).items()), ["client id", client_id]])
 
 
 def _parts(*parts: bytes) -> bytes:

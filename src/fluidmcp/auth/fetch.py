@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 class FetchAnswer:
     """What an endpoint answered: status, media type (lower case, without parameters) and decompressed body.
 
-    `date` is its clock and `location` where a redirect leads, both as sent and cut off at a length; "" where absent.
+    `date` is its clock, `location` where a redirect leads, `cache_control`, `expires` and `age` say how long it may be
+    kept: all as sent and cut off at a length; "" where absent.
     """
 
     status: int
@@ -39,6 +40,9 @@ class FetchAnswer:
     body: bytes
     date: str = ""
     location: str = ""
+    cache_control: str = ""
+    expires: str = ""
+    age: str = ""
 
     def __repr__(self) -> str:
         return f"FetchAnswer(status={self.status}, media_type={self.media_type!r}, {len(self.body)} bytes)"
@@ -150,8 +154,11 @@ class Fetcher:
             status=response.status_code,
             media_type=response.headers.get("content-type", "").split(";")[0].strip().lower(),
             body=self._decompress(raw, encoding),
-            date=response.headers.get("date", "")[:MAX_HEADER_CHARACTERS],
-            location=response.headers.get("location", "")[:MAX_HEADER_CHARACTERS],
+            date=_short(response, "date"),
+            location=_short(response, "location"),
+            cache_control=_short(response, "cache-control"),
+            expires=_short(response, "expires"),
+            age=_short(response, "age"),
         )
 
     async def _open(self, request: httpx2.Request, addresses: Sequence[str]) -> httpx2.Response:
@@ -204,3 +211,7 @@ class Fetcher:
         return ProviderAnswerError(
             "The provider's answer is too large", why=f"It has more than {self._max_answer_bytes} bytes."
         )
+
+
+def _short(response: httpx2.Response, name: str) -> str:
+    return response.headers.get(name, "")[:MAX_HEADER_CHARACTERS]

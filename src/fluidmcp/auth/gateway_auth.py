@@ -177,6 +177,31 @@ class GatewayAuth:
             raise failure
         raise _unauthorized()
 
+    async def identify(self, token: str) -> Principal | None:
+        """Whom a token that came straight from the provider stands for; None where nothing can tell.
+
+        Raises:
+            ProviderUnavailableError: the provider would have to be asked and cannot answer.
+        """
+        for verifier in self._all_verifiers():
+            principal = await verifier.verify(token)
+            if principal is not None:
+                return principal
+        return None
+
+    async def check_person(
+        self, *, issuer: str, subject: str, email_domain: str | None, scopes: frozenset[str]
+    ) -> None:
+        """Whether somebody who logged in here, at the provider and for our client id, may come in.
+
+        Raises:
+            ForbiddenError: not this person, or not with these scopes.
+        """
+        is_admitted = bool(self._open) or self._rule.admits(issuer=issuer, subject=subject, email_domain=email_domain)
+        if not is_admitted and not await self._is_operators(issuer, subject):
+            raise _not_allowed()
+        self._check_scopes(scopes)
+
     def describe(self) -> tuple[str, ...]:
         """As `GatewayGuard.describe`."""
         values = {"issuer": "", "audience": ""}
@@ -252,12 +277,11 @@ class GatewayAuth:
                 raise _unauthorized()
         elif kind not in self._open and not await self._is_admitted(principal, token):
             if not await self._is_operator(self._verifiers[kind], principal):
-                raise ForbiddenError(
-                    "This account is not allowed here",
-                    why="The token is good, but the gateway is open to other people only.",
-                    hint="Ask the operator of the gateway.",
-                )
-        missing = [scope for scope in self._settings.required_scopes if scope not in principal.scopes]
+                raise _not_allowed()
+        self._check_scopes(principal.scopes)
+
+    def _check_scopes(self, scopes: frozenset[str]) -> None:
+        missing = [scope for scope in self._settings.required_scopes if scope not in scopes]
         if missing:
             raise ForbiddenError(
                 "The access token may do too little",
@@ -286,6 +310,20 @@ class GatewayAuth:
             return False
         known = await verifier.verify(own.reveal())
         return known is not None and (known.issuer, known.subject) == (principal.issuer, principal.subject)
+
+    async def _is_operators(self, issuer: str, subject: str) -> bool:
+        """Whether this is the operator's account: the stored login says whose it is, else the operator's token."""
+        login = self._operator.login()
+        if login is not None and login.issuer is not None and login.subject is not None:
+            return (login.issuer, login.subject) == (issuer, subject)
+        own = await self._operator.current()
+        known = None if own is None else await self.identify(own.reveal())
+        return known is not None and (known.issuer, known.subject) == (issuer, subject)
+
+    def _all_verifiers(self) -> tuple[CachedVerifier, ...]:
+        """Those that accept tokens, and the one that only names people."""
+        people = (self._people,) if self._people is not None and "userinfo" not in self._verifiers else ()
+        return (*self._verifiers.values(), *people)
 
     def _digest(self, token: str) -> str:
         return _digest(self._digest_key, token)
@@ -420,6 +458,14 @@ def _origin(provider: ProviderMetadata) -> str:
 def _digest(key: bytes, token: str) -> str:
     text = token.encode("utf-8", "surrogatepass")
     return hmac.new(key, b"gateway access_token\0" + text, hashlib.sha256).hexdigest()
+
+
+def _not_allowed() -> ForbiddenError:
+    return ForbiddenError(
+        "This account is not allowed here",
+        why="The token is good, but the gateway is open to other people only.",
+        hint="Ask the operator of the gateway.",
+    )
 
 
 def _unauthorized() -> UnauthorizedError:

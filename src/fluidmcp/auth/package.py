@@ -8,14 +8,25 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from fluidmcp.auth.allowed import AllowRule
-from fluidmcp.auth.digest import PackageDigest
+from fluidmcp.auth.digest import PackageDigest, fingerprint
 from fluidmcp.auth.fetch import Fetcher
+from fluidmcp.auth.grant import Person, UpstreamGrant, build_grant
 from fluidmcp.auth.identity import Identity, read_id_token
 from fluidmcp.auth.issuer import ExpectedIssuer
 from fluidmcp.auth.package_checks import accepting_kinds, choose_package_checks
 from fluidmcp.auth.principal import Principal, TokenVerifier
+from fluidmcp.auth.revocation import give_tokens_back
+from fluidmcp.auth.sealing import PREFIX
 from fluidmcp.auth.token_endpoint import ProviderClient, TokenAnswer, is_token_text
-from fluidmcp.auth.upstream.login import LoginFlow, LoginStart, address_key, cookie_name
+from fluidmcp.auth.upstream.login import (
+    LoginEndpoints,
+    LoginFlow,
+    LoginKind,
+    LoginStart,
+    TakenLogin,
+    address_key,
+    cookie_name,
+)
 from fluidmcp.auth.verifiers.choose import build_verifiers
 from fluidmcp.auth.verifiers.issued_here import IssuedHereVerifier
 from fluidmcp.config.entries import AuthBlock, ServerEntry
@@ -62,6 +73,7 @@ class PackageAuth:
         self.package = entry.name
         self.login_url = f"{public_url}/{entry.name}/auth/login"
         self.redirect_uri = f"{public_url}/{entry.name}/auth/callback"
+        self.resource_url = f"{public_url}/{entry.name}/mcp"
         self._block = block = entry.auth
         self._client, self.missing_variables = _read_client(block, environ)
         self._handed_out = handed_out
@@ -69,18 +81,13 @@ class PackageAuth:
         self._random_bytes = random_bytes
         self._issuer = block.issuer or _origin(block.token_url)
         digest = PackageDigest(digest_key, package=entry.name, block=block, client_id=self._client.client_id)
-        self._login = LoginFlow(
-            package=entry.name,
-            block=block,
-            client=self._client,
-            redirect_uri=self.redirect_uri,
-            login_url=self.login_url,
-            digest=digest,
-            pending_auth_states=pending_auth_states,
-            fetcher=fetcher,
-            now=now,
-            random_bytes=random_bytes,
-        )
+        self.fingerprint = fingerprint(block, self._client.client_id)
+        self.sign_in_host = urlsplit(block.authorization_url).netloc
+        self.cookie_path = f"/{entry.name}/auth"
+        self.scopes = block.scopes
+        self.scope_descriptions = dict(block.scope_descriptions)
+        self.accepts_provider_tokens = block.accept_provider_tokens
+        self._login = self._build_login(digest, pending_auth_states, fetcher)
         self._issued_here = IssuedHereVerifier(
             client_id=self._client.client_id, digest=digest, handed_out=handed_out, now=now
         )
@@ -102,6 +109,20 @@ class PackageAuth:
         # Whose a token is that comes straight from the provider, each of them may say.
         self._identifiers: Sequence[TokenVerifier] = tuple(asking.values())
 
+    def _build_login(self, digest: PackageDigest, pending_auth_states: Store, fetcher: Fetcher) -> LoginFlow:
+        return LoginFlow(
+            package=self.package,
+            endpoints=_endpoints(self._block),
+            client=self._client,
+            redirect_uri=self.redirect_uri,
+            login_url=self.login_url,
+            digest=digest,
+            pending_auth_states=pending_auth_states,
+            fetcher=fetcher,
+            now=self._now,
+            random_bytes=self._random_bytes,
+        )
+
     async def authenticate(self, token: str) -> Principal:
         """Whom a bearer token of an MCP request stands for. Called for each of them.
 
@@ -111,7 +132,9 @@ class PackageAuth:
             ProviderUnavailableError: the provider would have to be asked and cannot answer.
         """
         failure: ProviderUnavailableError | None = None
-        if not self.missing_variables and is_token_text(token):
+        # What is sealed here is opened elsewhere: no provider is ever asked about it.
+        is_foreign = is_token_text(token) and not token.startswith(PREFIX)
+        if not self.missing_variables and is_foreign and self._block.accept_provider_tokens:
             for verifier in self._verifiers:
                 try:
                     principal = await verifier.verify(token)
@@ -131,31 +154,66 @@ class PackageAuth:
             hint=f"Open {self.login_url} to log in again.",
         )
 
-    async def begin_login(self, *, client_address: str) -> LoginStart:
+    async def begin_login(
+        self,
+        *,
+        client_address: str,
+        kind: LoginKind = "json",
+        scopes: Sequence[str] | None = None,
+        carried: bytes = b"",
+    ) -> LoginStart:
         """Begin a login; raises LoginError, also when a variable is missing (503)."""
         self.require_variables()
-        return await self._login.begin(client_address=client_address)
+        return await self._login.begin(client_address=client_address, kind=kind, scopes=scopes, carried=carried)
 
-    async def finish_login(self, query: Sequence[tuple[str, str]], cookies: Mapping[str, str]) -> TokenAnswer:
-        """Redeem a callback, find out who logged in, and accept the token from now on.
+    async def take_login(self, query: Sequence[tuple[str, str]], cookies: Mapping[str, str]) -> TakenLogin:
+        """The login that a callback belongs to. Raises LoginError: there is none, or not of this browser."""
+        self.require_variables()
+        return await self._login.take(query, cookies)
+
+    async def redeem(self, taken: TakenLogin, query: Sequence[tuple[str, str]]) -> TokenAnswer:
+        """Redeem a callback, find out who logged in, and accept the provider's token from now on.
 
         Raises:
             LoginError, ProviderAnswerError, ProviderUnavailableError: the login cannot be finished.
             ForbiddenError: the person is not allowed; the token is neither accepted nor handed out.
         """
-        self.require_variables()
-        try:
-            answer = await self._login.finish(query, cookies)
-        except ProviderAnswerError as error:
-            raise self._explained(error) from error
-        identity = await self._identify(answer, known=None)
-        try:
-            await self._accept(answer, identity)
-        except ForbiddenError:
-            await self._revoke(answer)
-            raise
+        answer, identity = await self._redeem(taken, query)
+        # RFC 6749 section 5.1: an answer without `scope` gave what was asked for.
+        await self._accept(answer, identity)
         logger.info("login finished for package %s", self.package)
         return answer
+
+    async def redeem_for_client(
+        self, taken: TakenLogin, query: Sequence[tuple[str, str]], *, scopes: Sequence[str]
+    ) -> UpstreamGrant:
+        """As `Upstream.redeem_for_client`: the provider's token is not accepted by itself, nobody gets it."""
+        answer, identity = await self._redeem(taken, query)
+        logger.info("login of an MCP client finished for package %s", self.package)
+        return build_grant(answer, identity, asked=scopes, now=self._now())
+
+    async def renew(self, grant: UpstreamGrant) -> UpstreamGrant:
+        """As `Upstream.renew`."""
+        person = grant.person
+        known = Identity(issuer=person.issuer, subject=person.subject, email_domain=person.email_domain)
+        self._check_allowed(known)
+        if grant.refresh_token is None:
+            await self._check_still_good(grant)
+            return grant
+        answer = await self._refresh(grant.refresh_token)
+        identity = await self._identify(answer, known=known)
+        if (identity.issuer, identity.subject) != (known.issuer, known.subject):
+            raise ProviderAnswerError("The refreshed token is somebody else's", provider_error="invalid_grant")
+        self._check_allowed(identity)
+        return build_grant(answer, identity, asked=person.scopes, now=self._now())
+
+    async def give_back(self, grant: UpstreamGrant) -> None:
+        """As `Upstream.give_back`."""
+        await self._give_back(grant.access_token, grant.refresh_token)
+
+    async def admit(self, person: Person) -> None:
+        """As `Upstream.admit`."""
+        self._check_allowed(person)
 
     async def refresh(self, refresh_token: str, *, client_address: str) -> TokenAnswer:
         """Exchange a refresh token at the provider and accept the new token from now on.
@@ -167,10 +225,7 @@ class PackageAuth:
         if not is_token_text(refresh_token):
             raise LoginError("The refresh_token is not a token", hint="Send the one that the login handed out.")
         known = await self._issued_here.find_by_refresh_token(refresh_token)
-        try:
-            answer = await self._login.refresh(refresh_token)
-        except ProviderAnswerError as error:
-            raise self._explained(error) from error
+        answer = await self._refresh(refresh_token)
         await self._accept(answer, await self._identify(answer, known=known))
         return answer
 
@@ -190,6 +245,49 @@ class PackageAuth:
             why=f"Package {self.package} needs {names} in the environment of the gateway.",
             hint=f'Example: export {self.missing_variables[0]}="...", then start the gateway again.',
         )
+
+    async def _redeem(self, taken: TakenLogin, query: Sequence[tuple[str, str]]) -> tuple[TokenAnswer, Identity]:
+        try:
+            answer = await self._login.redeem(taken, query)
+        except ProviderAnswerError as error:
+            raise self._explained(error) from error
+        identity = await self._identify(answer, known=None)
+        try:
+            self._check_allowed(identity)
+        except ForbiddenError:
+            await self._give_back(answer.access_token, answer.refresh_token)
+            raise
+        return answer, identity
+
+    async def _give_back(self, access_token: str, refresh_token: str | None) -> None:
+        if self._block.revocation_url is not None:
+            await give_tokens_back(
+                self._block.revocation_url,
+                self._client,
+                access_token=access_token,
+                refresh_token=refresh_token,
+                fetcher=self._fetcher,
+            )
+
+    async def _refresh(self, refresh_token: str) -> TokenAnswer:
+        try:
+            return await self._login.refresh(refresh_token)
+        except ProviderAnswerError as error:
+            raise self._explained(error) from error
+
+    async def _check_still_good(self, grant: UpstreamGrant) -> None:
+        """Ask whether a token that has no end of its own is still good, where there is somebody to ask.
+
+        Raises:
+            ProviderAnswerError: `invalid_grant`, it is not, or it had an end.
+            ProviderUnavailableError: nobody can tell now.
+        """
+        verifiers = self._identifiers if grant.expires_at is None else ()
+        for verifier in verifiers:
+            if await verifier.verify(grant.access_token) is not None:
+                return
+        if verifiers or grant.expires_at is not None:
+            raise ProviderAnswerError("The provider's token is over", provider_error="invalid_grant")
 
     async def _identify(self, answer: TokenAnswer, *, known: Identity | None) -> Identity:
         """Who this answer is about: its ID token, the login it continues, the provider's word, or else only itself."""
@@ -218,7 +316,7 @@ class PackageAuth:
         granted = self._block.scopes if answer.scope is None else answer.scope.replace(",", " ").split()
         await self._issued_here.remember(answer, identity, scopes=frozenset(granted))
 
-    def _check_allowed(self, person: Identity | Principal) -> None:
+    def _check_allowed(self, person: Identity | Principal | Person) -> None:
         """Verified is not yet allowed: the auth block must name the person, if it names anybody.
 
         Raises:
@@ -231,18 +329,6 @@ class PackageAuth:
                 why="The login was good, but the package is open to named people or domains only.",
                 hint="Ask the operator of the gateway to add the account to the auth block of the package.",
             )
-
-    async def _revoke(self, answer: TokenAnswer) -> None:
-        """Give back the tokens of somebody who may not come in, where the provider takes them (RFC 7009)."""
-        if self._block.revocation_url is None:
-            return
-        token = answer.refresh_token or answer.access_token
-        kind = "refresh_token" if answer.refresh_token else "access_token"
-        form, headers = self._client.authenticate({"token": token, "token_type_hint": kind})
-        try:
-            await self._fetcher.post_form(self._block.revocation_url, form, headers=headers)
-        except (ProviderUnavailableError, ProviderAnswerError) as error:
-            logger.warning("the tokens of a refused login to %s are not revoked: %s", self.package, error.why)
 
     async def _count_refresh(self, client_address: str) -> None:
         try:
@@ -290,6 +376,17 @@ def _read_client(block: AuthBlock, environ: Mapping[str, str]) -> tuple[Provider
         client_id=client_id, client_secret=secret or None, auth_method=block.token_endpoint_auth_method
     )
     return client, tuple(missing)
+
+
+def _endpoints(block: AuthBlock) -> LoginEndpoints:
+    return LoginEndpoints(
+        authorization_url=block.authorization_url,
+        token_url=block.token_url,
+        issuer=block.issuer,
+        scopes=block.scopes,
+        scope_separator=block.scope_separator,
+        extra_params=block.extra_params,
+    )
 
 
 def _origin(url: str) -> str:

@@ -4,6 +4,9 @@ The form is `fmcp1.` and, in URL-safe base64 without padding, an id of the key (
 AES-256-GCM (NIST SP 800-38D) makes of the plaintext, its tag (16 bytes) last. Each purpose has a key of its own,
 derived with HKDF-SHA256 (RFC 5869). The associated data are the purpose and the context, each with its length in
 front. Nonces are random: one key may seal 2**32 texts for one purpose.
+
+`seal_under` and `open_under` do the same with a secret that only the other side holds: what is kept here between two
+of its requests can be read by nobody before it comes back.
 """
 
 import base64
@@ -92,6 +95,32 @@ class Sealer:
             info = b"seal " + purpose.encode()
             subkey = self._subkeys[key_id, purpose] = AESGCM(_derive(self._keys[key_id], info, KEY_BYTES))
         return subkey
+
+
+def seal_under(
+    secret: str,
+    purpose: str,
+    context: Sequence[str | bytes],
+    plaintext: bytes,
+    *,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> bytes:
+    """What `open_under` turns back into `plaintext`, given the same secret, purpose and context.
+
+    `secret` is text of at least 32 random bytes, which is forgotten here: a code, a cookie, a token.
+    """
+    nonce = random_bytes(_NONCE_BYTES)
+    cipher = AESGCM(_derive(secret.encode(), b"held " + purpose.encode(), KEY_BYTES))
+    return nonce + cipher.encrypt(nonce, plaintext, _encode_context(purpose, context))
+
+
+def open_under(secret: str, purpose: str, context: Sequence[str | bytes], sealed: bytes) -> bytes | None:
+    """The plaintext; None for what was not sealed under this secret, for this purpose and context."""
+    cipher = AESGCM(_derive(secret.encode("utf-8", "surrogatepass"), b"held " + purpose.encode(), KEY_BYTES))
+    try:
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _encode_context(purpose, context))
+    except (InvalidTag, ValueError):
+        return None
 
 
 def _read_key(key: Secret) -> bytes:

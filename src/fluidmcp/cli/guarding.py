@@ -19,6 +19,7 @@ from fluidmcp.errors import NotLoggedInError
 
 if TYPE_CHECKING:
     from fluidmcp.auth.gateway_auth import GatewayGuard
+    from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
 
 TOKEN_BYTES: Final = 32
 DIGEST_KEY_BYTES: Final = 32
@@ -37,6 +38,9 @@ class Guarding:
     lines: tuple[str, ...] = ()
     token_in_curl: str = ""
     """What stands for the token in the curl line of the start output."""
+    gateway_provider: "GatewayProvider | None" = None
+    """Where people log in on behalf of MCP clients, which can send one token only."""
+    foreign_issuer: "ForeignIssuer | None" = None
 
 
 def check_guard(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
@@ -126,6 +130,7 @@ async def _open_oauth_guard(settings: GatewaySettings, environ: Mapping[str, str
     from fluidmcp.auth.cli_login.token_file import find_token_file
     from fluidmcp.auth.fetch import Fetcher
     from fluidmcp.auth.gateway_auth import GatewayAuth
+    from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
     from fluidmcp.auth.operator import OperatorToken
 
     oauth = load_oauth_settings(environ)
@@ -143,8 +148,15 @@ async def _open_oauth_guard(settings: GatewaySettings, environ: Mapping[str, str
         token_in_curl = f"${ACCESS_TOKEN}"
         if not operator.is_from_environment:
             token_in_curl = "YOUR_ACCESS_TOKEN" if operator.login() is None else "$(fluidmcp token)"
+        foreign_issuer, provider = None, None
+        if oauth.registers_clients and oauth.issuer is not None:
+            foreign_issuer = ForeignIssuer(issuer=oauth.issuer, scopes=oauth.required_scopes)
+        else:
+            provider = await GatewayProvider.find(oauth, guard=guard, fetcher=fetcher)
         yield Guarding(
             guard=guard,
+            gateway_provider=provider,
+            foreign_issuer=foreign_issuer,
             background=None if operator.is_from_environment else operator.keep_fresh,
             lines=guard.describe(),
             token_in_curl=token_in_curl,

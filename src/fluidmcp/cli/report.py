@@ -34,6 +34,17 @@ def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
     print_line(f"Starting FastAPI server on port {settings.port}")
 
 
+def announce_client_logins(
+    entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool
+) -> None:
+    """What people type into an MCP client that logs in by itself; nothing for packages without a login."""
+    names = [entry.name for entry in entries if entry.auth is not None or has_gateway_login]
+    for name in names:
+        print_line(f"MCP clients log in by themselves at {settings.public_url}/{name}/mcp")
+    if has_gateway_login and names:
+        print_line(f"Register this redirect URI with the provider of the gateway: {settings.public_url}/auth/callback")
+
+
 def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationError]) -> None:
     """The entries that cannot be served, and those that cannot be launched (`faults`, by package name)."""
     for refused in loaded.refused:

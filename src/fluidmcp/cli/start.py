@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Final
 from fluidmcp.cli.checks import CheckResult, check_servers
 from fluidmcp.cli.guarding import announce_guard, open_guard
 from fluidmcp.cli.output import print_line, print_warning
-from fluidmcp.cli.report import announce, build_callback_url, report_failure, report_mistakes
+from fluidmcp.cli.report import (
+    announce,
+    announce_client_logins,
+    build_callback_url,
+    report_failure,
+    report_mistakes,
+)
 from fluidmcp.cli.serve import Stop, open_sockets, run_in_loop, serve, stop_on_signals
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
@@ -60,12 +66,21 @@ async def _serve_all(
     async with contextlib.AsyncExitStack() as closing:
         stop = closing.enter_context(stop_on_signals())
         guarding = await closing.enter_async_context(open_guard(settings, environ))
-        gateway = Gateway(settings, loaded.entries, environ, guard=guarding.guard, background=guarding.background)
+        gateway = Gateway(
+            settings,
+            loaded.entries,
+            environ,
+            guard=guarding.guard,
+            background=guarding.background,
+            gateway_provider=guarding.gateway_provider,
+            foreign_issuer=guarding.foreign_issuer,
+        )
         ending = await closing.enter_async_context(contextlib.AsyncExitStack())
         ending.push_async_callback(gateway.close)
         await gateway.start()
         announce(loaded.entries, settings)
         announce_guard(guarding, loaded.entries, settings)
+        announce_client_logins(loaded.entries, settings, has_gateway_login=guarding.gateway_provider is not None)
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
             await serve(gateway, sockets, stop=stop, on_shutdown=ending.aclose)

@@ -41,6 +41,10 @@ class AuthBlock:
     allow_unbound_tokens: bool = False
     """Accept tokens of the right person although nothing proves that they were made for us."""
     revocation_url: str | None = None
+    scope_descriptions: tuple[tuple[str, str], ...] = ()
+    """Scopes in words, for the page that asks a person for consent."""
+    accept_provider_tokens: bool = True
+    """Whether the provider's own tokens are good, beside those that MCP clients get from the gateway."""
     allowed_subjects: tuple[str, ...] = ()
     allowed_domains: tuple[str, ...] = ()
     allow_any_user: bool = False
@@ -51,6 +55,7 @@ class AuthBlock:
 
 
 KEYS = frozenset({"type", "flow", *AuthBlock.__dataclass_fields__})
+MAX_DESCRIPTION_CHARACTERS = 200
 _SECRET_KEY = re.compile(r"secret|password|passwd|token$|api_?key|private_?key|assertion|credential", re.IGNORECASE)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 6749 §3.3, scope-token
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
@@ -94,6 +99,8 @@ def parse_auth_block(reader: ObjectReader, *, allowed_env_names: frozenset[str])
         userinfo_url=_read_url(reader, "userinfo_url"),
         allow_unbound_tokens=reader.flag("allow_unbound_tokens"),
         revocation_url=_read_url(reader, "revocation_url"),
+        scope_descriptions=_read_scope_descriptions(reader),
+        accept_provider_tokens=reader.flag("accept_provider_tokens", default=True),
         allowed_subjects=_read_subjects(reader),
         allowed_domains=_read_domains(reader),
         allow_any_user=reader.flag("allow_any_user"),
@@ -153,6 +160,20 @@ def _read_scopes(reader: ObjectReader) -> tuple[str, ...]:
             text = "must be one scope: printable ASCII without spaces, quotes and backslashes"
             reader.fault("scopes", f"({index + 1}. in the list) {text}")
     return scopes
+
+
+def _read_scope_descriptions(reader: ObjectReader) -> tuple[tuple[str, str], ...]:
+    if reader.get("scope_descriptions") is None:
+        return ()
+    nested = reader.nested("scope_descriptions")
+    descriptions: list[tuple[str, str]] = []
+    for scope in nested.keys():
+        words = nested.text(scope)
+        if words is None or not words.isprintable() or not 0 < len(words) <= MAX_DESCRIPTION_CHARACTERS:
+            nested.fault(scope, f"must be a sentence of at most {MAX_DESCRIPTION_CHARACTERS} characters")
+        else:
+            descriptions.append((scope, words))
+    return tuple(descriptions)
 
 
 def _read_credential(

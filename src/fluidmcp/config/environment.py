@@ -131,6 +131,7 @@ class Environment(BaseSettings):
     allow_private_providers: _Flag = Field(False, validation_alias="FMCP_ALLOW_PRIVATE_PROVIDERS")
     secure_token: _Token = Field(None, validate_default=False, validation_alias="FMCP_SECURE_TOKEN")
     seal_keys: _SealKeys = Field((), validate_default=False, validation_alias="FMCP_SEAL_KEYS")
+    clients_file: _Text = Field(None, validation_alias="FMCP_CLIENTS_FILE")
     log_level: _LogLevel = Field("info", validation_alias="FMCP_LOG_LEVEL")
     single_port: _Port = Field(None, validation_alias="MCP_CLIENT_SERVER_PORT")
     all_port: _Port = Field(None, validation_alias="MCP_CLIENT_SERVER_ALL_PORT")

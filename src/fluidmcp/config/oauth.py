@@ -41,12 +41,13 @@ ALLOWED_SUBJECTS: Final = "FMCP_OAUTH_ALLOWED_SUBJECTS"
 ALLOWED_EMAIL_DOMAINS: Final = "FMCP_OAUTH_ALLOWED_EMAIL_DOMAINS"
 ALLOW_ANY_USER: Final = "FMCP_OAUTH_ALLOW_ANY_USER"
 ALLOW_UNBOUND_TOKENS: Final = "FMCP_OAUTH_ALLOW_UNBOUND_TOKENS"
+REGISTERS_CLIENTS: Final = "FMCP_OAUTH_REGISTERS_CLIENTS"
 
 OAUTH_VARIABLES: Final = (
     *(AUTH_ENDPOINT, TOKEN_ENDPOINT, CLIENT_ID, REDIRECT_URI, SCOPE, ISSUER, CLIENT_SECRET, AUDIENCE),
     *(EXTRA_AUTH_PARAMS, REVOCATION_ENDPOINT, DEVICE_ENDPOINT, ACCESS_TOKEN, VALIDATION, JWKS_URI),
     *(INTROSPECTION_ENDPOINT, USERINFO_ENDPOINT, REQUIRED_SCOPES, ALLOWED_SUBJECTS, ALLOWED_EMAIL_DOMAINS),
-    *(ALLOW_ANY_USER, ALLOW_UNBOUND_TOKENS),
+    *(ALLOW_ANY_USER, ALLOW_UNBOUND_TOKENS, REGISTERS_CLIENTS),
 )
 """Every variable of this module, in the order of the documentation."""
 
@@ -96,6 +97,8 @@ class OAuthSettings:
     """Lower case."""
     allow_any_user: bool = False
     allow_unbound_tokens: bool = False
+    registers_clients: bool = False
+    """The issuer registers MCP clients itself: they are sent there, and not to the gateway's own login."""
 
     @property
     def names_who_is_allowed(self) -> bool:
@@ -131,7 +134,10 @@ def load_oauth_settings(environ: Mapping[str, str]) -> OAuthSettings:
         allowed_email_domains=reader.parsed(ALLOWED_EMAIL_DOMAINS, _parse_domains) or (),
         allow_any_user=reader.parsed(ALLOW_ANY_USER, _parse_flag) or False,
         allow_unbound_tokens=reader.parsed(ALLOW_UNBOUND_TOKENS, _parse_flag) or False,
+        registers_clients=reader.parsed(REGISTERS_CLIENTS, _parse_flag) or False,
     )
+    if settings.registers_clients and settings.issuer is None:
+        reader.faults.append(f"{REGISTERS_CLIENTS} is on, but {ISSUER}, which clients are to be sent to, is not set")
     if settings.allow_any_user and (settings.allowed_subjects or settings.allowed_email_domains):
         name = ALLOWED_SUBJECTS if settings.allowed_subjects else ALLOWED_EMAIL_DOMAINS
         reader.faults.append(f"{ALLOW_ANY_USER} is on although {name} is given; keep one of them")

@@ -91,10 +91,12 @@ class ObjectReader:
             return None
         return text
 
-    def flag(self, key: str) -> bool:
+    def flag(self, key: str, *, default: bool = False) -> bool:
         value = self._value.get(key)
-        if value is None or isinstance(value, bool):
-            return bool(value)
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
         self.fault(key, f"must be true or false, not {name_type(value)}")
         return False
 

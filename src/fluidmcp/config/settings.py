@@ -6,9 +6,11 @@ This is the only module that reads the environment; everything else is handed a 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from fluidmcp.config.clients import MAX_FILE_BYTES, ClientRules, parse_clients_file
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.environment import TOKEN_DESCRIPTION, Environment, parse_environment, read_token
 from fluidmcp.config.secret import Secret
@@ -63,6 +65,8 @@ class GatewaySettings:
     """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
     seal_keys: tuple[Secret, ...] = field(default=(), compare=False)
     """Keys for what the gateway seals (auth/sealing): the first seals, all open; empty: one is made at start."""
+    client_rules: ClientRules = field(default_factory=ClientRules)
+    """Which MCP clients may log in, and those that need not register."""
     max_sessions_per_principal: int = 50
     max_sessions: int = 1000
     log_level: str = "info"
@@ -117,6 +121,7 @@ def load_settings(
         max_body_bytes=environment.max_body_bytes,
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
+        client_rules=_load_client_rules(environment.clients_file),
         max_sessions_per_principal=environment.max_sessions_per_principal,
         max_sessions=environment.max_sessions,
         log_level=environment.log_level,
@@ -158,6 +163,22 @@ def check_who_is_allowed(settings: GatewaySettings, entries: Sequence[ServerEntr
         hint='Add "allowed_subjects", "allowed_domains" or "allow_any_user": true to the auth block '
         f"({open_to_all[0].source}), or listen on this machine only.",
     )
+
+
+def _load_client_rules(path: str | None) -> ClientRules:
+    """The operator's file of MCP clients. Raises ConfigurationError: it cannot be read, or something in it is wrong."""
+    if path is None:
+        return ClientRules()
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            "The file of FMCP_CLIENTS_FILE cannot be read.",
+            why=f"{path}: {error.strerror}.",
+            hint="Correct the path, or leave the variable out.",
+        ) from error
+    return parse_clients_file(text, source=path)
 
 
 def _not_valid(faults: Sequence[str]) -> ConfigurationError:

@@ -6,17 +6,21 @@ MCP endpoints go to the core; the rest of the documented HTTP surface is FastAPI
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from fastapi import FastAPI
 
 from fluidmcp import __version__
+from fluidmcp.auth.facade import FacadeParts
 from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.gateway_auth import GatewayGuard
+from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
 from fluidmcp.auth.package import PackageAuth
 from fluidmcp.auth.principal import Principal
 from fluidmcp.auth.sealing import Sealer
+from fluidmcp.auth.server.cimd import ClientDocuments
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.servers import PackageServers
 from fluidmcp.bridge.sessions import SessionTable
@@ -27,6 +31,7 @@ from fluidmcp.bridge.tool_headers import ToolHeaders
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import RequestError
+from fluidmcp.gateway.client_logins import ClientLogins
 from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.guard import FrontDoor, HostGuard, read_headers
@@ -48,13 +53,18 @@ from fluidmcp.gateway.subscriptions import SubscriptionDoor
 from fluidmcp.processes.pool import Pool
 from fluidmcp.processes.process import ColdLauncher
 from fluidmcp.processes.watchdog import Watchdog
-from fluidmcp.store.memory import MemoryStore
+from fluidmcp.store.memory import MemoryStore, Store
 from fluidmcp.web.docs import mount_docs
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
 MAX_PENDING_LOGINS: Final = 1000
 MAX_HANDED_OUT_TOKENS: Final = 100_000
+MAX_GRANTS: Final = 100_000
+"""Entries about logins of MCP clients: codes, generations of refresh tokens, revocations."""
+
+CLIENT_DOCUMENT_SECONDS: Final = 5.0
+"""How long the document of an MCP client, which anybody can make us fetch, may take."""
 
 WEBSOCKET_REFUSED: Final = 1008
 """RFC 6455 section 7.4.1; sent before the handshake is answered, it makes the answer a 403."""
@@ -70,7 +80,10 @@ class Gateway:
     """One gateway. Call `start()` before the first request and `close()` after the last.
 
     `guard` decides who may use the gateway at all; None: everybody whom the packages let in. `background` runs from
-    `start()` to `close()`; it keeps fresh what the guard needs.
+    `start()` to `close()`; it keeps fresh what the guard needs. `gateway_provider` is where people log in to a guarded
+    gateway, `foreign_issuer` where MCP clients do without us. `client_fetcher` fetches the documents by which MCP
+    clients introduce themselves, which anybody can name. `grants` is the store of their logins, for several gateways
+    with the same keys.
     """
 
     def __init__(
@@ -81,9 +94,15 @@ class Gateway:
         *,
         guard: GatewayGuard | None = None,
         background: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        gateway_provider: GatewayProvider | None = None,
+        foreign_issuer: ForeignIssuer | None = None,
+        client_fetcher: Fetcher | None = None,
+        grants: Store | None = None,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
         self._settings = settings
+        self.entries = tuple(entries)
+        """What is served, in the order of the file."""
         self._background = background
         self._background_task: asyncio.Task[None] | None = None
         self._fetcher = Fetcher(allow_private=settings.allow_private_providers)
@@ -95,9 +114,17 @@ class Gateway:
         """The event streams that are being sent."""
         self.pending_auth_states = MemoryStore(max_entries=MAX_PENDING_LOGINS)
         """Logins that wait for their callback; here, and nowhere else, is a code_verifier kept."""
+        self.grants = MemoryStore(max_entries=MAX_GRANTS) if grants is None else grants
+        """What is remembered of the logins of MCP clients; no token can be read from it."""
+        self._digest_key = secrets.token_bytes(32)
+        self._sealer = Sealer(settings.seal_keys)
+        self._client_fetcher = client_fetcher or Fetcher(
+            allow_loopback=False, total_timeout_seconds=CLIENT_DOCUMENT_SECONDS
+        )
         self._auths = self._build_auths(entries, environ)
-        with_login = [name for name, auth in self._auths.items() if auth is not None]
-        self._front_door = None if guard is None else FrontDoor(guard, packages_with_login=with_login)
+        self._gateway_login = None if gateway_provider is None else self._build_gateway_login(gateway_provider)
+        self.client_logins = self._build_client_logins(foreign_issuer)
+        self._front_door = None if guard is None else self._build_front_door(guard)
         launcher = ColdLauncher(self._watchdog, stop_timeout_seconds=settings.limits.stop_timeout_seconds)
         self._servers = {
             entry.name: PackageServers(entry, environ, pool=self._pool, launcher=launcher, limits=settings.limits)
@@ -108,7 +135,7 @@ class Gateway:
             max_sessions_per_principal=settings.max_sessions_per_principal,
             idle_seconds=settings.limits.idle_timeout_seconds,
         )
-        self.suspended = SuspendedCalls(Sealer(self._settings.seal_keys))
+        self.suspended = SuspendedCalls(self._sealer)
         """Calls that wait for the answers of a person."""
         self.subscriptions = Subscriptions()
         self._core = Core(self._mount_packages(), front_door=self._front_door)
@@ -125,11 +152,18 @@ class Gateway:
                 SubscriptionDoor(servers, self.subscriptions, bridge.attach),
             )
             doors = McpDoors(name, servers, self.sessions, stateless)
-            mounted[name] = MountedPackage(name, doors, self._auths[name])
+            auth = self._auths[name]
+            mounted[name] = MountedPackage(
+                name,
+                doors,
+                auth,
+                facade=self.client_logins.facades.get(name),
+                resource_metadata_of=self._settings.public_url if self.client_logins.has_document(name) else "",
+                scopes=self.client_logins.scopes_of(name),
+            )
         return mounted
 
     def _build_auths(self, entries: Sequence[ServerEntry], environ: Mapping[str, str]) -> dict[str, PackageAuth | None]:
-        digest_key = secrets.token_bytes(32)
         handed_out = MemoryStore(max_entries=MAX_HANDED_OUT_TOKENS)
         return {
             entry.name: None
@@ -138,13 +172,37 @@ class Gateway:
                 entry,
                 environ,
                 public_url=self._settings.public_url,
-                digest_key=digest_key,
+                digest_key=self._digest_key,
                 pending_auth_states=self.pending_auth_states,
                 handed_out=handed_out,
                 fetcher=self._fetcher,
             )
             for entry in entries
         }
+
+    def _build_gateway_login(self, provider: GatewayProvider) -> GatewayLogin:
+        return GatewayLogin(
+            provider,
+            public_url=self._settings.public_url,
+            digest_key=self._digest_key,
+            pending_auth_states=self.pending_auth_states,
+        )
+
+    def _build_client_logins(self, foreign_issuer: ForeignIssuer | None) -> ClientLogins:
+        parts = FacadeParts(
+            public_url=self._settings.public_url,
+            sealer=self._sealer,
+            digest_key=self._digest_key,
+            grants=self.grants,
+            documents=ClientDocuments(self._client_fetcher, now=time.time),
+            rules=self._settings.client_rules,
+        )
+        return ClientLogins(self._auths, gateway_login=self._gateway_login, foreign_issuer=foreign_issuer, parts=parts)
+
+    def _build_front_door(self, guard: GatewayGuard) -> FrontDoor:
+        with_login = [name for name, auth in self._auths.items() if auth is not None]
+        doors = self.client_logins.list_open_doors(with_login)
+        return FrontDoor(guard, packages_with_login=with_login, open_doors=doors)
 
     def _build_web(self) -> FastAPI:
         web = FastAPI(
@@ -158,11 +216,16 @@ class Gateway:
         add_error_answers(web)
         add_operations(web)
         mount_docs(web)
+        doors = self.client_logins.build_doors()
+        # Before the packages' own routes: "/auth/callback" is no package.
+        for router in self.client_logins.build_routers(doors):
+            web.include_router(router)
         web.include_router(
             build_login_router(
                 self._auths,
                 public_url=self._settings.public_url,
                 is_anything_guarded=self._front_door is not None or any(self._auths.values()),
+                client_logins=doors,
             )
         )
         return web
@@ -209,6 +272,7 @@ class Gateway:
         await self.streams.end()
         await self._watchdog.close()
         await self._fetcher.aclose()
+        await self._client_fetcher.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -217,7 +281,7 @@ class Gateway:
             return  # no lifespan and no WebSocket is served
         try:
             headers = read_headers(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-            self._host_guard.check(headers)
+            self._host_guard.check(headers, cast(str, scope["path"]))
             _check_length(headers, self._settings.max_body_bytes)
         except RequestError as error:
             await _send_reply(error_reply(error), send)

@@ -9,25 +9,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from fluidmcp.auth.facade import Facade
+from fluidmcp.auth.grant import UpstreamKind
 from fluidmcp.auth.package import PackageAuth
 from fluidmcp.auth.principal import Principal
-from fluidmcp.errors import RequestError, UnauthorizedError
+from fluidmcp.auth.sealing import PREFIX as SEALED_PREFIX
+from fluidmcp.auth.server.metadata import resource_metadata_url
+from fluidmcp.auth.server.tokens import SealedAccess
+from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.guard import FrontDoor, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp import McpDoors
 from fluidmcp.gateway.messages import SESSION_HEADER, Caller
+from fluidmcp.protocol.headers import parse_bearer
 
 MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class MountedPackage:
-    """A package with its doors, and with its login where it has one."""
+    """A package with its doors, its login where it has one, and the login that MCP clients find by themselves."""
 
     name: str
     doors: McpDoors
     auth: PackageAuth | None
+    facade: Facade | None = None
+    resource_metadata_of: str = ""
+    """The public URL, where there is a document that says how to log in to this package; else ""."""
+    scopes: tuple[str, ...] = ()
 
 
 class Core:
@@ -49,18 +59,34 @@ class Core:
         return await answer_always(self._handle(request), request.path)
 
     async def _handle(self, request: HttpRequest) -> HttpReply | HttpStream:
-        visitor = None
-        if self._front_door is not None:
-            visitor = await self._front_door.admit(request.method, request.path, request.headers)
         match = MCP_PATH.fullmatch(request.path)
         package = None if match is None else self._packages.get(match[1])
         if match is None or package is None:
+            await self._admit(request, None, None)
             return self._unknown_package()
+        door = match[2]
+        asked_by: UpstreamKind = "package"
         try:
-            caller = await _identify(request, package, visitor)
-        except UnauthorizedError as error:
-            return error_reply(error, login_url=package.auth.login_url if package.auth else "")
-        return await self._answer(request, package, match[2], caller)
+            opened = await _open_sealed(request, package)
+            asked_by = "gateway"
+            visitor = await self._admit(request, package, opened)
+            asked_by = "package"
+            caller = await _identify(request, package, visitor, opened)
+        except (UnauthorizedError, ForbiddenError) as error:
+            return _refuse(error, package, door, asked_by=asked_by)
+        return await self._answer(request, package, door, caller)
+
+    async def _admit(
+        self, request: HttpRequest, package: MountedPackage | None, opened: SealedAccess | None
+    ) -> Principal | None:
+        """Whom the guard of the whole gateway lets in; None where nothing guards it."""
+        if self._front_door is None:
+            return None
+        if opened is not None and package is not None and package.facade is not None:
+            visitor = await package.facade.admit("gateway", opened)
+            if visitor is not None:
+                return visitor
+        return await self._front_door.admit(request.method, request.path, request.headers)
 
     async def _answer(
         self, request: HttpRequest, package: MountedPackage, door: str, caller: Caller
@@ -98,12 +124,52 @@ def _refuse_method(text: str, *, allow: bytes) -> HttpReply:
     return reply
 
 
-async def _identify(request: HttpRequest, package: MountedPackage, visitor: Principal | None) -> Caller:
+async def _open_sealed(request: HttpRequest, package: MountedPackage) -> SealedAccess | None:
+    """What the token holds, if it is one of those that MCP clients get from us.
+
+    Raises:
+        UnauthorizedError: it looks like one and is not good here; it goes nowhere else.
+    """
+    token = parse_bearer(request.headers.get("authorization"))
+    if token is None or not token.startswith(SEALED_PREFIX):
+        return None
+    opened = None if package.facade is None else await package.facade.open(token)
+    if opened is None:
+        raise UnauthorizedError(
+            "The access token is not good here",
+            reason="invalid_token",
+            why="It is over, was revoked, or was made for something else.",
+            hint="Refresh it, or log in again.",
+        )
+    return opened
+
+
+async def _identify(
+    request: HttpRequest, package: MountedPackage, visitor: Principal | None, opened: SealedAccess | None
+) -> Caller:
     """The caller: the person of the package's own login where it has one, else whom the gateway's guard knows.
 
-    The gateway's token ends here: only the token of a package goes on to a process.
+    The gateway's token ends here: only the token of a package goes on to a process. Of a sealed token that is the
+    provider's token inside it.
     """
     if package.auth is None:
         return Caller(visitor, None)
+    if opened is not None and package.facade is not None:
+        principal = await package.facade.admit("package", opened)
+        if principal is not None:
+            return Caller(principal, opened.provider_token)
     token = read_bearer(request)
     return Caller(await package.auth.authenticate(token), token)
+
+
+def _refuse(
+    error: UnauthorizedError | ForbiddenError, package: MountedPackage, door: str, *, asked_by: UpstreamKind
+) -> HttpReply:
+    """The refusal, with where a client finds the login that helps (RFC 9728 section 5.1), and where a person does."""
+    helps = package.facade is None or asked_by == "package" or package.facade.upstreams.gateway is not None
+    if package.resource_metadata_of and helps:
+        error.resource_metadata = resource_metadata_url(package.resource_metadata_of, package.name, door)
+        error.scope = error.scope or " ".join(package.scopes)
+    if isinstance(error, ForbiddenError) or package.auth is None or asked_by == "gateway":
+        return error_reply(error)
+    return error_reply(error, login_url=package.auth.login_url)

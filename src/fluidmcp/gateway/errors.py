@@ -14,6 +14,7 @@ from fluidmcp.errors import (
     FluidMCPError,
     ForbiddenError,
     LoginError,
+    OAuthError,
     ProviderAnswerError,
     ProviderUnavailableError,
     RequestError,
@@ -68,16 +69,21 @@ class Problem:
 
 def describe_problem(error: FluidMCPError) -> Problem:
     """The HTTP side of a failure; 500 for one that has no row in the table."""
-    if isinstance(error, RequestError | LoginError):
+    if isinstance(error, RequestError | LoginError | OAuthError):
         retry = getattr(error, "retry_after_seconds", None)
         return Problem(error.status, () if retry is None else (_retry_after(retry),))
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     match error:
         case UnauthorizedError():
-            challenge = build_challenge(error.reason, error.what if error.reason else "")
+            challenge = build_challenge(
+                error.reason,
+                error.what if error.reason else "",
+                scope=error.scope,
+                resource_metadata=error.resource_metadata,
+            )
             return Problem(status, ((b"www-authenticate", challenge.encode()),))
         case ForbiddenError(reason=str() as reason, scope=scope):
-            challenge = build_challenge(reason, error.what, scope=scope)
+            challenge = build_challenge(reason, error.what, scope=scope, resource_metadata=error.resource_metadata)
             return Problem(status, ((b"www-authenticate", challenge.encode()),))
         case CapacityError() | ServerBackingOffError():
             return Problem(status, (_retry_after(error.retry_after_seconds),))

@@ -6,17 +6,18 @@ Pure of HTTP machinery: it reads an HttpRequest and raises. Identity and paths n
 import hmac
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from fluidmcp.auth.gateway_auth import GatewayGuard
 from fluidmcp.auth.principal import Principal
+from fluidmcp.auth.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.auth.token_endpoint import is_token_text
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.errors import RequestError, UnauthorizedError
 from fluidmcp.gateway.http import HttpRequest
+from fluidmcp.gateway.wellknown import is_open_to_pages
 from fluidmcp.protocol.headers import is_json_content_type, parse_bearer
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -69,8 +70,11 @@ class HostGuard:
         self._origins = {f"http://{name}:{port}" for name in LOOPBACK_NAMES for port in ports}
         self._origins |= {f"{public.scheme}://{public.netloc}".lower(), *settings.allowed_origins}
 
-    def check(self, headers: dict[str, str]) -> None:
-        """Raises RequestError: 421 for a foreign Host, 403 for a foreign Origin (2025-11-25, "Security Warning")."""
+    def check(self, headers: dict[str, str], path: str = "") -> None:
+        """Raises RequestError: 421 for a foreign Host, 403 for a foreign Origin (2025-11-25, "Security Warning").
+
+        Pages of any origin may call the few paths at which an MCP client finds its login and gets its tokens.
+        """
         if not self._is_own_host(headers.get("host", "")):
             raise RequestError(
                 421,
@@ -79,13 +83,15 @@ class HostGuard:
             )
         origin = headers.get("origin")
         if origin is not None:
-            if origin.lower() not in self._origins:
+            if origin.lower() not in self._origins and not is_open_to_pages(path):
                 raise RequestError(
                     403,
                     "Requests from that origin are refused.",
                     hint="If the page is yours, add its origin to FMCP_ALLOWED_ORIGINS.",
                 )
         elif headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(headers):
+            if is_open_to_pages(path):
+                return
             raise RequestError(403, "Requests from pages of other sites are refused.")
 
     def _is_own_host(self, host: str) -> bool:
@@ -119,33 +125,18 @@ def _is_address(name: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDoor:
-    """A route that a guarded gateway serves to people it does not know."""
-
-    method: str
-    path: str
-    """`{package}` stands for a package with an `auth` block, and for no other."""
-    reason: str
-
-
-OPEN_DOORS: Final = (
-    OpenDoor("GET", "/health", "Whoever restarts or balances gateways has no token; it tells only that one runs."),
-    OpenDoor("GET", "/{package}/auth/login", "A browser that goes to a page cannot send a header."),
-    OpenDoor("GET", "/{package}/auth/callback", "The provider sends a browser; its cookie says whose login it is."),
-)
-"""Everything else needs the gateway's token. `POST /{package}/auth/refresh` does too: a program calls it."""
-
-
 class FrontDoor:
-    """The guard of the whole gateway, and where in a request its token stands."""
+    """The guard of the whole gateway, and where in a request its token stands.
 
-    def __init__(self, guard: GatewayGuard, *, packages_with_login: Collection[str]) -> None:
+    `open_doors` are the methods and paths at which nobody is asked (gateway/open_doors).
+    """
+
+    def __init__(
+        self, guard: GatewayGuard, *, packages_with_login: Collection[str], open_doors: Collection[tuple[str, str]]
+    ) -> None:
         self._guard = guard
         self._packages_with_login = frozenset(packages_with_login)
-        self._open = {(door.method, door.path) for door in OPEN_DOORS if "{" not in door.path}
-        for door in OPEN_DOORS:
-            self._open.update((door.method, door.path.format(package=name)) for name in packages_with_login)
+        self._open = frozenset(open_doors)
 
     async def admit(self, method: str, path: str, headers: Mapping[str, str]) -> Principal | None:
         """Whom the request's token for the gateway stands for; None at an open door, where nobody is asked.
@@ -158,7 +149,8 @@ class FrontDoor:
         if (method, path) in self._open:
             return None
         token = self._read_token(path, headers)
-        if not is_token_text(token):
+        if not is_token_text(token) or token.startswith(SEALED_PREFIX):
+            # What is sealed here is opened at its package, and no provider is ever asked about it.
             raise UnauthorizedError("The access token is not good here", reason="invalid_token")
         return await self._guard.authenticate(token)
 

@@ -5,9 +5,8 @@ an answer. Whoever does not navigate (images, frames, prefetch, HEAD) neither be
 """
 
 import math
-from collections.abc import Callable, Coroutine, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,8 +14,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
+from fluidmcp.auth.grant import UpstreamKind
 from fluidmcp.auth.package import PackageAuth
 from fluidmcp.auth.token_endpoint import TokenAnswer
+from fluidmcp.auth.upstream.login import TakenLogin
 from fluidmcp.errors import (
     FluidMCPError,
     ForbiddenError,
@@ -26,33 +27,38 @@ from fluidmcp.errors import (
     RequestError,
 )
 from fluidmcp.gateway import login_openapi as openapi
+from fluidmcp.gateway.browsing import PROTECTIVE_HEADERS, client_address, require_navigation
 
 MAX_REFRESH_BODY_BYTES = 16 * 1024
 SUCCESS_MESSAGE = "Authentication successful! Use the access_token in Authorization header."
-PROTECTIVE_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "Cache-Control": "no-store",
-        "Pragma": "no-cache",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        "X-Frame-Options": "DENY",
-        "Cross-Origin-Resource-Policy": "same-origin",
-    }
-)
-
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+class ClientLogins(Protocol):
+    """Who goes on with a login that an MCP client began. AuthorizationDoors is one."""
+
+    async def go_on(
+        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], *, client_address: str
+    ) -> Response:
+        """After a provider's callback: on to the next provider, or back to the client."""
+        ...
+
+
 def build_login_router(
-    packages: Mapping[str, PackageAuth | None], *, public_url: str, is_anything_guarded: bool
+    packages: Mapping[str, PackageAuth | None],
+    *,
+    public_url: str,
+    is_anything_guarded: bool,
+    client_logins: ClientLogins | None = None,
 ) -> APIRouter:
     """The routes of all packages; None stands for a package without auth block.
 
     `is_anything_guarded`: callers must not learn which packages exist.
     """
     router = APIRouter(route_class=_LoginRoute, tags=["login"])
-    doors = _LoginDoors(packages, public_url=public_url, is_anything_guarded=is_anything_guarded)
+    doors = _LoginDoors(
+        packages, public_url=public_url, is_anything_guarded=is_anything_guarded, client_logins=client_logins
+    )
     router.add_api_route("/{package}/auth/login", doors.begin, methods=["GET"], **openapi.LOGIN)
     router.add_api_route("/{package}/auth/callback", doors.finish, methods=["GET"], **openapi.CALLBACK)
     router.add_api_route("/{package}/auth/refresh", doors.refresh, methods=["POST"], **openapi.REFRESH)
@@ -106,7 +112,7 @@ class _LoginRoute(APIRoute):
             except FluidMCPError as error:
                 response = login_error_answer(error)
             for name, value in PROTECTIVE_HEADERS.items():
-                response.headers[name] = value
+                response.headers.setdefault(name, value)
             return response
 
         return handle_protected
@@ -114,15 +120,22 @@ class _LoginRoute(APIRoute):
 
 class _LoginDoors:
     def __init__(
-        self, packages: Mapping[str, PackageAuth | None], *, public_url: str, is_anything_guarded: bool
+        self,
+        packages: Mapping[str, PackageAuth | None],
+        *,
+        public_url: str,
+        is_anything_guarded: bool,
+        client_logins: ClientLogins | None,
     ) -> None:
         self._packages = packages
+        self._client_logins = client_logins
         self._is_anything_guarded = is_anything_guarded
         self._public_host = urlsplit(public_url).hostname or ""
         self._is_secure = public_url.startswith("https:")
 
     async def begin(self, request: Request, package: str) -> Response:
         auth = self._find(package)
+        _require_provider_tokens(auth)
         auth.require_variables()
         if _asks_for_json(request):
             # Nothing is begun for a script: the browser that opens the address gets the login, and its cookie.
@@ -133,23 +146,28 @@ class _LoginDoors:
                     "message": "Open login_url in a browser to log in.",
                 }
             )
-        _require_navigation(request)
+        require_navigation(request)
         if self._is_foreign_name(request) and "canonical" not in request.query_params:
             # The cookie must be set for the name that the callback will come to. The mark ends the loop that a proxy
             # which changes the Host header would make.
             return RedirectResponse(f"{auth.login_url}?canonical=1", status_code=302)
-        start = await auth.begin_login(client_address=_client_address(request))
+        start = await auth.begin_login(client_address=client_address(request))
         response = RedirectResponse(start.location, status_code=302)
         self._set_cookie(response, auth, start.cookie_name, start.cookie_value, start.max_age_seconds)
         return response
 
     async def finish(self, request: Request, package: str) -> Response:
         auth = self._find(package)
-        _require_navigation(request)
+        require_navigation(request)
         query = request.query_params.multi_items()
         try:
-            answer = await auth.finish_login(query, request.cookies)
-            response = _token_response(auth, answer)
+            taken = await auth.take_login(query, request.cookies)
+            if taken.kind == "client" and self._client_logins is not None:
+                response = await self._client_logins.go_on(
+                    "package", taken, query, client_address=client_address(request)
+                )
+            else:
+                response = _token_response(auth, await auth.redeem(taken, query))
         except FluidMCPError as error:
             response = login_error_answer(error)
         name = auth.login_cookie_name(request.query_params.get("state", ""))
@@ -159,6 +177,7 @@ class _LoginDoors:
 
     async def refresh(self, request: Request, package: str) -> Response:
         auth = self._find(package)
+        _require_provider_tokens(auth)
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise RequestError(403, "Refreshing from another site is refused")
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
@@ -166,7 +185,7 @@ class _LoginDoors:
                 415, "The body must be JSON", hint='Send {"refresh_token": "..."} with Content-Type: application/json.'
             )
         refresh_token = _read_refresh_token(await _read_body(request))
-        answer = await auth.refresh(refresh_token, client_address=_client_address(request))
+        answer = await auth.refresh(refresh_token, client_address=client_address(request))
         return _token_response(auth, answer)
 
     def _find(self, package: str) -> PackageAuth:
@@ -199,23 +218,14 @@ class _LoginDoors:
         )
 
 
-def _require_navigation(request: Request) -> None:
-    """Only a person's browser that goes to the page, or a program, begins or ends a login (Fetch metadata).
-
-    Raises:
-        RequestError: 403 for prefetches, images, frames and calls of scripts in pages.
-    """
-    headers = request.headers
-    purposes = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz", "x-purpose")).lower()
-    if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
-        raise RequestError(403, "Fetching this page ahead of time is refused")
-    is_navigation = headers.get("sec-fetch-mode", "navigate") == "navigate"
-    if not is_navigation or headers.get("sec-fetch-dest", "document") != "document":
-        raise RequestError(
-            403,
-            "This page must be opened by itself",
-            why="Logins do not begin or end in images, frames or scripts.",
-            hint="Open the address in a browser tab; programs can ask for it with Accept: application/json.",
+def _require_provider_tokens(auth: PackageAuth) -> None:
+    """Raises LoginError 403 where the provider's own tokens are good for nothing, so that nobody gets one."""
+    if not auth.accepts_provider_tokens:
+        raise LoginError(
+            "Logins that hand out the provider's token are turned off",
+            status=403,
+            why="The auth block of the package says accept_provider_tokens: false.",
+            hint=f"MCP clients log in by themselves at {auth.resource_url}.",
         )
 
 
@@ -223,10 +233,6 @@ def _asks_for_json(request: Request) -> bool:
     """Whether `Accept` names JSON and not HTML; `*/*` alone, as curl sends it, does not."""
     accepted = {part.split(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")}
     return "application/json" in accepted and "text/html" not in accepted
-
-
-def _client_address(request: Request) -> str:
-    return request.client.host if request.client is not None else ""
 
 
 async def _read_body(request: Request) -> bytes:

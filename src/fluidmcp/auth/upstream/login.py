@@ -1,7 +1,8 @@
-"""The authorization-code login of one package: begin, finish once, refresh.
+"""The authorization-code login at one provider: begin, take once, redeem, refresh.
 
 A pending login is bound to its package, its kind, the browser that began it (a cookie) and ten minutes. It is
 compared first and taken out of the store before the code is redeemed, so of several callbacks at once one redeems.
+What a login carries for whoever began it is encrypted under the browser's cookie, which is not kept here.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from fluidmcp.auth.digest import PackageDigest
 from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.pkce import code_challenge_s256, create_code_verifier
 from fluidmcp.auth.presets import preset_params, scope_separator
+from fluidmcp.auth.sealing import open_under, seal_under
 from fluidmcp.auth.token_endpoint import (
     ProviderClient,
     TokenAnswer,
@@ -28,7 +30,6 @@ from fluidmcp.auth.token_endpoint import (
     request_token,
     sanitise_error_code,
 )
-from fluidmcp.config.entries import AuthBlock
 from fluidmcp.errors import LoginError
 from fluidmcp.store.memory import Store, StoreFullError
 
@@ -40,13 +41,29 @@ MAX_LOGINS_PER_ADDRESS = 200
 RETRY_WHEN_FULL_SECONDS = 60
 MAX_CODE_CHARACTERS = 8 * 1024
 
-LoginKind = Literal["json"]
+LoginKind = Literal["json", "client"]
+"""Who gets the outcome: whoever opened the login, as JSON, or an MCP client that waits for its authorization code."""
 
 _STATE = re.compile(r"[A-Za-z0-9_-]{43}")
 _CODE = re.compile(r"[\x20-\x7e]+")
 _PROTOCOL_PARAMS = frozenset(
     {"response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method"}
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginEndpoints:
+    """A provider as its OAuth client needs to know it."""
+
+    authorization_url: str
+    token_url: str
+    issuer: str | None = None
+    """What a callback that names its issuer (RFC 9207) has to name."""
+    names_issuer: bool = False
+    """The provider names its issuer in every callback: one that does not comes from somebody else."""
+    scopes: tuple[str, ...] = ()
+    scope_separator: str = " "
+    extra_params: tuple[tuple[str, str], ...] = ()
 
 
 class PendingLogin(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +75,20 @@ class PendingLogin(msgspec.Struct, frozen=True, kw_only=True):
     cookie_digest: str
     issuer: str | None
     created_at: float
+    carried: bytes = b""
+    """Encrypted under the browser's cookie."""
 
     def __repr__(self) -> str:
         return f"PendingLogin(package={self.package!r}, kind={self.kind!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenLogin:
+    """A login whose callback has come, and can come no more."""
+
+    kind: LoginKind
+    code_verifier: str = field(repr=False)
+    carried: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +102,13 @@ class LoginStart:
 
 
 class LoginFlow:
-    """We are the OAuth client of one package's provider."""
+    """We are the OAuth client of one provider. `package` is the one that it belongs to, "" for the whole gateway's."""
 
     def __init__(
         self,
         *,
         package: str,
-        block: AuthBlock,
+        endpoints: LoginEndpoints,
         client: ProviderClient,
         redirect_uri: str,
         login_url: str,
@@ -91,7 +119,7 @@ class LoginFlow:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._package = package
-        self._block = block
+        self._endpoints = endpoints
         self._client = client
         self._redirect_uri = redirect_uri
         self._login_url = login_url
@@ -101,8 +129,15 @@ class LoginFlow:
         self._now = now
         self._random_bytes = random_bytes
 
-    async def begin(self, *, client_address: str, kind: LoginKind = "json") -> LoginStart:
-        """Remember a new pending login.
+    async def begin(
+        self,
+        *,
+        client_address: str,
+        kind: LoginKind = "json",
+        scopes: Sequence[str] | None = None,
+        carried: bytes = b"",
+    ) -> LoginStart:
+        """Remember a new pending login; `scopes` asks for these instead of all.
 
         Raises:
             LoginError: 429 when this address began too many logins, 503 when too many are pending altogether.
@@ -115,8 +150,9 @@ class LoginFlow:
             kind=kind,
             code_verifier=code_verifier,
             cookie_digest=self._digest.of("cookie", cookie_value),
-            issuer=self._block.issuer,
+            issuer=self._endpoints.issuer,
             created_at=self._now(),
+            carried=seal_under(cookie_value, "login", [self._package], carried) if carried else b"",
         )
         try:
             await self._pending_auth_states.put(
@@ -125,37 +161,51 @@ class LoginFlow:
         except StoreFullError as error:
             raise _too_many_pending() from error
         return LoginStart(
-            location=self._authorization_location(state, code_challenge_s256(code_verifier)),
+            location=self._authorization_location(
+                state, code_challenge_s256(code_verifier), self._endpoints.scopes if scopes is None else scopes
+            ),
             cookie_name=cookie_name(state, is_secure=self._redirect_uri.startswith("https:")),
             cookie_value=cookie_value,
         )
 
-    async def finish(self, query: Sequence[tuple[str, str]], cookies: Mapping[str, str]) -> TokenAnswer:
-        """Redeem the code of a callback: compare, take the pending login, ask the provider.
+    async def take(self, query: Sequence[tuple[str, str]], cookies: Mapping[str, str]) -> TakenLogin:
+        """The login that a callback belongs to, no longer pending.
 
         Raises:
             LoginError: 400: a malformed callback, a state that is unknown, used, expired, of another package or of
-                another browser, another issuer, or the provider said no.
-            ProviderAnswerError, ProviderUnavailableError: as `request_token`.
+                another browser, or another issuer.
         """
         parameters = dict(query)
         if len(parameters) != len(query):
             raise self._refused("The callback has a parameter twice")
-        pending = await self._take(parameters.get("state", ""), cookies)
+        cookie = self._find_cookie(parameters.get("state", ""), cookies)
+        pending = await self._take(parameters.get("state", ""), cookie)
         # RFC 9207: an answer, an error too, of another issuer than the one asked is not even looked at.
         issuer = parameters.get("iss")
-        if issuer is not None and pending.issuer is not None and issuer != pending.issuer:
+        is_missing = issuer is None and self._endpoints.names_issuer
+        if is_missing or (issuer is not None and pending.issuer is not None and issuer != pending.issuer):
             raise self._refused("The callback comes from another issuer")
+        carried = open_under(cookie, "login", [self._package], pending.carried) if pending.carried else b""
+        if carried is None:
+            raise self._expired()
+        return TakenLogin(kind=pending.kind, code_verifier=pending.code_verifier, carried=carried)
+
+    async def redeem(self, taken: TakenLogin, query: Sequence[tuple[str, str]]) -> TokenAnswer:
+        """Redeem the code of a callback whose login was taken.
+
+        Raises:
+            LoginError: 400: the provider said no, or sent no code.
+            ProviderAnswerError, ProviderUnavailableError: as `request_token`.
+        """
+        parameters = dict(query)
         code, error = parameters.get("code"), parameters.get("error")
         if error is not None and code is None:
             shown = sanitise_error_code(error)
             raise self._refused("The provider did not complete the login", why=f"It said {shown}." if shown else "")
         if error is not None or not code or len(code) > MAX_CODE_CHARACTERS or not _CODE.fullmatch(code):
             raise self._refused("The callback has no usable code")
-        grant = authorization_code_grant(
-            code=code, code_verifier=pending.code_verifier, redirect_uri=self._redirect_uri
-        )
-        return await request_token(self._fetcher, token_url=self._block.token_url, client=self._client, grant=grant)
+        grant = authorization_code_grant(code=code, code_verifier=taken.code_verifier, redirect_uri=self._redirect_uri)
+        return await request_token(self._fetcher, token_url=self._endpoints.token_url, client=self._client, grant=grant)
 
     async def refresh(self, refresh_token: str) -> TokenAnswer:
         """A new token answer for a refresh token; whether it is good the provider decides. Raises as `request_token`.
@@ -164,7 +214,7 @@ class LoginFlow:
         """
         answer = await request_token(
             self._fetcher,
-            token_url=self._block.token_url,
+            token_url=self._endpoints.token_url,
             client=self._client,
             grant=refresh_token_grant(refresh_token),
         )
@@ -172,14 +222,16 @@ class LoginFlow:
             return replace(answer, refresh_token=refresh_token)
         return answer
 
-    async def _take(self, state: str, cookies: Mapping[str, str]) -> PendingLogin:
+    def _find_cookie(self, state: str, cookies: Mapping[str, str]) -> str:
+        return cookies.get(cookie_name(state, is_secure=self._redirect_uri.startswith("https:")), "")
+
+    async def _take(self, state: str, cookie: str) -> PendingLogin:
         """The pending login of this state and this browser, no longer pending."""
         if not _STATE.fullmatch(state):
             raise self._expired()
         key = self._digest.of("pending_login", state)
         pending = self._read(await self._pending_auth_states.get(key))
         # Compared before it is taken: who has no cookie must not be able to end the login of who has it.
-        cookie = cookies.get(cookie_name(state, is_secure=self._redirect_uri.startswith("https:")), "")
         if not hmac.compare_digest(self._digest.of("cookie", cookie), pending.cookie_digest):
             raise self._expired()
         return self._read(await self._pending_auth_states.take(key))
@@ -192,21 +244,21 @@ class LoginFlow:
             raise self._expired()
         return pending
 
-    def _authorization_location(self, state: str, code_challenge: str) -> str:
-        parts = urlsplit(self._block.authorization_url)
+    def _authorization_location(self, state: str, code_challenge: str, scopes: Sequence[str]) -> str:
+        parts = urlsplit(self._endpoints.authorization_url)
         parameters = {
             **dict(parse_qsl(parts.query, keep_blank_values=True)),
-            **preset_params(self._block.authorization_url),
-            **dict(self._block.extra_params),
+            **preset_params(self._endpoints.authorization_url),
+            **dict(self._endpoints.extra_params),
         }
         for name in _PROTOCOL_PARAMS:
             parameters.pop(name, None)
         parameters["response_type"] = "code"
         parameters["client_id"] = self._client.client_id
         parameters["redirect_uri"] = self._redirect_uri
-        if self._block.scopes:
-            separator = scope_separator(self._block.authorization_url, self._block.scope_separator)
-            parameters["scope"] = separator.join(self._block.scopes)
+        if scopes:
+            separator = scope_separator(self._endpoints.authorization_url, self._endpoints.scope_separator)
+            parameters["scope"] = separator.join(scopes)
         parameters["state"] = state
         parameters["code_challenge"] = code_challenge
         parameters["code_challenge_method"] = "S256"

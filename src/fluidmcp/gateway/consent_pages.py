@@ -1,0 +1,83 @@
+"""From a client's request to the pages that a person sees."""
+
+import datetime
+from collections.abc import Mapping
+
+from fastapi import Response
+
+from fluidmcp.auth.facade import Facade
+from fluidmcp.auth.server.authorize import AuthorizationRequest
+from fluidmcp.config.redirects import describe_redirect, redirect_kind
+from fluidmcp.errors import FluidMCPError, ForbiddenError, LoginError, OAuthError, RequestError
+from fluidmcp.web.pages import (
+    ConsentView,
+    HtmlPage,
+    RememberedItem,
+    render_consent,
+    render_problem,
+    render_remembered,
+)
+
+
+def consent_response(
+    facade: Facade,
+    asked: AuthorizationRequest,
+    *,
+    field: str,
+    gateway: str,
+    scope_texts: Mapping[str, str],
+) -> Response:
+    """The page that asks. `field` is the sealed request, `gateway` the host that people know the gateway by."""
+    view = ConsentView(
+        package=facade.package,
+        gateway=gateway,
+        client_name=asked.client_name,
+        client_host=asked.client_host,
+        redirect=describe_redirect(asked.redirect_uri),
+        redirect_kind=redirect_kind(asked.redirect_uri),
+        scopes=asked.scopes,
+        scope_texts=scope_texts,
+        sign_ins=tuple(upstream.sign_in_host for upstream in facade.upstreams.each),
+        action=f"/{facade.package}/consent",
+        request=field,
+        can_remember=facade.consents.can_remember(asked),
+        remembered_path=f"/{facade.package}/consent/remembered",
+    )
+    return _respond(render_consent(view))
+
+
+def remembered_response(facade: Facade, cookies: Mapping[str, str], *, gateway: str) -> Response:
+    """The list of what this browser remembers."""
+    items = [
+        RememberedItem(
+            id=one.cookie_name,
+            client_name=one.client_name,
+            redirect=describe_redirect(one.redirect_uri),
+            scopes=one.scopes,
+            until=datetime.datetime.fromtimestamp(one.ends_at, datetime.UTC).date().isoformat(),
+        )
+        for one in sorted(facade.consents.list_remembered(cookies), key=lambda one: (one.client_name, one.ends_at))
+    ]
+    action = f"/{facade.package}/consent/remembered"
+    return _respond(render_remembered(package=facade.package, gateway=gateway, items=items, action=action))
+
+
+def problem_response(error: FluidMCPError) -> Response:
+    """A failure, told to the person in the browser."""
+    status = 500
+    match error:
+        case OAuthError(status=status) | LoginError(status=status) | RequestError(status=status):
+            pass
+        case ForbiddenError():
+            status = 403
+        case _:
+            pass
+    page = render_problem(title=error.what.rstrip("."), text=error.why, hint=error.hint, status=status)
+    return _respond(page)
+
+
+def _respond(page: HtmlPage) -> Response:
+    response = Response(page.body, status_code=page.status)
+    for name, value in page.headers:
+        response.headers[name] = value
+    return response

@@ -1,0 +1,46 @@
+"""What the tests of sealed tokens share: grants of made-up people, and a clock."""
+
+import base64
+import hashlib
+
+from fluidmcp.auth.grant import Grants, Person, UpstreamGrant
+from fluidmcp.auth.sealing import Sealer
+from fluidmcp.auth.server.tokens import TokenSealer
+from fluidmcp.config.secret import Secret
+from tests.providers.login_gateway import Clock
+
+CONTEXT = ("mail", "https://gateway.example", "", "fingerprint")
+CLIENT = "https://client.example/client.json"
+GRANT_ID = b"g" * 16
+DAY = 24 * 3600
+
+
+def seal_key(name: str) -> Secret:
+    return Secret(base64.b64encode(hashlib.sha256(name.encode()).digest()).decode())
+
+
+def sealer(*names: str) -> Sealer:
+    return Sealer([seal_key(name) for name in names or ("one",)])
+
+
+def token_sealer(clock: Clock, *names: str, context: tuple[str, ...] = CONTEXT) -> TokenSealer:
+    return TokenSealer(sealer(*names), context, now=clock)
+
+
+def person(name: str = "ada", *, scopes: tuple[str, ...] = ("mail.read",)) -> Person:
+    return Person(issuer="https://id.example", subject=name, email_domain="example.org", scopes=scopes)
+
+
+def upstream_grant(
+    clock: Clock,
+    *,
+    access_token: str = "provider-access",
+    refresh_token: str | None = "provider-refresh",
+    expires_in: int | None = 3600,
+) -> UpstreamGrant:
+    expires_at = None if expires_in is None else int(clock.time) + expires_in
+    return UpstreamGrant(person(), access_token, refresh_token, expires_at)
+
+
+def package_grants(clock: Clock, **changes: object) -> Grants:
+    return Grants(None, upstream_grant(clock, **changes))  # type: ignore[arg-type]

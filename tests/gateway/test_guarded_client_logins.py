@@ -1,0 +1,197 @@
+"""Logins by MCP clients where the whole gateway is guarded: at the company, or there and at the package's provider."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluidmcp.auth.cli_login.token_file import TokenFile
+from fluidmcp.auth.fetch import Fetcher
+from fluidmcp.auth.gateway_auth import GatewayAuth
+from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
+from fluidmcp.auth.operator import OperatorToken
+from fluidmcp.config.oauth import OAuthSettings
+from fluidmcp.config.secret import Secret
+from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer
+from tests.gateway.running import running_gateway, stdlib_entry
+from tests.gateway.test_client_logins import whoami
+from tests.providers.fault_making import FaultMakingProvider, query_of
+from tests.providers.login_gateway import auth_block
+from tests.providers.serving import serve
+
+OPERATORS_TOKEN = "token-of-the-operator"
+COMPANY_CLIENT = "company-client"
+ISSUER = "https://id.example"
+
+
+@dataclass
+class GuardedStage(Stage):
+    company: FaultMakingProvider = None  # type: ignore[assignment] # pyright: ignore
+
+
+@asynccontextmanager
+async def guarded(home: Path, *, foreign_issuer: ForeignIssuer | None = None, **oauth: Any) -> AsyncGenerator[Any]:
+    """A gateway with `--oauth`; `tools` has no login of its own, `mail` has."""
+    company, provider, fetcher = FaultMakingProvider(), FaultMakingProvider(), Fetcher(allow_private=True)
+    company.answer_token = company.name_person("ada")
+    async with serve(company.app) as company_url, serve(provider.app) as provider_url:
+        settings = OAuthSettings(
+            client_id=COMPANY_CLIENT,
+            auth_endpoint=f"{company_url}/authorize",
+            token_endpoint=f"{company_url}/token",
+            introspection_endpoint=f"{company_url}/introspect",
+            access_token=Secret(OPERATORS_TOKEN),
+            **oauth,
+        )
+        operator = OperatorToken(settings, token_file=TokenFile(home), fetcher=fetcher)
+        guard = await GatewayAuth.create(
+            settings, operator=operator, fetcher=fetcher, digest_key=b"k" * 32, is_exposed=False
+        )
+        found = await GatewayProvider.find(settings, guard=guard, fetcher=fetcher)
+        block = auth_block(provider_url, env_var_name="GMAIL_ACCESS_TOKEN")
+        entries = [stdlib_entry("tools"), stdlib_entry("mail", auth=block)]
+        try:
+            async with running_gateway(
+                entries,
+                ENVIRON,
+                guard=guard,
+                gateway_provider=None if foreign_issuer else found,
+                foreign_issuer=foreign_issuer,
+                seal_keys=KEYS,
+            ) as running:
+                yield GuardedStage(running, provider, provider_url, company)
+        finally:
+            await fetcher.aclose()
+
+
+async def log_in(stage: GuardedStage, client: McpClient) -> dict[str, str]:
+    """Both logins in one trip of the browser; what the client's redirect URI gets."""
+    async with stage.browser() as browser:
+        location = await browser.allow(client.authorization_url(), package=client.package)
+        assert query_of(location)["client_id"] == COMPANY_CLIENT
+        assert query_of(location)["redirect_uri"] == f"{stage.url}/auth/callback"
+        following = await browser.come_back(location, path="/auth/callback")
+        if client.package == "mail" and "error" not in query_of(following):
+            assert query_of(following)["client_id"] == "gateway"
+            following = await browser.come_back(following)
+        return query_of(following)
+
+
+async def test_a_package_without_a_login_gets_the_companys(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as stage:
+        refused = await stage.running.rpc("tools", "tools/list")
+        document = f"{stage.url}/.well-known/oauth-protected-resource/tools/mcp"
+        assert refused.headers["www-authenticate"] == f'Bearer realm="fluidmcp", resource_metadata="{document}"'
+        assert (await stage.running.client.get(document)).json()["authorization_servers"] == [f"{stage.url}/tools"]
+        client = await stage.client("tools")
+        tokens = await client.redeem(await log_in(stage, client))
+        assert await stage.running.call("tools", "echo", {"text": "x"}, **bearer(tokens)) == "x"
+        assert stage.provider.token_requests == []
+        names = await stage.running.call("tools", "env", **bearer(tokens))
+        assert "ACCESS_TOKEN" not in names
+        renewed = (await client.refresh(tokens["refresh_token"])).json()
+        assert stage.company.token_requests[-1]["grant_type"] == "refresh_token"
+        counts = [await stage.running.call("tools", "count", **bearer(one)) for one in (tokens, renewed)]
+        assert counts == ["1", "2"], "a renewed login keeps its process"
+        for path in ("/docs", "/openapi.json"):
+            assert (await stage.running.client.get(path, headers=bearer(tokens))).status_code == 401
+        assert (await stage.running.rpc("mail", "tools/list", **bearer(tokens))).status_code == 401
+        assert len(stage.company.introspections) == 0, "a sealed token is never shown to the provider"
+
+
+async def test_with_both_guards_one_trip_does_both_logins_and_one_token_carries_both(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as stage:
+        client = await stage.client("mail")
+        tokens = await client.redeem(await log_in(stage, client))
+        assert await stage.running.call("mail", "whoami", **bearer(tokens)) == whoami(
+            stage.provider.handed_out[-1]["access_token"]
+        )
+        renewed = await client.refresh(tokens["refresh_token"])
+        assert renewed.status_code == 200
+        kinds = [[form["grant_type"] for form in one.token_requests] for one in (stage.company, stage.provider)]
+        assert kinds == [["authorization_code", "refresh_token"]] * 2
+        assert await stage.running.call("mail", "echo", {"text": "x"}, **bearer(renewed.json())) == "x"
+
+
+async def test_a_half_done_renewal_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as stage:
+        client = await stage.client("mail")
+        tokens = await client.redeem(await log_in(stage, client))
+        good = stage.provider.answer_token
+        stage.provider.answer_token = stage.provider.fail
+        failed = await client.refresh(tokens["refresh_token"])
+        assert (failed.status_code, failed.json()["error"]) == (503, "temporarily_unavailable")
+        stage.provider.answer_token = good
+        assert (await client.refresh(tokens["refresh_token"])).status_code == 200
+        assert [form["grant_type"] for form in stage.company.token_requests].count("refresh_token") == 1
+
+
+@pytest.mark.parametrize("package", ["tools", "mail"])
+async def test_who_is_not_of_the_company_gets_nothing_of_either(tmp_path: Path, package: str) -> None:
+    async with guarded(tmp_path, allowed_subjects=("ada",)) as stage:
+        stage.company.answer_token = stage.company.name_person("mallory")
+        client = await stage.client(package)
+        answer = await log_in(stage, client)
+        assert (answer["error"], answer["state"]) == ("access_denied", client.state)
+        assert stage.provider.token_requests == []
+        assert stage.running.gateway.process_count == 0
+
+
+async def test_who_leaves_the_company_is_out_at_the_next_renewal(tmp_path: Path) -> None:
+    async with guarded(tmp_path, allowed_subjects=("ada",)) as stage:
+        client = await stage.client("tools")
+        tokens = await client.redeem(await log_in(stage, client))
+        stage.company.answer_token = stage.company.refuse_with("invalid_grant")
+        assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+        assert (await stage.running.rpc("tools", "tools/list", **bearer(tokens))).status_code == 401
+
+
+async def test_a_required_scope_is_asked_for_and_its_lack_is_told(tmp_path: Path) -> None:
+    async with guarded(tmp_path, required_scopes=("tools.use",)) as stage:
+        client = await stage.client("tools")
+        async with stage.browser() as browser:
+            location = await browser.allow(client.authorization_url(), package="tools")
+            assert query_of(location)["scope"] == "openid profile email tools.use"
+        stage.company.answer_token = stage.company.name_person("ada", scope="openid")
+        assert (await log_in(stage, client))["error"] == "access_denied"
+
+
+async def test_scripts_send_two_tokens_as_before(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as stage:
+        both = {"x-fluidmcp-authorization": f"Bearer {OPERATORS_TOKEN}"}
+        refused = await stage.running.rpc("mail", "tools/list", **both)
+        assert refused.status_code == 401
+        assert refused.json()["login_url"].endswith("/mail/auth/login")
+        assert (await stage.running.rpc("tools", "tools/list", **bearer(OPERATORS_TOKEN))).status_code == 200
+
+
+async def test_the_companys_callback_is_bound_to_its_browser_and_happens_once(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as stage:
+        client = await stage.client("tools")
+        async with stage.browser() as attacker, stage.browser() as victim:
+            location = await attacker.allow(client.authorization_url(), package="tools")
+            query = {"code": "c", "state": query_of(location)["state"]}
+            assert (await victim.get("/auth/callback", params=query)).status_code == 400
+            assert stage.company.token_requests == []
+            assert (await attacker.get("/auth/callback", params=query)).is_redirect
+            assert (await attacker.get("/auth/callback", params=query)).status_code == 400
+            # A state of the company's login is none of the package's.
+            location = await attacker.allow(client.authorization_url(), package="tools")
+            crossed = {"code": "c", "state": query_of(location)["state"]}
+            assert (await attacker.get("/mail/auth/callback", params=crossed)).status_code == 400
+
+
+async def test_where_the_companys_issuer_registers_clients_they_are_sent_there(tmp_path: Path) -> None:
+    foreign = ForeignIssuer(issuer="https://login.example/tenant", scopes=("tools.use",))
+    async with guarded(tmp_path, foreign_issuer=foreign) as stage:
+        http = stage.running.client
+        refused = await stage.running.rpc("tools", "tools/list")
+        assert 'scope="tools.use"' in refused.headers["www-authenticate"]
+        document = (await http.get("/.well-known/oauth-protected-resource/tools/mcp")).json()
+        assert document["authorization_servers"] == ["https://login.example/tenant"]
+        assert document["resource"] == f"{stage.url}/tools/mcp"
+        assert (await http.get("/.well-known/oauth-authorization-server/tools")).status_code == 401
+        assert (await http.get("/tools/authorize")).status_code == 401
