@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import html
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -197,6 +199,21 @@ async def test_a_person_who_says_no_sends_the_client_an_error_and_nobody_to_the_
     assert response.headers["location"].startswith(LOOPBACK_REDIRECT)
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", client.state, f"{stage.url}/mail")
     assert len(stage.running.gateway.pending_auth_states) == 0
+
+
+async def test_a_browser_leaves_the_callback_by_a_page_of_its_own(stage: Stage) -> None:
+    """A redirect would still belong to the provider's form, whose page may say that forms end at our host."""
+    client = await stage.client(redirect_uri=PRIVATE_REDIRECT)
+    async with stage.browser() as browser:
+        location = await browser.allow(client.authorization_url())
+        query = {"code": "the-code", "state": query_of(location)["state"]}
+        page = await browser.get("/mail/auth/callback", params=query, headers={"sec-fetch-mode": "navigate"})
+    assert page.status_code == 200
+    assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "no-referrer")
+    addresses = [html.unescape(found) for found in re.findall(r'(?:href="|;url=)([^"]*)"', page.text)]
+    assert len(addresses) == 2
+    assert len(set(addresses)) == 1, "it goes there by itself, and by a link"
+    assert (await client.redeem(query_of(addresses[0])))["access_token"]
 
 
 async def test_what_goes_wrong_at_the_provider_is_told_to_the_client(stage: Stage) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -46,10 +47,11 @@ class PromptServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, *, tells_time: bool = True) -> AsyncGenerator[str]:
+async def serve(app: ASGIApp, *, tells_time: bool = True, certificate: Path | None = None) -> AsyncGenerator[str]:
     """Serve the app on a free port of 127.0.0.1; the address without trailing slash.
 
-    Without `tells_time` the answers have no `Date` but that of the app.
+    Without `tells_time` the answers have no `Date` but that of the app. With a `certificate` (and its key, in one
+    file) it is https.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -61,11 +63,12 @@ async def serve(app: ASGIApp, *, tells_time: bool = True) -> AsyncGenerator[str]
         loop="none",
         access_log=False,
         date_header=tells_time,
+        ssl_certfile=certificate,
     )
     server = PromptServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         async with asyncio.timeout(STOP_LIMIT_SECONDS):

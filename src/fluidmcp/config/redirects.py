@@ -52,8 +52,10 @@ def check_redirect_uri(uri: str) -> str | None:
     scheme = uri.partition(":")[0]
     if not _SCHEME.fullmatch(scheme) or not parts.scheme:
         return "must begin with a scheme in lower case, such as https:"
-    if "@" in parts.netloc:
-        return "must not hold a user name"
+    if "@" in parts.netloc or parts.netloc.endswith(":"):
+        return "must not hold a user name, or a port that is none"
+    if {".", ".."} & set(parts.path.lower().replace("%2e", ".").split("/")):
+        return "must not have dot segments (/../)"
     if scheme not in ("https", "http"):
         return _check_private(scheme, uri)
     host = parts.hostname or ""

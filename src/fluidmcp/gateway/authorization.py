@@ -18,9 +18,15 @@ from fluidmcp.auth.grant import UpstreamKind
 from fluidmcp.auth.server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.auth.server.consent import REMEMBER_SECONDS
 from fluidmcp.auth.upstream.login import TakenLogin
+from fluidmcp.config.redirects import describe_redirect
 from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError
 from fluidmcp.gateway.browsing import PROTECTIVE_HEADERS, client_address, require_navigation
-from fluidmcp.gateway.consent_pages import consent_response, problem_response, remembered_response
+from fluidmcp.gateway.consent_pages import (
+    consent_response,
+    onward_response,
+    problem_response,
+    remembered_response,
+)
 from fluidmcp.gateway.wellknown import CORS_HEADERS
 
 MAX_FORM_BYTES: Final = 64 * 1024
@@ -132,7 +138,7 @@ class AuthorizationDoors:
         query = request.query_params.multi_items()
         try:
             taken = await login.take_login(query, request.cookies)
-            response = await self.go_on("gateway", taken, query, client_address=client_address(request))
+            response = await self.go_on("gateway", taken, query, request)
         except LoginError as error:
             response = problem_response(error)
         name = login.login_cookie_name(request.query_params.get("state", ""))
@@ -141,15 +147,20 @@ class AuthorizationDoors:
         return response
 
     async def go_on(
-        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], *, client_address: str
+        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], request: Request
     ) -> Response:
         """After a provider's callback: on to the next provider, or back to the client."""
         journey = read_journey(taken)
         facade = self._find(journey.package)
-        following = await facade.go_on(kind, journey, taken, query, client_address=client_address)
+        following = await facade.go_on(kind, journey, taken, query, client_address=client_address(request))
         if isinstance(following, LoginStep):
-            return self._send_on(following)
-        return RedirectResponse(following, status_code=302)
+            location = following.start.location
+            place = urlsplit(location).netloc
+            response = onward_response(location, request, place=place, title="Another login follows", is_last=False)
+            self._set_login_cookie(response, following)
+            return response
+        place = describe_redirect(journey.request.redirect_uri)
+        return onward_response(following, request, place=place, title="Back to the program", is_last=True)
 
     async def token(self, request: Request, package: str) -> Response:
         return await self._token(request, self._find(package))
@@ -206,11 +217,14 @@ class AuthorizationDoors:
     def _send_on(self, step: LoginStep) -> Response:
         """To the provider, with the cookie that belongs to this login."""
         response = RedirectResponse(step.start.location, status_code=303)
+        self._set_login_cookie(response, step)
+        return response
+
+    def _set_login_cookie(self, response: Response, step: LoginStep) -> None:
         start = step.start
         self._set_cookie(
             response, start.cookie_name, start.cookie_value, path=step.cookie_path, max_age=start.max_age_seconds
         )
-        return response
 
     def _remember(
         self, response: Response, facade: Facade, asked: AuthorizationRequest, request: Request, *, is_wanted: bool

@@ -3,7 +3,8 @@
 import datetime
 from collections.abc import Mapping
 
-from fastapi import Response
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
 
 from fluidmcp.auth.facade import Facade
 from fluidmcp.auth.server.authorize import AuthorizationRequest
@@ -14,6 +15,7 @@ from fluidmcp.web.pages import (
     HtmlPage,
     RememberedItem,
     render_consent,
+    render_onward,
     render_problem,
     render_remembered,
 )
@@ -60,6 +62,17 @@ def remembered_response(facade: Facade, cookies: Mapping[str, str], *, gateway: 
     ]
     action = f"/{facade.package}/consent/remembered"
     return _respond(render_remembered(package=facade.package, gateway=gateway, items=items, action=action))
+
+
+def onward_response(location: str, request: Request, *, place: str, title: str, is_last: bool) -> Response:
+    """After a provider's callback: on to `location`.
+
+    A browser gets a page that goes there: the redirect of a callback is still part of the form that the provider's page
+    sent, and Chromium applies that page's `form-action` to it, which names our host at most. Programs get a redirect.
+    """
+    if request.headers.get("sec-fetch-mode") != "navigate":
+        return RedirectResponse(location, status_code=302)
+    return _respond(render_onward(location, title=title, place=place, is_last=is_last))
 
 
 def problem_response(error: FluidMCPError) -> Response:

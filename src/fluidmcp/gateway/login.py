@@ -38,7 +38,7 @@ class ClientLogins(Protocol):
     """Who goes on with a login that an MCP client began. AuthorizationDoors is one."""
 
     async def go_on(
-        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], *, client_address: str
+        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], request: Request
     ) -> Response:
         """After a provider's callback: on to the next provider, or back to the client."""
         ...
@@ -163,9 +163,7 @@ class _LoginDoors:
         try:
             taken = await auth.take_login(query, request.cookies)
             if taken.kind == "client" and self._client_logins is not None:
-                response = await self._client_logins.go_on(
-                    "package", taken, query, client_address=client_address(request)
-                )
+                response = await self._client_logins.go_on("package", taken, query, request)
             else:
                 response = _token_response(auth, await auth.redeem(taken, query))
         except FluidMCPError as error:

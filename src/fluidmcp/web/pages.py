@@ -84,6 +84,13 @@ def render_remembered(*, package: str, gateway: str, items: Sequence[RememberedI
     return _render("remembered.html", 200, package=package, gateway=gateway, items=shown, action=action)
 
 
+def render_onward(location: str, *, title: str, place: str, is_last: bool) -> HtmlPage:
+    """A page that goes on to another address by itself; `place` is where that is, in words."""
+    page = _render("onward.html", 200, location=location, title=title, place=place, is_last=is_last)
+    # What the address holds is for nobody else.
+    return HtmlPage(page.status, page.body, (*page.headers, ("Referrer-Policy", "no-referrer")))
+
+
 def render_problem(*, title: str, text: str, hint: str = "", status: int = 400) -> HtmlPage:
     """Something to tell the person; nothing was sent anywhere."""
     return _render("problem.html", status, title=title, text=text, hint=hint)

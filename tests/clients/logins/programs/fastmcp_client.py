@@ -20,7 +20,7 @@ class Browser(webbrowser.BaseBrowser):
 
 async def talk(given: Json) -> None:
     webbrowser.register("the test", None, Browser(), preferred=True)
-    auth = OAuth()
+    auth = OAuth(client_metadata_url=given.get("client_metadata_url"))
 
     @asynccontextmanager
     async def connect():

@@ -19,6 +19,8 @@ async def talk(given: Json) -> None:
     options = ["--protocol-era", given["mode"], "--connect-timeout", "60000", "--format", "json"]
     callback = ["--callback-url", f"http://127.0.0.1:{given['port']}/oauth/callback"]
     command = [given["node"], script, given["url"], *options, *callback, "--method", "tools/call", "--tool-name", TOOL]
+    if "client_metadata_url" in given:
+        command += ["--client-metadata-url", given["client_metadata_url"]]
     # It opens the browser of the system, which is none here, and writes the address too. Without a terminal it has to
     # be told that somebody is there.
     shown = {"BROWSER": "true", "MCP_AUTO_OPEN_ENABLED": "true", "MCP_INSPECTOR_SECRET_STORE": "file"}

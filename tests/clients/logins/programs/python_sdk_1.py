@@ -47,7 +47,12 @@ async def talk(given: Json) -> None:
             grant_types=["authorization_code", "refresh_token"],
         )
         auth = OAuthClientProvider(
-            given["url"], metadata, Memory(), redirect_handler=open_browser, callback_handler=wait
+            given["url"],
+            metadata,
+            Memory(),
+            redirect_handler=open_browser,
+            callback_handler=wait,
+            client_metadata_url=given.get("client_metadata_url"),
         )
 
         @asynccontextmanager

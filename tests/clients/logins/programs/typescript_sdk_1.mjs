@@ -1,4 +1,4 @@
-// The TypeScript SDK 1.x, with the login that it brings.
+// The TypeScript SDK 1.x, with the login that it brings. `client_metadata_url` makes it use CIMD.
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { converse, given, makeProvider, openCallback, textOf, TOOL } from "./talking.mjs";
@@ -9,7 +9,8 @@ const { StreamableHTTPClientTransport } = await load("client/streamableHttp.js")
 const { UnauthorizedError } = await load("client/auth.js");
 
 const callback = await openCallback();
-const authProvider = makeProvider(callback, "TypeScript SDK 1");
+const more = given.client_metadata_url ? { clientMetadataUrl: given.client_metadata_url } : {};
+const authProvider = makeProvider(callback, "TypeScript SDK 1", more);
 
 await converse(async () => {
   for (;;) {
