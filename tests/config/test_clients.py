@@ -17,6 +17,25 @@ CLIENT: dict[str, Any] = {
 }
 
 
+MISTAKES: list[tuple[Any, str]] = [
+    ({"client": []}, '"client"'),
+    ({"clients": {}}, "clients"),
+    ({"clients": [7]}, "clients[0]"),
+    ({"clients": [{**CLIENT, "client_secret": "canary"}]}, "client_secret"),
+    ({"clients": [{**CLIENT, "client_id": "a b"}]}, "client_id"),
+    ({"clients": [{**CLIENT, "client_id": "fmcp1.x"}]}, "client_id"),
+    ({"clients": [{**CLIENT, "client_name": ""}]}, "client_name"),
+    ({"clients": [{**CLIENT, "redirect_uris": []}]}, "redirect_uris"),
+    ({"clients": [{**CLIENT, "redirect_uris": ["http://canary.example/"]}]}, "redirect_uris"),
+    ({"clients": [CLIENT, CLIENT]}, "clients"),
+    ({"denied": ["*"]}, "denied[0]"),
+    ({"denied": ["*.*.example"]}, "denied[0]"),
+    ({"denied": [7]}, "denied"),
+    ({"dynamic_registration": "no"}, "dynamic_registration"),
+    ([], "$"),
+]
+
+
 def parse(document: object) -> ClientRules:
     return parse_clients_file(json.dumps(document).encode(), source="clients.json")
 
@@ -30,26 +49,7 @@ def test_a_file_says_which_clients_there_are_and_who_is_shut_out() -> None:
     assert parse({}) == ClientRules()
 
 
-@pytest.mark.parametrize(
-    ("document", "place"),
-    [
-        ({"client": []}, '"client"'),
-        ({"clients": {}}, "clients"),
-        ({"clients": [7]}, "clients[0]"),
-        ({"clients": [{**CLIENT, "client_secret": "canary"}]}, "client_secret"),
-        ({"clients": [{**CLIENT, "client_id": "a b"}]}, "client_id"),
-        ({"clients": [{**CLIENT, "client_id": "fmcp1.x"}]}, "client_id"),
-        ({"clients": [{**CLIENT, "client_name": ""}]}, "client_name"),
-        ({"clients": [{**CLIENT, "redirect_uris": []}]}, "redirect_uris"),
-        ({"clients": [{**CLIENT, "redirect_uris": ["http://canary.example/"]}]}, "redirect_uris"),
-        ({"clients": [CLIENT, CLIENT]}, "clients"),
-        ({"denied": ["*"]}, "denied[0]"),
-        ({"denied": ["*.*.example"]}, "denied[0]"),
-        ({"denied": [7]}, "denied"),
-        ({"dynamic_registration": "no"}, "dynamic_registration"),
-        ([], "$"),
-    ],
-)
+@pytest.mark.parametrize(("document", "place"), MISTAKES)
 def test_a_mistake_is_named_by_its_place_and_not_repeated(document: object, place: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(document)

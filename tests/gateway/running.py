@@ -103,12 +103,12 @@ async def running_gateway(
     foreign_issuer: ForeignIssuer | None = None,
     client_fetcher: Fetcher | None = None,
     grants: Store | None = None,
-    port: int | None = None,
+    port: int = 0,
     **settings: Any,
 ) -> AsyncGenerator[RunningGateway]:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port or 0))
+        listener.bind(("127.0.0.1", port))
         port = listener.getsockname()[1]
         settings.setdefault("public_url", f"http://127.0.0.1:{port}")
         gateway = Gateway(
