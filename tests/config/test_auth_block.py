@@ -344,3 +344,30 @@ def test_a_list_of_people_is_fine_where_the_provider_names_them():
         {"token_url": "https://x.auth0.com/oauth/token", "audience": "api"},
     ):
         assert load(people | changes).names_who_is_allowed
+
+
+def test_what_concerns_mcp_clients_is_read():
+    words = {"mail.read": "Read your mail"}
+    scopes = ["openid", "mail.read"]
+    block = load({"scopes": scopes, "required_scopes": ["mail.read"], "scope_descriptions": words})
+    assert (block.required_scopes, block.scope_descriptions) == (("mail.read",), (("mail.read", "Read your mail"),))
+    assert block.accept_provider_tokens
+    assert not load({"accept_provider_tokens": False}).accept_provider_tokens
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("required_scopes", ["mail.send"]),
+        ("required_scopes", "mail.read"),
+        ("required_scopes", ["a b"]),
+        ("scope_descriptions", ["Read"]),
+        ("scope_descriptions", {"openid": 7}),
+        ("scope_descriptions", {"openid": ""}),
+        ("scope_descriptions", {"openid": CANARY * 30}),
+        ("scope_descriptions", {"openid": "a\u202eb"}),
+        ("accept_provider_tokens", "no"),
+    ],
+)
+def test_mistakes_in_what_concerns_mcp_clients_are_named(key: str, value: object):
+    assert f"mcpServers.gmail-mock.auth.{key}" in refuse({key: value})

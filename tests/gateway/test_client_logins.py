@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from tests.gateway.client_login import (
     KEYS,
@@ -19,7 +20,7 @@ from tests.gateway.client_login import (
     client_logins,
 )
 from tests.gateway.running import running_gateway
-from tests.providers.fault_making import query_of
+from tests.providers.fault_making import query_of, token_document
 
 
 @pytest.fixture
@@ -261,6 +262,24 @@ async def test_the_scopes_that_a_client_asks_for_are_asked_for_and_others_are_no
             assert await asked_for("mail.read") == "openid mail.read offline_access"
             assert await asked_for("mail.read unknown") == "openid mail.read offline_access"
             assert await asked_for(None) == await asked_for("unknown") == " ".join(scopes)
+
+
+async def test_a_login_that_got_too_little_is_told_what_to_ask_for() -> None:
+    block = {"scopes": ("mail.read", "mail.send"), "required_scopes": ("mail.send",)}
+    async with client_logins(block=block) as stage:
+        stage.provider.answer_token = lambda _form: JSONResponse(token_document(scope="mail.read"))
+        client = await stage.client()
+        tokens = await stage.log_in(client)
+        refused = await stage.running.rpc("mail", "tools/list", **bearer(tokens))
+        assert refused.status_code == 403
+        challenge = refused.headers["www-authenticate"]
+        assert 'error="insufficient_scope"' in challenge
+        assert 'scope="mail.read mail.send"' in challenge
+        assert f'resource_metadata="{stage.url}/.well-known/oauth-protected-resource/mail/mcp"' in challenge
+        assert stage.running.gateway.process_count == 0
+        stage.provider.answer_token = lambda _form: JSONResponse(token_document(scope="mail.read mail.send"))
+        tokens = await stage.log_in(client)
+        assert (await stage.running.rpc("mail", "tools/list", **bearer(tokens))).status_code == 200
 
 
 async def test_raw_provider_tokens_work_beside_it_unless_they_are_turned_off() -> None:

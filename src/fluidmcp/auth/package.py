@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -144,6 +144,7 @@ class PackageAuth:
                     continue
                 if principal is not None:
                     self._check_allowed(principal)
+                    self._check_scopes(principal.scopes)
                     return principal
         if failure is not None:
             raise failure
@@ -214,6 +215,7 @@ class PackageAuth:
     async def admit(self, person: Person) -> None:
         """As `Upstream.admit`."""
         self._check_allowed(person)
+        self._check_scopes(person.scopes)
 
     async def refresh(self, refresh_token: str, *, client_address: str) -> TokenAnswer:
         """Exchange a refresh token at the provider and accept the new token from now on.
@@ -328,6 +330,19 @@ class PackageAuth:
                 "This account is not allowed here",
                 why="The login was good, but the package is open to named people or domains only.",
                 hint="Ask the operator of the gateway to add the account to the auth block of the package.",
+            )
+
+    def _check_scopes(self, scopes: Collection[str]) -> None:
+        """Raises ForbiddenError (`insufficient_scope`) where one is missing; it names all scopes of the package, so
+        that a client asks once (RFC 6750 section 3.1).
+        """
+        if not set(self._block.required_scopes) <= set(scopes):
+            raise ForbiddenError(
+                "The access token may do too little",
+                reason="insufficient_scope",
+                scope=" ".join(self._block.scopes),
+                why="It lacks a scope that this package requires.",
+                hint="Log in again, and allow all that is asked for.",
             )
 
     async def _count_refresh(self, client_address: str) -> None:

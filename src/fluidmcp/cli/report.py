@@ -37,8 +37,8 @@ def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
 def announce_client_logins(
     entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool
 ) -> None:
-    """What people type into an MCP client that logs in by itself; nothing for packages without a login."""
-    names = [entry.name for entry in entries if entry.auth is not None or has_gateway_login]
+    """What people type into an MCP client that logs in by itself; nothing where a client cannot do it alone."""
+    names = [entry.name for entry in entries if has_gateway_login or (entry.auth and settings.guard is None)]
     for name in names:
         print_line(f"MCP clients log in by themselves at {settings.public_url}/{name}/mcp")
     if has_gateway_login and names:

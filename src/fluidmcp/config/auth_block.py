@@ -41,6 +41,8 @@ class AuthBlock:
     allow_unbound_tokens: bool = False
     """Accept tokens of the right person although nothing proves that they were made for us."""
     revocation_url: str | None = None
+    required_scopes: tuple[str, ...] = ()
+    """Scopes without which a token is not enough, whoever has it."""
     scope_descriptions: tuple[tuple[str, str], ...] = ()
     """Scopes in words, for the page that asks a person for consent."""
     accept_provider_tokens: bool = True
@@ -84,7 +86,7 @@ def parse_auth_block(reader: ObjectReader, *, allowed_env_names: frozenset[str])
         authorization_url=_read_url(reader, "authorization_url", required=True) or "",
         token_url=_read_url(reader, "token_url", required=True) or "",
         env_var_name=_read_env_var_name(reader),
-        scopes=_read_scopes(reader),
+        scopes=_read_scopes(reader, "scopes"),
         client_id_env=_read_credential(reader, "client_id_env", "CLIENT_ID", allowed_env_names),
         client_secret_env=_read_credential(reader, "client_secret_env", "CLIENT_SECRET", allowed_env_names),
         client_id=_read_client_id(reader),
@@ -99,6 +101,7 @@ def parse_auth_block(reader: ObjectReader, *, allowed_env_names: frozenset[str])
         userinfo_url=_read_url(reader, "userinfo_url"),
         allow_unbound_tokens=reader.flag("allow_unbound_tokens"),
         revocation_url=_read_url(reader, "revocation_url"),
+        required_scopes=_read_scopes(reader, "required_scopes"),
         scope_descriptions=_read_scope_descriptions(reader),
         accept_provider_tokens=reader.flag("accept_provider_tokens", default=True),
         allowed_subjects=_read_subjects(reader),
@@ -108,6 +111,7 @@ def parse_auth_block(reader: ObjectReader, *, allowed_env_names: frozenset[str])
     if len(reader.faults) == before:
         _check_client(reader, block)
         _check_people(reader, block)
+        _check_scopes(reader, block)
         _check_validation(reader, block)
     return block if len(reader.faults) == before else None
 
@@ -153,12 +157,12 @@ def _read_env_var_name(reader: ObjectReader) -> str:
     return name
 
 
-def _read_scopes(reader: ObjectReader) -> tuple[str, ...]:
-    scopes = reader.texts("scopes")
+def _read_scopes(reader: ObjectReader, key: str) -> tuple[str, ...]:
+    scopes = reader.texts(key)
     for index, scope in enumerate(scopes):
         if not _SCOPE.fullmatch(scope):
             text = "must be one scope: printable ASCII without spaces, quotes and backslashes"
-            reader.fault("scopes", f"({index + 1}. in the list) {text}")
+            reader.fault(key, f"({index + 1}. in the list) {text}")
     return scopes
 
 
@@ -302,6 +306,11 @@ def _check_people(reader: ObjectReader, block: AuthBlock) -> None:
     for key in ("allowed_subjects", "allowed_domains"):
         if key in reader and reader.get(key) == []:
             reader.fault(key, "is an empty list, which lets nobody in; leave it out or name somebody")
+
+
+def _check_scopes(reader: ObjectReader, block: AuthBlock) -> None:
+    if set(block.required_scopes) - set(block.scopes):
+        reader.fault("required_scopes", "holds one that is not in scopes, so that no login could ever get it")
 
 
 def _names_people(block: AuthBlock) -> bool:

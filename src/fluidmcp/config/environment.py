@@ -17,7 +17,7 @@ from fluidmcp.config.urls import is_host_name
 
 MAX_SECONDS = 86_400.0
 MAX_COUNT = 100_000
-TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces"
+TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and not begin with fmcp1."
 SEAL_KEY_BYTES = 32
 MAX_SEAL_KEYS = 16
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
@@ -50,8 +50,8 @@ def _check_origins(origins: frozenset[str]) -> frozenset[str]:
 
 
 def read_token(text: object) -> Secret:
-    """A token that an operator made up. ValueError: it cannot be sent in a header."""
-    if not isinstance(text, str) or not _TOKEN.fullmatch(text):
+    """A token that an operator made up. ValueError: it cannot be sent in a header, or looks like one of our own."""
+    if not isinstance(text, str) or not _TOKEN.fullmatch(text) or text.startswith("fmcp1."):
         raise ValueError
     return Secret(text)
 
