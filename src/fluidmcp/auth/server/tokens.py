@@ -100,6 +100,8 @@ class TokenSealer:
     def __init__(self, sealer: Sealer, context: tuple[str, ...], *, now: Callable[[], float]) -> None:
         self._sealer = sealer
         self._context = context
+        # Opened at each request.
+        self._access = sealer.bind(_ACCESS, context)
         self._now = now
 
     def issue(
@@ -125,7 +127,7 @@ class TokenSealer:
             provider_token=None if package is None else package.access_token,
             provider_expires_at=None if package is None else package.expires_at,
         )
-        sealed = self._seal(_ACCESS, self._context, access)
+        sealed = self._access.seal(_pack(access))
         if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
             raise _too_long("access token", access.provider_token or "")
         return IssuedTokens(
@@ -142,7 +144,7 @@ class TokenSealer:
             return None
         stripped = [None if one is None else one.without_access_token() for one in (grants.gateway, grants.package)]
         refresh = SealedRefresh(grant_id, generation, ends_at, scopes, *stripped)
-        sealed = self._seal(_REFRESH, (*self._context, client_id), refresh)
+        sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh))
         if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
             raise _too_long("refresh token", sealed)
         return sealed
@@ -151,34 +153,34 @@ class TokenSealer:
         """What an access token holds; None for one that is not ours, not for here, or over."""
         if len(token) > MAX_ACCESS_TOKEN_CHARACTERS:
             return None
-        opened = self._open(_ACCESS, self._context, token, SealedAccess)
+        opened = _unpack(self._access.open(token), SealedAccess)
         return opened if opened is not None and self._now() < opened.expires_at else None
 
     def open_refresh(self, token: str, *, client_id: str) -> SealedRefresh | None:
         """What a refresh token of this client holds; None for every other text."""
         if len(token) > MAX_REFRESH_TOKEN_CHARACTERS:
             return None
-        opened = self._open(_REFRESH, (*self._context, client_id), token, SealedRefresh)
+        opened = _unpack(self._sealer.open(_REFRESH, (*self._context, client_id), token), SealedRefresh)
         return opened if opened is not None and self._now() < opened.ends_at else None
 
-    def _seal(self, purpose: str, context: tuple[str, ...], content: msgspec.Struct) -> str:
-        encoded = msgspec.msgpack.encode(content)
-        packed = _PLAIN + encoded if len(encoded) < _DEFLATE_FROM_BYTES else _DEFLATED + zlib.compress(encoded)
-        return self._sealer.seal(purpose, context, packed)
 
-    def _open(self, purpose: str, context: tuple[str, ...], token: str, kind: type[T]) -> T | None:
-        packed = self._sealer.open(purpose, context, token)
-        if packed is None:
-            return None
-        encoded = packed[1:]
-        if packed[:1] == _DEFLATED:
-            # Only what was sealed here comes as far as this; the bound is for mistakes of our own.
-            encoded = zlib.decompressobj().decompress(encoded, _MAX_INFLATED_BYTES)
-        try:
-            return msgspec.msgpack.decode(encoded, type=kind)
-        except msgspec.DecodeError:
-            # Sealed with the same key by another version of this program.
-            return None
+def _pack(content: msgspec.Struct) -> bytes:
+    encoded = msgspec.msgpack.encode(content)
+    return _PLAIN + encoded if len(encoded) < _DEFLATE_FROM_BYTES else _DEFLATED + zlib.compress(encoded)
+
+
+def _unpack(packed: bytes | None, kind: type[T]) -> T | None:
+    if packed is None:
+        return None
+    encoded = packed[1:]
+    if packed[:1] == _DEFLATED:
+        # Only what was sealed here comes as far as this; the bound is for mistakes of our own.
+        encoded = zlib.decompressobj().decompress(encoded, _MAX_INFLATED_BYTES)
+    try:
+        return msgspec.msgpack.decode(encoded, type=kind)
+    except msgspec.DecodeError:
+        # Sealed with the same key by another version of this program.
+        return None
 
 
 def client_digest(client_id: str) -> str:
