@@ -114,6 +114,18 @@ async def test_nobody_is_sent_to_a_redirect_uri_that_the_client_did_not_register
             assert "location" not in page.headers
 
 
+async def test_no_link_sends_a_browser_to_a_website_that_anybody_registered(stage: Stage) -> None:
+    client = await stage.client(redirect_uri="https://evil.example/landing")
+    browsing = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    async with stage.browser() as browser:
+        for changes in ({"response_type": "token"}, {"code_challenge": None}, {"prompt": "none"}, {"resource": "x"}):
+            page = await browser.get(client.authorization_url(**changes), headers=browsing)
+            assert page.status_code == 200
+            assert "location" not in page.headers
+            assert "http-equiv" not in page.text, "it goes nowhere by itself"
+            assert 'href="https://evil.example/landing?error=' in page.text
+
+
 async def test_doubled_parameters_are_refused(stage: Stage) -> None:
     client = await stage.client()
     url = client.authorization_url()

@@ -25,6 +25,7 @@ from fluidmcp.gateway.consent_pages import (
     consent_response,
     onward_response,
     problem_response,
+    refusal_response,
     remembered_response,
 )
 from fluidmcp.gateway.wellknown import CORS_HEADERS
@@ -80,7 +81,7 @@ class AuthorizationDoors:
                 client_address=client_address(request),
             )
         except ReturnError as error:
-            return RedirectResponse(error.location, status_code=302)
+            return refusal_response(error, request)
         if facade.consents.is_remembered(asked, request.cookies):
             return self._send_on(await facade.begin(asked, client_address=client_address(request)))
         browser = facade.consents.find_browser(request.cookies) or facade.consents.new_browser()

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from fluidmcp.auth.facade import Facade
-from fluidmcp.auth.server.authorize import AuthorizationRequest
+from fluidmcp.auth.server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.config.redirects import describe_redirect, redirect_kind
 from fluidmcp.errors import FluidMCPError, ForbiddenError, LoginError, OAuthError, RequestError
 from fluidmcp.web.pages import (
@@ -73,6 +73,25 @@ def onward_response(location: str, request: Request, *, place: str, title: str, 
     if request.headers.get("sec-fetch-mode") != "navigate":
         return RedirectResponse(location, status_code=302)
     return _respond(render_onward(location, title=title, place=place, is_last=is_last))
+
+
+def refusal_response(error: ReturnError, request: Request) -> Response:
+    """A request that goes back to its client.
+
+    Anybody can register a website: a browser goes to one only when the person there says so, or this would send people
+    wherever a link wants (RFC 9700 section 4.11.2). Programs get a redirect, and so does whatever runs on the device.
+    """
+    is_website = redirect_kind(error.location) == "https"
+    if request.headers.get("sec-fetch-mode") != "navigate" or not is_website:
+        return RedirectResponse(error.location, status_code=302)
+    page = render_onward(
+        error.location,
+        title="The program's request is not in order",
+        text=error.description,
+        place=describe_redirect(error.location),
+        goes_by_itself=False,
+    )
+    return _respond(page)
 
 
 def problem_response(error: FluidMCPError) -> Response:

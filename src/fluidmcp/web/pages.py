@@ -84,9 +84,12 @@ def render_remembered(*, package: str, gateway: str, items: Sequence[RememberedI
     return _render("remembered.html", 200, package=package, gateway=gateway, items=shown, action=action)
 
 
-def render_onward(location: str, *, title: str, place: str, is_last: bool) -> HtmlPage:
-    """A page that goes on to another address by itself; `place` is where that is, in words."""
-    page = _render("onward.html", 200, location=location, title=title, place=place, is_last=is_last)
+def render_onward(
+    location: str, *, title: str, place: str, is_last: bool = False, text: str = "", goes_by_itself: bool = True
+) -> HtmlPage:
+    """A page that goes on to another address, by itself or when asked to; `place` is where that is, in words."""
+    values = {"title": title, "text": text, "place": place, "is_last": is_last, "goes_by_itself": goes_by_itself}
+    page = _render("onward.html", 200, location=location, **values)
     # What the address holds is for nobody else.
     return HtmlPage(page.status, page.body, (*page.headers, ("Referrer-Policy", "no-referrer")))
 
@@ -132,7 +135,7 @@ def _headers(style: str) -> tuple[tuple[str, str], ...]:
         ("Referrer-Policy", "same-origin"),
         ("X-Content-Type-Options", "nosniff"),
         ("X-Frame-Options", "DENY"),
-        # A client that opened a popup keeps no hold of our window: it hears of the outcome at its redirect URI.
-        ("Cross-Origin-Opener-Policy", "same-origin"),
+        # No Cross-Origin-Opener-Policy: clients in a browser open this in a popup, and hear of its end from the page at
+        # their redirect URI, by way of the opener.
         ("Content-Security-Policy", policy),
     )

@@ -58,11 +58,12 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReturnError(Exception):
-    """The request goes back to the client with an error; `location` is where the browser goes."""
+    """The request goes back to the client with an error: `location` is where that is, `description` what is wrong."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, description: str) -> None:
         super().__init__("an authorization request is refused")
         self.location = location
+        self.description = description
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ async def read_authorization_request(
     except OAuthError as error:
         shown = quotable(" ".join(part for part in (error.what, error.why) if part))[:MAX_DESCRIPTION_CHARACTERS]
         answer = build_answer(redirect_uri, issuer=issuer, state=state, error=error.error, error_description=shown)
-        raise ReturnError(answer) from error
+        raise ReturnError(answer, shown) from error
 
 
 def _read_rest(

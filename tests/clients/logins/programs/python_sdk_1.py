@@ -8,27 +8,9 @@ from mcp import ClientSession
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.shared.auth import OAuthClientMetadata
+from memory import Memory
 from pydantic import AnyUrl
 from talking import TOOL, Json, converse, open_callback, run, say
-
-
-class Memory:
-    """What the client knows of its login, as long as it runs."""
-
-    tokens = None
-    client_info = None
-
-    async def get_tokens(self):
-        return self.tokens
-
-    async def set_tokens(self, tokens):
-        self.tokens = tokens
-
-    async def get_client_info(self):
-        return self.client_info
-
-    async def set_client_info(self, client_info):
-        self.client_info = client_info
 
 
 async def talk(given: Json) -> None:
