@@ -1,8 +1,8 @@
 """Logins by MCP clients where the whole gateway is guarded: at the company, or there and at the package's provider."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fluidmcp.auth.operator import OperatorToken
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
 from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer
-from tests.gateway.running import running_gateway, stdlib_entry
+from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_client_logins import whoami
 from tests.providers.fault_making import FaultMakingProvider, query_of
 from tests.providers.login_gateway import auth_block
@@ -27,15 +27,24 @@ COMPANY_CLIENT = "company-client"
 ISSUER = "https://id.example"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GuardedStage(Stage):
-    company: FaultMakingProvider = None  # type: ignore[assignment] # pyright: ignore
+    company: FaultMakingProvider
+    settings: OAuthSettings
+    home: Path
+
+    def again(self, **changes: Any) -> AbstractAsyncContextManager[RunningGateway]:
+        """The gateway after a restart with other settings, at the same address."""
+        settings = replace(self.settings, **changes)
+        return run_guarded(settings, self.home, self.provider_url, public_url=self.url)
 
 
 @asynccontextmanager
-async def guarded(home: Path, *, foreign_issuer: ForeignIssuer | None = None, **oauth: Any) -> AsyncGenerator[Any]:
+async def guarded(
+    home: Path, *, foreign_issuer: ForeignIssuer | None = None, **oauth: Any
+) -> AsyncGenerator[GuardedStage]:
     """A gateway with `--oauth`; `tools` has no login of its own, `mail` has."""
-    company, provider, fetcher = FaultMakingProvider(), FaultMakingProvider(), Fetcher(allow_private=True)
+    company, provider = FaultMakingProvider(), FaultMakingProvider()
     company.answer_token = company.name_person("ada")
     async with serve(company.app) as company_url, serve(provider.app) as provider_url:
         settings = OAuthSettings(
@@ -46,25 +55,40 @@ async def guarded(home: Path, *, foreign_issuer: ForeignIssuer | None = None, **
             access_token=Secret(OPERATORS_TOKEN),
             **oauth,
         )
-        operator = OperatorToken(settings, token_file=TokenFile(home), fetcher=fetcher)
-        guard = await GatewayAuth.create(
-            settings, operator=operator, fetcher=fetcher, digest_key=b"k" * 32, is_exposed=False
-        )
-        found = await GatewayProvider.find(settings, guard=guard, fetcher=fetcher)
-        block = auth_block(provider_url, env_var_name="GMAIL_ACCESS_TOKEN")
-        entries = [stdlib_entry("tools"), stdlib_entry("mail", auth=block)]
-        try:
-            async with running_gateway(
-                entries,
-                ENVIRON,
-                guard=guard,
-                gateway_provider=None if foreign_issuer else found,
-                foreign_issuer=foreign_issuer,
-                seal_keys=KEYS,
-            ) as running:
-                yield GuardedStage(running, provider, provider_url, company)
-        finally:
-            await fetcher.aclose()
+        async with run_guarded(settings, home, provider_url, foreign_issuer=foreign_issuer) as running:
+            yield GuardedStage(running, provider, provider_url, company=company, settings=settings, home=home)
+
+
+@asynccontextmanager
+async def run_guarded(
+    settings: OAuthSettings,
+    home: Path,
+    provider_url: str,
+    *,
+    foreign_issuer: ForeignIssuer | None = None,
+    **options: Any,
+) -> AsyncGenerator[RunningGateway]:
+    fetcher = Fetcher(allow_private=True)
+    operator = OperatorToken(settings, token_file=TokenFile(home), fetcher=fetcher)
+    guard = await GatewayAuth.create(
+        settings, operator=operator, fetcher=fetcher, digest_key=b"k" * 32, is_exposed=False
+    )
+    found = await GatewayProvider.find(settings, guard=guard, fetcher=fetcher)
+    block = auth_block(provider_url, env_var_name="GMAIL_ACCESS_TOKEN")
+    entries = [stdlib_entry("tools"), stdlib_entry("mail", auth=block)]
+    try:
+        async with running_gateway(
+            entries,
+            ENVIRON,
+            guard=guard,
+            gateway_provider=None if foreign_issuer else found,
+            foreign_issuer=foreign_issuer,
+            seal_keys=KEYS,
+            **options,
+        ) as running:
+            yield running
+    finally:
+        await fetcher.aclose()
 
 
 async def log_in(stage: GuardedStage, client: McpClient) -> dict[str, str]:
@@ -147,6 +171,24 @@ async def test_who_leaves_the_company_is_out_at_the_next_renewal(tmp_path: Path)
         stage.company.answer_token = stage.company.refuse_with("invalid_grant")
         assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
         assert (await stage.running.rpc("tools", "tools/list", **bearer(tokens))).status_code == 401
+
+
+@pytest.mark.parametrize("package", ["tools", "mail"])
+async def test_who_is_allowed_is_asked_at_each_request_also_after_a_restart(tmp_path: Path, package: str) -> None:
+    async with guarded(tmp_path, allowed_subjects=("ada",), scope="openid tools.use") as stage:
+        stage.company.answer_token = stage.company.name_person("ada", scope="openid")
+        client = await stage.client(package)
+        tokens = await client.redeem(await log_in(stage, client))
+        async with stage.again(allowed_subjects=("ada", "grace")) as wider:
+            assert (await wider.rpc(package, "tools/list", **bearer(tokens))).status_code == 200
+        async with stage.again(allowed_subjects=("grace",)) as other:
+            assert (await other.rpc(package, "tools/list", **bearer(tokens))).status_code == 403
+            assert other.gateway.process_count == 0
+        async with stage.again(allowed_subjects=("ada",), required_scopes=("tools.use",)) as stricter:
+            narrow = await stricter.rpc(package, "tools/list", **bearer(tokens))
+            assert narrow.status_code == 403
+            assert 'error="insufficient_scope"' in narrow.headers["www-authenticate"]
+            assert "resource_metadata=" in narrow.headers["www-authenticate"]
 
 
 async def test_a_required_scope_is_asked_for_and_its_lack_is_told(tmp_path: Path) -> None:
