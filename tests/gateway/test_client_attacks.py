@@ -1,11 +1,13 @@
 """What attackers of a login by MCP clients try, and the answer that they get."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 
+from fluidmcp.auth.facade import MAX_REQUESTS_PER_MINUTE
 from tests.gateway.client_login import (
     LOOPBACK_REDIRECT,
     WEB_REDIRECT,
@@ -17,6 +19,8 @@ from tests.gateway.client_login import (
 )
 from tests.providers.fault_making import query_of
 from tests.providers.login_gateway import contents_of
+
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -277,6 +281,12 @@ async def test_a_remembered_consent_is_for_one_browser_client_redirect_and_choic
             name, value = next((n, v) for n, v in browser.cookies.items() if n.startswith("fmcp_allowed_"))
             elsewhere.cookies.set(name, value[:-2] + "AA")
             assert await is_asked(client.authorization_url(scope="mail.read"), elsewhere)
+            await elsewhere.get(other.authorization_url(scope="mail.read"))
+            await elsewhere.allow(other.authorization_url(scope="mail.read"), remember="1")
+            others = next(n for n in elsewhere.cookies if n.startswith("fmcp_allowed_") and n != name)
+            elsewhere.cookies.delete(others)
+            elsewhere.cookies.set(others, value)
+            assert await is_asked(other.authorization_url(scope="mail.read"), elsewhere), "a consent under another name"
             page = await browser.get("/mail/consent/remembered")
             assert "A test client" in page.text
             assert name in page.text
@@ -291,6 +301,16 @@ async def test_what_runs_on_a_device_is_asked_about_each_time(stage: Stage, redi
         await browser.allow(client.authorization_url(), remember="1")
         assert not [name for name in browser.cookies if name.startswith("fmcp_allowed_")]
         assert (await browser.get(client.authorization_url())).status_code == 200
+
+
+async def test_registrations_of_one_address_are_counted(stage: Stage) -> None:
+    body = json.dumps({"redirect_uris": [WEB_REDIRECT]}).encode()
+    facade = stage.running.gateway.client_logins.facades["mail"]
+    for _ in range(MAX_REQUESTS_PER_MINUTE):
+        assert await facade.register(body, client_address="127.0.0.1")
+    answer = await stage.running.client.post("/mail/register", content=body, headers=JSON)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+    assert (await stage.running.client.post("/jira/register", content=body, headers=JSON)).status_code == 201
 
 
 async def test_hostile_names_of_clients_stay_text(stage: Stage) -> None:

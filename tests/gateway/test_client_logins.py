@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
+from tests.auth.server.test_clients import REAL_REGISTRATIONS
 from tests.gateway.client_login import (
     KEYS,
     LOOPBACK_REDIRECT,
     PRIVATE_REDIRECT,
     WEB_REDIRECT,
+    McpClient,
     Stage,
     bearer,
     client_logins,
@@ -102,6 +104,9 @@ async def test_both_doors_are_one_audience_and_a_bare_package_has_no_login(stage
         "/mail/sse", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, headers=bearer(tokens)
     )
     assert streamed.status_code == 200
+    async with stage.running.client.stream("GET", "/mail/sse", headers=bearer(tokens)) as stream:
+        assert stream.status_code == 200
+        assert (await anext(stream.aiter_lines())) == "event: endpoint"
     for path in ("/.well-known/oauth-protected-resource/open/mcp", "/.well-known/oauth-authorization-server/open"):
         assert (await stage.running.client.get(path)).status_code == 404
     assert (await stage.running.rpc("open", "tools/list")).status_code == 200
@@ -184,6 +189,23 @@ async def test_codes_go_to_redirect_uris_of_every_kind(stage: Stage, redirect_ur
         answer = await browser.come_back(await browser.allow(client.authorization_url()))
     assert answer.startswith(redirect_uri + "?code=")
     assert (await client.redeem(query_of(answer)))["access_token"]
+
+
+@pytest.mark.parametrize("body", REAL_REGISTRATIONS.values(), ids=REAL_REGISTRATIONS)
+async def test_what_real_clients_send_leads_to_a_login_at_each_of_their_addresses(
+    stage: Stage, body: dict[str, Any]
+) -> None:
+    client = McpClient(stage.url)
+    client.client_id = (await client.post("register", json=body)).json()["client_id"]
+    for redirect_uri in body["redirect_uris"]:
+        client.redirect_uri = redirect_uri
+        async with stage.browser() as browser:
+            page = await browser.get(client.authorization_url(scope=body.get("scope")))
+            assert html.escape(body["client_name"]) in page.text
+            location = await browser.allow(client.authorization_url(scope=body.get("scope")))
+            answer = await browser.come_back(location)
+        assert answer.startswith(f"{redirect_uri}?code=")
+        assert (await client.redeem(query_of(answer)))["access_token"]
 
 
 async def test_a_loopback_client_may_listen_on_another_port_each_time(stage: Stage) -> None:

@@ -58,9 +58,9 @@ class Reader(HTMLParser):
 
 
 def all_pages(text: str = "Claude") -> list[HtmlPage]:
-    item = RememberedItem(id="c", client_name=text, redirect=text, scopes=(text,), until="2026-12-25")
+    item = RememberedItem(id="c", client_name=text, redirect=text, scopes=(f"x:{text}",), until="2026-12-25")
     return [
-        render_consent(replace(VIEW, client_name=text, client_host=None, scopes=(text,), redirect=text)),
+        render_consent(replace(VIEW, client_name=text, client_host=None, scopes=(f"x:{text}",), redirect=text)),
         render_consent(replace(VIEW, client_name=text, redirect_kind="private", can_remember=False)),
         render_remembered(package="mail", gateway="localhost", items=[item], action="/mail/consent/remembered"),
         render_problem(title=text, text=text, hint=text),

@@ -1,5 +1,6 @@
 """What the tests of sealed tokens share: grants of made-up people, and a clock."""
 
+import asyncio
 import base64
 import hashlib
 
@@ -7,12 +8,37 @@ from fluidmcp.auth.grant import Grants, Person, UpstreamGrant
 from fluidmcp.auth.sealing import Sealer
 from fluidmcp.auth.server.tokens import TokenSealer
 from fluidmcp.config.secret import Secret
+from fluidmcp.store.memory import MemoryStore
 from tests.providers.login_gateway import Clock
 
 CONTEXT = ("mail", "https://gateway.example", "", "fingerprint")
 CLIENT = "https://client.example/client.json"
 GRANT_ID = b"g" * 16
 DAY = 24 * 3600
+
+
+class YieldingStore:
+    """A store that lets others run at each call, as one on another machine does."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def put(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
+        await asyncio.sleep(0)
+        await self._store.put(key, value, ttl_seconds=ttl_seconds)
+        await asyncio.sleep(0)
+
+    async def get(self, key: str) -> bytes | None:
+        await asyncio.sleep(0)
+        return await self._store.get(key)
+
+    async def take(self, key: str) -> bytes | None:
+        await asyncio.sleep(0)
+        return await self._store.take(key)
+
+    async def count(self, key: str, *, window_seconds: float) -> int:
+        await asyncio.sleep(0)
+        return await self._store.count(key, window_seconds=window_seconds)
 
 
 def seal_key(name: str) -> Secret:
