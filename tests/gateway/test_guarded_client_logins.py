@@ -41,9 +41,12 @@ class GuardedStage(Stage):
 
 @asynccontextmanager
 async def guarded(
-    home: Path, *, foreign_issuer: ForeignIssuer | None = None, **oauth: Any
+    home: Path, *, foreign_issuer: ForeignIssuer | None = None, names_issuer: bool = False, **oauth: Any
 ) -> AsyncGenerator[GuardedStage]:
-    """A gateway with `--oauth`; `tools` has no login of its own, `mail` has."""
+    """A gateway with `--oauth`; `tools` has no login of its own, `mail` has.
+
+    `names_issuer`: the company's provider says that its callbacks name it (RFC 9207).
+    """
     company, provider = FaultMakingProvider(), FaultMakingProvider()
     company.answer_token = company.name_person("ada")
     async with serve(company.app) as company_url, serve(provider.app) as provider_url:
@@ -55,7 +58,10 @@ async def guarded(
             access_token=Secret(OPERATORS_TOKEN),
             **oauth,
         )
-        async with run_guarded(settings, home, provider_url, foreign_issuer=foreign_issuer) as running:
+        running_one = run_guarded(
+            settings, home, provider_url, foreign_issuer=foreign_issuer, names_issuer=names_issuer
+        )
+        async with running_one as running:
             yield GuardedStage(running, provider, provider_url, company=company, settings=settings, home=home)
 
 
@@ -66,6 +72,7 @@ async def run_guarded(
     provider_url: str,
     *,
     foreign_issuer: ForeignIssuer | None = None,
+    names_issuer: bool = False,
     **options: Any,
 ) -> AsyncGenerator[RunningGateway]:
     fetcher = Fetcher(allow_private=True)
@@ -74,6 +81,9 @@ async def run_guarded(
         settings, operator=operator, fetcher=fetcher, digest_key=b"k" * 32, is_exposed=False
     )
     found = await GatewayProvider.find(settings, guard=guard, fetcher=fetcher)
+    assert found is not None
+    if names_issuer:
+        found = replace(found, metadata=replace(found.metadata, issuer=ISSUER, iss_parameter_supported=True))
     block = auth_block(provider_url, env_var_name="GMAIL_ACCESS_TOKEN")
     entries = [stdlib_entry("tools"), stdlib_entry("mail", auth=block)]
     try:
@@ -224,6 +234,21 @@ async def test_the_companys_callback_is_bound_to_its_browser_and_happens_once(tm
             location = await attacker.allow(client.authorization_url(), package="tools")
             crossed = {"code": "c", "state": query_of(location)["state"]}
             assert (await attacker.get("/mail/auth/callback", params=crossed)).status_code == 400
+
+
+@pytest.mark.threat("B08")
+async def test_b08_a_callback_without_the_issuer_that_was_announced_is_refused(tmp_path: Path) -> None:
+    async with guarded(tmp_path, names_issuer=True) as stage:
+        client = await stage.client("tools")
+        async with stage.browser() as browser:
+            for parameters in ({}, {"iss": "https://evil.example"}, {"error": "access_denied"}):
+                location = await browser.allow(client.authorization_url(), package="tools")
+                query = {"code": "c", "state": query_of(location)["state"], **parameters}
+                assert (await browser.get("/auth/callback", params=query)).status_code == 400
+            assert stage.company.token_requests == []
+            location = await browser.allow(client.authorization_url(), package="tools")
+            answer = query_of(await browser.come_back(location, path="/auth/callback", iss=ISSUER))
+        assert (await client.redeem(answer))["access_token"]
 
 
 async def test_where_the_companys_issuer_registers_clients_they_are_sent_there(tmp_path: Path) -> None:
