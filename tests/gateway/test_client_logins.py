@@ -214,6 +214,20 @@ async def test_a_loopback_client_may_listen_on_another_port_each_time(stage: Sta
     assert (await stage.log_in(client))["access_token"]
 
 
+async def test_a_login_under_another_name_of_the_gateway_goes_on_under_the_one_that_the_provider_knows() -> None:
+    async with client_logins(public_url="http://localhost:8099") as stage:
+        client = await stage.client()
+        asked = client.authorization_url(resource="http://localhost:8099/mail/mcp")
+        async with stage.browser() as browser:
+            moved = await browser.get(asked)
+            assert moved.status_code == 302
+            assert moved.headers["location"] == f"http://localhost:8099{asked.removeprefix(stage.url)}&canonical=1"
+            # A proxy that changes the Host header makes no loop of it.
+            assert (
+                await browser.get(moved.headers["location"].replace("localhost:8099", stage.url[7:]))
+            ).status_code == 200
+
+
 async def test_a_person_who_says_no_sends_the_client_an_error_and_nobody_to_the_provider(stage: Stage) -> None:
     client = await stage.client()
     async with stage.browser() as browser:

@@ -20,7 +20,13 @@ from fluidmcp.auth.server.consent import REMEMBER_SECONDS
 from fluidmcp.auth.upstream.login import TakenLogin
 from fluidmcp.config.redirects import describe_redirect
 from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError
-from fluidmcp.gateway.browsing import PROTECTIVE_HEADERS, client_address, require_navigation
+from fluidmcp.gateway.browsing import (
+    CANONICAL,
+    PROTECTIVE_HEADERS,
+    client_address,
+    is_opened_under_another_name,
+    require_navigation,
+)
 from fluidmcp.gateway.consent_pages import (
     consent_response,
     onward_response,
@@ -70,10 +76,9 @@ class AuthorizationDoors:
     async def _authorize(self, request: Request, facade: Facade, *, issuer: str | None) -> Response:
         """Ask the person, or go on where the browser remembers that they were asked."""
         require_navigation(request)
-        if self._is_foreign_name(request):
-            # Cookies must be set for the name that the callback will come to.
+        if is_opened_under_another_name(request, urlsplit(self._public_url).hostname or ""):
             path = f"{issuer or facade.issuer}/authorize"
-            return RedirectResponse(f"{path}?{request.url.query}", status_code=302)
+            return RedirectResponse(f"{path}?{request.url.query}&{CANONICAL}=1", status_code=302)
         try:
             asked = await facade.read_request(
                 request.query_params.multi_items(),
@@ -209,11 +214,6 @@ class AuthorizationDoors:
                 hint="MCP clients find it by the address of the package, http(s)://HOST/PACKAGE/mcp.",
             )
         return next(iter(self._facades.values()))
-
-    def _is_foreign_name(self, request: Request) -> bool:
-        """Whether the gateway was opened under another name; the Host header is compared, never used."""
-        host = request.headers.get("host", "").lower()
-        return host != urlsplit(self._public_url).netloc and "canonical" not in request.query_params
 
     def _send_on(self, step: LoginStep) -> Response:
         """To the provider, with the cookie that belongs to this login."""

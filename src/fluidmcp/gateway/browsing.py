@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
@@ -20,6 +21,24 @@ PROTECTIVE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """For answers that are no pages: nobody keeps, frames or interprets them."""
+
+
+CANONICAL: Final = "canonical"
+"""A parameter that ends the loop which a proxy that changes the Host header would make."""
+
+
+def is_opened_under_another_name(request: Request, public_host: str) -> bool:
+    """Whether a login begins under another name of the gateway than its callback will come to, once.
+
+    The cookie has to be set for that name. The Host header is compared, never used.
+    """
+    if CANONICAL in request.query_params:
+        return False
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    except ValueError:
+        return True
+    return host != public_host
 
 
 def require_navigation(request: Request) -> None:

@@ -27,7 +27,13 @@ from fluidmcp.errors import (
     RequestError,
 )
 from fluidmcp.gateway import login_openapi as openapi
-from fluidmcp.gateway.browsing import PROTECTIVE_HEADERS, client_address, require_navigation
+from fluidmcp.gateway.browsing import (
+    CANONICAL,
+    PROTECTIVE_HEADERS,
+    client_address,
+    is_opened_under_another_name,
+    require_navigation,
+)
 
 MAX_REFRESH_BODY_BYTES = 16 * 1024
 SUCCESS_MESSAGE = "Authentication successful! Use the access_token in Authorization header."
@@ -147,10 +153,8 @@ class _LoginDoors:
                 }
             )
         require_navigation(request)
-        if self._is_foreign_name(request) and "canonical" not in request.query_params:
-            # The cookie must be set for the name that the callback will come to. The mark ends the loop that a proxy
-            # which changes the Host header would make.
-            return RedirectResponse(f"{auth.login_url}?canonical=1", status_code=302)
+        if is_opened_under_another_name(request, self._public_host):
+            return RedirectResponse(f"{auth.login_url}?{CANONICAL}=1", status_code=302)
         start = await auth.begin_login(client_address=client_address(request))
         response = RedirectResponse(start.location, status_code=302)
         self._set_cookie(response, auth, start.cookie_name, start.cookie_value, start.max_age_seconds)
@@ -195,14 +199,6 @@ class _LoginDoors:
         if auth is None:
             raise LoginError("Package does not require OAuth authentication", status=404)
         return auth
-
-    def _is_foreign_name(self, request: Request) -> bool:
-        """Whether the gateway was opened under another name. The Host header is compared, never used."""
-        try:
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-        except ValueError:
-            return True
-        return host != self._public_host
 
     def _set_cookie(self, response: Response, auth: PackageAuth, name: str, value: str, max_age: int) -> None:
         response.set_cookie(
