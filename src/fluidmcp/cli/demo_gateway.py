@@ -156,6 +156,8 @@ def _explain(settings: GatewaySettings) -> None:
         "   or which tools there are:",
         f"     {_write_curl(base, 'tools/list')}",
         "3. Be two people at once: open the login in a private window or another browser, and choose the other one.",
+        "4. Or let an MCP client (Claude, Cursor, VS Code, Inspector) log in by itself, with this address alone:",
+        f"     {base}/mcp",
         "",
         f"All endpoints: {settings.public_url}/docs   Stop: Ctrl-C",
     ):
