@@ -335,7 +335,7 @@ async def test_no_store_holds_a_token_after_a_hundred_logins() -> None:
         seen += [renewed["access_token"], renewed["refresh_token"]]
         gateway = stage.running.gateway
         auths = gateway.client_logins.facades["mail"].upstreams.package
-        stores = [gateway.grants, gateway.pending_auth_states, auths._handed_out]  # type: ignore[union-attr] # pyright: ignore
+        stores = [gateway.grants, gateway.codes, gateway.pending_auth_states, auths._handed_out]  # type: ignore[union-attr] # pyright: ignore
         stored = str([contents_of(store) for store in stores])  # pyright: ignore
         assert len(stored) > 1000
         assert mark not in stored

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from fluidmcp.store.memory import MemoryStore
 from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer, client_logins
 from tests.gateway.running import running_gateway
 from tests.providers.fault_making import token_document
@@ -209,6 +210,22 @@ async def test_a_revoked_login_is_over_for_all_its_tokens_and_given_back_to_the_
             assert await status_of(await other.refresh(others["refresh_token"])) == INVALID
             for form in ({}, {"token": "garbage"}):
                 assert (await other.post("revoke", data=form)).status_code == (400 if not form else 200)
+
+
+async def test_a_full_store_of_grants_costs_nobody_the_login() -> None:
+    grants = MemoryStore(max_entries=1)
+    async with client_logins(grants=grants) as stage:
+        clients = [await stage.client(client_name=f"Client {number}") for number in range(3)]
+        tokens: dict[str, Any] = {}
+        for client in clients:
+            renewed = await client.refresh((await stage.log_in(client))["refresh_token"])
+            assert renewed.status_code == 200, "the provider has given new tokens: they must not be lost"
+            tokens = renewed.json()
+            assert (await stage.running.rpc("mail", "tools/list", **bearer(tokens))).status_code == 200
+        assert len(grants) == 1
+        form = {"token": tokens["refresh_token"], "client_id": clients[-1].client_id}
+        refused = await clients[-1].post("revoke", data=form)
+        assert await status_of(refused) == (503, "temporarily_unavailable")
 
 
 async def test_a_session_goes_on_with_the_refreshed_token(stage: Stage) -> None:

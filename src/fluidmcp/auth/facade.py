@@ -50,7 +50,9 @@ class FacadeParts:
     sealer: Sealer
     digest_key: bytes
     grants: Store
-    """Codes, states of grants, and counts."""
+    """States of grants."""
+    codes: Store
+    """Authorization codes, and how many requests an address has sent."""
     documents: ClientDocuments
     rules: ClientRules
     now: Callable[[], float] = time.time
@@ -104,7 +106,7 @@ class Facade:
         # Begun once: starting an HMAC costs more than finishing it.
         self._begun_digest = hmac.new(parts.digest_key, f"sealed access {package} ".encode(), "sha256")
         self._tokens = TokenSealer(parts.sealer, self._context, now=parts.now)
-        self._codes = AuthorizationCodes(parts.grants, self._context, now=parts.now, random_bytes=parts.random_bytes)
+        self._codes = AuthorizationCodes(parts.codes, self._context, now=parts.now, random_bytes=parts.random_bytes)
         self.states = GrantStates(parts.grants, parts.sealer, now=parts.now)
         self._endpoint = TokenEndpoint(
             tokens=self._tokens,
@@ -287,7 +289,7 @@ class Facade:
 
     async def _count(self, purpose: str, client_address: str) -> None:
         try:
-            asked = await self._parts.grants.count(
+            asked = await self._parts.codes.count(
                 address_key(f"{purpose} {self.package}", client_address), window_seconds=60
             )
         except StoreFullError:

@@ -61,7 +61,9 @@ Scope: TypeAlias = MutableMapping[str, Any]
 MAX_PENDING_LOGINS: Final = 1000
 MAX_HANDED_OUT_TOKENS: Final = 100_000
 MAX_GRANTS: Final = 100_000
-"""Entries about logins of MCP clients: codes, generations of refresh tokens, revocations."""
+"""Logins of MCP clients of which it is remembered how often they were renewed, or that they were revoked."""
+MAX_CODES: Final = 20_000
+"""Authorization codes of the last minutes. Apart from the grants, so that many of those keep nobody from logging in."""
 
 CLIENT_DOCUMENT_SECONDS: Final = 5.0
 """How long the document of an MCP client, which anybody can make us fetch, may take."""
@@ -116,6 +118,8 @@ class Gateway:
         """Logins that wait for their callback; here, and nowhere else, is a code_verifier kept."""
         self.grants = MemoryStore(max_entries=MAX_GRANTS) if grants is None else grants
         """What is remembered of the logins of MCP clients; no token can be read from it."""
+        self.codes = MemoryStore(max_entries=MAX_CODES)
+        """Authorization codes, each encrypted under itself."""
         self._digest_key = secrets.token_bytes(32)
         self._sealer = Sealer(settings.seal_keys)
         self._client_fetcher = client_fetcher or Fetcher(
@@ -194,6 +198,7 @@ class Gateway:
             sealer=self._sealer,
             digest_key=self._digest_key,
             grants=self.grants,
+            codes=self.codes,
             documents=ClientDocuments(self._client_fetcher, now=time.time),
             rules=self._settings.client_rules,
         )

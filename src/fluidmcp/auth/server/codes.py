@@ -20,7 +20,7 @@ from fluidmcp.errors import OAuthError
 from fluidmcp.store.memory import Store, StoreFullError
 
 CODE_SECONDS: Final = 60
-REPLAY_MEMORY_SECONDS: Final = 3600
+REPLAY_MEMORY_SECONDS: Final = 600
 """How long a redeemed code is remembered, so that a second try ends the grant (RFC 6749 section 4.1.2)."""
 
 _PURPOSE: Final = "authorization code"
