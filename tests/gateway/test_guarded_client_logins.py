@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from fluidmcp.auth.cli_login.token_file import TokenFile
+from fluidmcp.auth.facade import Journey
 from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.gateway_auth import GatewayAuth
 from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
+from fluidmcp.auth.grant import UpstreamKind
 from fluidmcp.auth.operator import OperatorToken
+from fluidmcp.auth.upstream.login import TakenLogin
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
 from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer
@@ -148,6 +152,23 @@ async def test_with_both_guards_one_trip_does_both_logins_and_one_token_carries_
         kinds = [[form["grant_type"] for form in one.token_requests] for one in (stage.company, stage.provider)]
         assert kinds == [["authorization_code", "refresh_token"]] * 2
         assert await stage.running.call("mail", "echo", {"text": "x"}, **bearer(renewed.json())) == "x"
+
+
+@pytest.mark.parametrize(("package", "kind"), [("mail", "package"), ("tools", "package")])
+async def test_a_journey_that_lacks_a_login_ends_without_a_code(
+    package: str, kind: UpstreamKind, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path) as stage:
+        client = await stage.client(package)
+        facade = stage.running.gateway.client_logins.facades[package]
+        query = httpx2.URL(client.authorization_url()).params.multi_items()
+        request = await facade.read_request(query, issuer=facade.issuer, client_address="127.0.0.1")
+        taken = TakenLogin(kind="client", code_verifier=client.code_verifier)
+        journey = Journey(package, request)
+        ends = await facade.go_on(kind, journey, taken, [("code", "c")], client_address="127.0.0.1")
+        assert isinstance(ends, str)
+        assert query_of(ends).keys() == {"error", "error_description", "state", "iss"}
+        assert stage.provider.token_requests == stage.company.token_requests == []
 
 
 async def test_a_half_done_renewal_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ class OidcProvider:
         async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             return int((await client.get(f"{self.issuer}/test/token-requests")).text)
 
+    async def set_access_token_seconds(self, seconds: int) -> None:
+        """How long access tokens live that are given out from now on."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+            response = await client.post(f"{self.issuer}/test/access-token-seconds?{seconds}")
+            assert response.status_code == 200
+
 
 @contextmanager
 def running_oidc_provider(

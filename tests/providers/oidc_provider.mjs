@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 
-const [modulePath, clients, accessTokenSeconds] = process.argv.slice(2);
+const [modulePath, clients, accessTokenLife] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(`${modulePath}/lib/index.js`).href);
 
 const server = createServer();
@@ -13,6 +13,7 @@ await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 
+let accessTokenSeconds = Number(accessTokenLife);
 const provider = new Provider(issuer, {
   clients: JSON.parse(clients),
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'test' }] },
@@ -42,14 +43,20 @@ const provider = new Provider(issuer, {
   issueRefreshToken: () => true,
   rotateRefreshToken: () => true,
   pkce: { required: () => true },
-  ttl: { AccessToken: Number(accessTokenSeconds), AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86400, Interaction: 600, Session: 600, Grant: 86400 },
+  ttl: { AccessToken: () => accessTokenSeconds, AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86400, Interaction: 600, Session: 600, Grant: 86400 },
 });
-// How often the token endpoint was asked: GET /test/token-requests.
+// How often the token endpoint was asked: GET /test/token-requests. How long access tokens live from now on:
+// POST /test/access-token-seconds?N.
 let tokenRequests = 0;
 const answer = provider.callback();
 server.on('request', (request, response) => {
   if (request.method === 'POST' && request.url === '/token') tokenRequests += 1;
-  if (request.url === '/test/token-requests') response.end(String(tokenRequests));
+  const [path, query] = request.url.split('?');
+  if (path === '/test/token-requests') response.end(String(tokenRequests));
+  else if (path === '/test/access-token-seconds') {
+    accessTokenSeconds = Number(query);
+    response.end();
+  }
   else answer(request, response);
 });
 process.stdin.on('end', () => process.exit(0)).resume();

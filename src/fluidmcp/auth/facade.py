@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from fluidmcp.auth.grant import UpstreamGrant, UpstreamKind
+from fluidmcp.auth.grant import Upstream, UpstreamGrant, UpstreamKind
 from fluidmcp.auth.principal import Principal
 from fluidmcp.auth.sealing import Sealer
 from fluidmcp.auth.server import metadata
@@ -232,9 +232,7 @@ class Facade:
         )
 
     async def _begin(self, kind: UpstreamKind, journey: Journey, *, client_address: str) -> LoginStep:
-        upstream = self.upstreams.gateway if kind == "gateway" else self.upstreams.package
-        if upstream is None:
-            raise LoginError("This login is not served any more", why="The settings of the gateway changed.")
+        upstream = self._find_upstream(kind)
         start = await upstream.begin_login(
             client_address=client_address,
             kind="client",
@@ -242,6 +240,12 @@ class Facade:
             carried=msgspec.msgpack.encode(journey),
         )
         return LoginStep(start=start, cookie_path=upstream.cookie_path)
+
+    def _find_upstream(self, kind: UpstreamKind) -> Upstream:
+        upstream = self.upstreams.gateway if kind == "gateway" else self.upstreams.package
+        if upstream is None:
+            raise _not_served()
+        return upstream
 
     async def _go_on(
         self,
@@ -253,15 +257,17 @@ class Facade:
         client_address: str,
     ) -> LoginStep | str:
         request, gateway, package = journey.request, journey.gateway, None
-        if kind == "gateway" and self.upstreams.gateway is not None:
-            gateway = await self.upstreams.gateway.redeem_for_client(taken, query, scopes=())
+        upstream = self._find_upstream(kind)
+        if kind == "gateway":
+            gateway = await upstream.redeem_for_client(taken, query, scopes=())
             if self.upstreams.package is not None:
                 following = Journey(self.package, request, gateway)
                 return await self._begin("package", following, client_address=client_address)
-        elif kind == "package" and self.upstreams.package is not None:
-            if self.upstreams.gateway is not None and gateway is None:
-                raise LoginError("This login is not served any more", why="The settings of the gateway changed.")
-            package = await self.upstreams.package.redeem_for_client(taken, query, scopes=request.scopes)
+        elif (gateway is None) != (self.upstreams.gateway is None):
+            # A code must not come of fewer logins than today's settings ask for.
+            raise _not_served()
+        else:
+            package = await upstream.redeem_for_client(taken, query, scopes=request.scopes)
         code = await self._codes.issue(
             CodeGrant(
                 client_id=request.client_id,
@@ -308,3 +314,7 @@ class Facade:
 def read_journey(taken: TakenLogin) -> Journey:
     """What the browser carried. Only what was encrypted here, under the cookie of the very login, comes as far."""
     return msgspec.msgpack.decode(taken.carried, type=Journey)
+
+
+def _not_served() -> LoginError:
+    return LoginError("This login is not served any more", why="The settings of the gateway changed.")

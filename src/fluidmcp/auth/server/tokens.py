@@ -6,6 +6,7 @@ whatever of it changes, they open no more. Keys of `FMCP_SEAL_KEYS` seal and ope
 """
 
 import hashlib
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ MAX_REFRESH_TOKEN_CHARACTERS: Final = 16 * 1024
 T = TypeVar("T")
 
 ALLOWANCE_SECONDS: Final = 30
-"""How much earlier a token ends for its client than here, or a tenth of its life: answers take time, and some clients
+"""How much earlier a token ends for its client than here, or a quarter of its life: answers take time, and some clients
 renew by their own clock only, and begin a new login when they are refused (the Python SDKs)."""
 GRANT_ID_BYTES: Final = 16
 
@@ -114,14 +115,16 @@ class TokenSealer:
         """
         now = self._now()
         life_seconds = min(grants.life_seconds(now), int(ends_at - now))
-        expires_in = life_seconds - max(1, min(ALLOWANCE_SECONDS, life_seconds // 10))
+        expires_in = life_seconds - max(1, min(ALLOWANCE_SECONDS, life_seconds // 4))
         if expires_in < 1:
             raise OAuthError("server_error", "The provider's token ends before it could be used.", status=502)
         package = grants.package
         access = SealedAccess(
             grant_id=grant_id,
             client=client_digest(client_id),
-            expires_at=int(now + life_seconds),
+            # Up: of a short life a part of a second would be much of the allowance. All ends are whole seconds, and the
+            # life was rounded down, so that this is no later than any of them.
+            expires_at=math.ceil(now + life_seconds),
             gateway=None if grants.gateway is None else grants.gateway.person,
             package=None if package is None else package.person,
             provider_token=None if package is None else package.access_token,
