@@ -250,6 +250,7 @@ async def test_a_browser_leaves_the_callback_by_a_page_of_its_own(stage: Stage) 
     addresses = [html.unescape(found) for found in re.findall(r'(?:href="|;url=)([^"]*)"', page.text)]
     assert len(addresses) == 2
     assert len(set(addresses)) == 1, "it goes there by itself, and by a link"
+    assert "go on to <bdi>the program that opens cursor: links</bdi></a>" in page.text
     assert (await client.redeem(query_of(addresses[0])))["access_token"]
 
 

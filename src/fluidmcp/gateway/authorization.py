@@ -18,7 +18,6 @@ from fluidmcp.auth.grant import UpstreamKind
 from fluidmcp.auth.server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.auth.server.consent import REMEMBER_SECONDS
 from fluidmcp.auth.upstream.login import TakenLogin
-from fluidmcp.config.redirects import describe_redirect
 from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError
 from fluidmcp.gateway.browsing import (
     CANONICAL,
@@ -31,6 +30,7 @@ from fluidmcp.gateway.consent_pages import (
     consent_response,
     onward_response,
     problem_response,
+    program_response,
     refusal_response,
     remembered_response,
 )
@@ -162,11 +162,10 @@ class AuthorizationDoors:
         if isinstance(following, LoginStep):
             location = following.start.location
             place = urlsplit(location).netloc
-            response = onward_response(location, request, place=place, title="Another login follows", is_last=False)
+            response = onward_response(location, request, place=place, title="Another login follows")
             self._set_login_cookie(response, following)
             return response
-        place = describe_redirect(journey.request.redirect_uri)
-        return onward_response(following, request, place=place, title="Back to the program", is_last=True)
+        return program_response(following, request)
 
     async def token(self, request: Request, package: str) -> Response:
         return await self._token(request, self._find(package))

@@ -64,7 +64,15 @@ def remembered_response(facade: Facade, cookies: Mapping[str, str], *, gateway: 
     return _respond(render_remembered(package=facade.package, gateway=gateway, items=items, action=action))
 
 
-def onward_response(location: str, request: Request, *, place: str, title: str, is_last: bool) -> Response:
+def program_response(location: str, request: Request) -> Response:
+    """Back to the client that waits for its code at `location`."""
+    place = describe_redirect(location)
+    if redirect_kind(location) == "private":
+        place = f"the program that opens {place} links"
+    return onward_response(location, request, place=place, title="Back to the program", is_last=True)
+
+
+def onward_response(location: str, request: Request, *, place: str, title: str, is_last: bool = False) -> Response:
     """After a provider's callback: on to `location`.
 
     A browser gets a page that goes there: the redirect of a callback is still part of the form that the provider's page
