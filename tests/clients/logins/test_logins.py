@@ -133,11 +133,7 @@ async def do(step: Step, client: DrivenClient, outcome: Outcome) -> None:
 
 async def use(client: DrivenClient, outcome: Outcome) -> None:
     """Log in and call; call again when the token is over, until the process has another one of the provider's."""
-    loop = asyncio.get_running_loop()
     outcome.first = await client.wait_called()
-    over_at = loop.time() + PROVIDER_TOKEN_SECONDS / 2
-    while loop.time() < over_at:
-        await asyncio.sleep(0.05)
     outcome.renewed = await call_until_not(outcome.first, client)
 
 
