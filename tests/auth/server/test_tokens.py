@@ -181,13 +181,17 @@ def test_a_long_provider_token_makes_a_token_under_four_kilobytes(characters: in
     assert access.provider_token == provider_token
 
 
-def test_a_provider_token_that_is_too_long_is_a_clear_error_without_the_token() -> None:
+@pytest.mark.parametrize(("kind", "characters", "most"), [("access", 6000, 4096), ("refresh", 20_000, 16_384)])
+def test_a_provider_token_that_is_too_long_is_a_clear_error_without_the_token(
+    kind: str, characters: int, most: int
+) -> None:
     clock = Clock()
-    provider_token = make_jwt(6000)
+    provider_token = make_jwt(characters)
     with pytest.raises(OAuthError) as caught:
-        issue(token_sealer(clock), clock, package_grants(clock, access_token=provider_token))
+        issue(token_sealer(clock), clock, package_grants(clock, **{f"{kind}_token": provider_token}))
     assert (caught.value.error, caught.value.status) == ("server_error", 502)
-    assert "6000 characters" in caught.value.why
+    assert kind in caught.value.what
+    assert f"{most} are the most" in caught.value.why
     assert provider_token[:20] not in f"{caught.value.what} {caught.value.why} {caught.value.hint}"
 
 

@@ -132,7 +132,7 @@ class TokenSealer:
         )
         sealed = self._access.seal(_pack(access))
         if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
-            raise _too_long("access token", access.provider_token or "")
+            raise _too_long("an access token", len(sealed), MAX_ACCESS_TOKEN_CHARACTERS)
         return IssuedTokens(
             access_token=sealed,
             refresh_token=self._issue_refresh(grants, client_id, grant_id, generation, ends_at, scopes),
@@ -149,7 +149,7 @@ class TokenSealer:
         refresh = SealedRefresh(grant_id, generation, ends_at, scopes, *stripped)
         sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh))
         if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
-            raise _too_long("refresh token", sealed)
+            raise _too_long("a refresh token", len(sealed), MAX_REFRESH_TOKEN_CHARACTERS)
         return sealed
 
     def open_access(self, token: str) -> SealedAccess | None:
@@ -191,11 +191,11 @@ def client_digest(client_id: str) -> str:
     return hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _too_long(what: str, provider_token: str) -> OAuthError:
+def _too_long(what: str, characters: int, most: int) -> OAuthError:
     return OAuthError(
         "server_error",
-        f"The provider's token is too long for an {what} of this gateway.",
+        f"The provider's token is too long for {what} of this gateway.",
         status=502,
-        why=f"It has {len(provider_token)} characters.",
+        why=f"Sealed it has {characters} characters; {most} are the most.",
         hint="Ask for fewer scopes or groups, so that the provider's tokens are shorter.",
     )
