@@ -1,5 +1,6 @@
 """`fluidmcp run` as a child process: what it prints, what it serves, and how it answers mistakes."""
 
+import base64
 import json
 import signal
 import sys
@@ -32,6 +33,7 @@ AUTH = {
     "env_var_name": "GMAIL_ACCESS_TOKEN",
 }
 CLIENT = {"GOOGLE_CLIENT_ID": "id-1", "GOOGLE_CLIENT_SECRET": "canary-secret"}
+SEAL_KEY = base64.b64encode(b"k" * 32).decode()
 TOOLS_LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
 
@@ -79,6 +81,22 @@ async def test_the_documented_command_prints_the_documented_lines_in_their_order
         ]
         assert await gateway.stop() == 0
     assert "canary-secret" not in gateway.report()
+
+
+@pytest.mark.parametrize(
+    ("package", "seal_keys", "is_told"),
+    [("test/gmail-mock@1.0.0", "", True), ("test/gmail-mock@1.0.0", SEAL_KEY, False), ("mypackage", "", False)],
+)
+async def test_who_leaves_out_the_keys_hears_what_a_restart_costs(
+    package: str, seal_keys: str, is_told: bool, tmp_path: Path
+):
+    install(tmp_path, "ann/mypackage@1.0.0", mypackage=GOOD)
+    env = {**CLIENT, **({"FMCP_SEAL_KEYS": seal_keys} if seal_keys else {})}
+    async with start_fluidmcp("run", package, "--start-server", cwd=tmp_path, env=env) as gateway:
+        assert await gateway.stop() == 0
+    said = "FMCP_SEAL_KEYS is not set: after a restart everybody has to log in to their MCP clients again"
+    assert (said in gateway.stderr.text) is is_told
+    assert "SEAL_KEYS" not in gateway.stdout.text
 
 
 @pytest.mark.promise(26, 43, 68, 70, 73, 91, 103)

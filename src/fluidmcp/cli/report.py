@@ -43,6 +43,11 @@ def announce_client_logins(
         print_line(f"MCP clients log in by themselves at {settings.public_url}/{name}/mcp")
     if has_gateway_login and names:
         print_line(f"Register this redirect URI with the provider of the gateway: {settings.public_url}/auth/callback")
+    if names and not settings.seal_keys:
+        logger.info(
+            "FMCP_SEAL_KEYS is not set: after a restart everybody has to log in to their MCP clients again "
+            "(`openssl rand -base64 32` makes a key)"
+        )
 
 
 def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationError]) -> None:
