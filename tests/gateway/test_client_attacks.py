@@ -51,7 +51,7 @@ async def test_a_replayed_code_is_refused_and_ends_the_login_that_came_of_it(sta
     assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_of_twenty_parallel_requests_with_one_code_at_most_one_gets_tokens(stage: Stage) -> None:
+async def test_of_twenty_parallel_requests_with_one_code_one_gets_tokens(stage: Stage) -> None:
     client = await stage.client()
     code = await code_of(stage, client)
     responses = await asyncio.gather(*(client.ask_token(client.code_form(code)) for _ in range(20)))

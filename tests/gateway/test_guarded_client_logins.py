@@ -14,16 +14,17 @@ from fluidmcp.auth.facade import Journey
 from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.gateway_auth import GatewayAuth
 from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
-from fluidmcp.auth.grant import UpstreamKind
+from fluidmcp.auth.grant import UpstreamGrant
 from fluidmcp.auth.operator import OperatorToken
 from fluidmcp.auth.upstream.login import TakenLogin
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
-from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer
+from tests.auth.server.sealing_stage import upstream_grant
+from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer, client_logins
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_client_logins import whoami
 from tests.providers.fault_making import FaultMakingProvider, query_of
-from tests.providers.login_gateway import auth_block
+from tests.providers.login_gateway import Clock, auth_block
 from tests.providers.serving import serve
 
 OPERATORS_TOKEN = "token-of-the-operator"
@@ -154,21 +155,31 @@ async def test_with_both_guards_one_trip_does_both_logins_and_one_token_carries_
         assert await stage.running.call("mail", "echo", {"text": "x"}, **bearer(renewed.json())) == "x"
 
 
-@pytest.mark.parametrize(("package", "kind"), [("mail", "package"), ("tools", "package")])
-async def test_a_journey_that_lacks_a_login_ends_without_a_code(
-    package: str, kind: UpstreamKind, tmp_path: Path
-) -> None:
+async def end_of_package_login(stage: Stage, client: McpClient, gateway: UpstreamGrant | None) -> str:
+    """Where a browser ends that comes back from the package's provider with a journey of other settings."""
+    facade = stage.running.gateway.client_logins.facades[client.package]
+    query = httpx2.URL(client.authorization_url()).params.multi_items()
+    request = await facade.read_request(query, issuer=facade.issuer, client_address="127.0.0.1")
+    journey = Journey(client.package, request, gateway)
+    taken = TakenLogin(kind="client", code_verifier=client.code_verifier)
+    end = await facade.go_on("package", journey, taken, [("code", "c")], client_address="127.0.0.1")
+    assert isinstance(end, str)
+    return end
+
+
+@pytest.mark.parametrize("package", ["mail", "tools"])
+async def test_a_journey_that_lacks_a_login_ends_without_a_code(package: str, tmp_path: Path) -> None:
     async with guarded(tmp_path) as stage:
-        client = await stage.client(package)
-        facade = stage.running.gateway.client_logins.facades[package]
-        query = httpx2.URL(client.authorization_url()).params.multi_items()
-        request = await facade.read_request(query, issuer=facade.issuer, client_address="127.0.0.1")
-        taken = TakenLogin(kind="client", code_verifier=client.code_verifier)
-        journey = Journey(package, request)
-        ends = await facade.go_on(kind, journey, taken, [("code", "c")], client_address="127.0.0.1")
-        assert isinstance(ends, str)
-        assert query_of(ends).keys() == {"error", "error_description", "state", "iss"}
+        end = await end_of_package_login(stage, await stage.client(package), None)
+        assert query_of(end).keys() == {"error", "error_description", "state", "iss"}
         assert stage.provider.token_requests == stage.company.token_requests == []
+
+
+async def test_a_journey_with_a_login_that_is_not_asked_for_any_more_ends_without_a_code() -> None:
+    async with client_logins() as stage:
+        end = await end_of_package_login(stage, await stage.client(), upstream_grant(Clock()))
+        assert query_of(end).keys() == {"error", "error_description", "state", "iss"}
+        assert stage.provider.token_requests == []
 
 
 async def test_a_half_done_renewal_goes_on_where_it_stopped(tmp_path: Path) -> None:

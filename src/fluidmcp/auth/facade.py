@@ -264,7 +264,7 @@ class Facade:
                 following = Journey(self.package, request, gateway)
                 return await self._begin("package", following, client_address=client_address)
         elif (gateway is None) != (self.upstreams.gateway is None):
-            # A code must not come of fewer logins than today's settings ask for.
+            # A code comes of the logins that today's settings ask for, of all of them and of no other.
             raise _not_served()
         else:
             package = await upstream.redeem_for_client(taken, query, scopes=request.scopes)

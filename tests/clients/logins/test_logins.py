@@ -132,7 +132,7 @@ async def do(step: Step, client: DrivenClient, outcome: Outcome) -> None:
 
 
 async def use(client: DrivenClient, outcome: Outcome) -> None:
-    """Log in and call; call again when the token is over, until the process has another one of the provider's."""
+    """Log in and call, until the process has another one of the provider's tokens."""
     outcome.first = await client.wait_called()
     outcome.renewed = await call_until_not(outcome.first, client)
 
