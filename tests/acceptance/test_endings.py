@@ -90,7 +90,10 @@ async def test_calls_in_flight_are_told_when_the_gateway_stops(tmp_path: Path) -
 
 async def test_a_killed_server_behind_a_shell_is_replaced(tmp_path: Path) -> None:
     async with (
-        start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", cwd=tmp_path) as gateway,
+        # In a PID namespace the number that the server tells is not the one to kill.
+        start_fluidmcp(
+            "run", str(write_config(tmp_path)), "--start-server", env={"FMCP_ISOLATION": "landlock"}, cwd=tmp_path
+        ) as gateway,
         httpx2.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         first = psutil.Process(read_number(await call(client, gateway, "wrapped", "pid")))

@@ -20,8 +20,8 @@ from fluidmcp.bridge.stateless import StatelessBridge, StatelessCall
 from fluidmcp.bridge.suspended import SuspendedCalls
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.pool import Pool
-from fluidmcp.processes.process import ColdLauncher
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.protocol.jsonrpc import Envelope
 from fluidmcp.protocol.stateless import StatelessRequest, read_stateless_request

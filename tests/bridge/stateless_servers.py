@@ -18,7 +18,8 @@ from fluidmcp.bridge.start import ChannelStarter
 from fluidmcp.bridge.stateless_link import StatelessLink
 from fluidmcp.bridge.streams import EventReader
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.process import ColdLauncher, LaunchSpec
+from fluidmcp.processes.launch import ColdLauncher
+from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.protocol.jsonrpc import Envelope
 

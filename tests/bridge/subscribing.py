@@ -17,8 +17,8 @@ from fluidmcp.bridge.subscriptions import Subscription, Subscriptions
 from fluidmcp.bridge.suspended import SuspendedCalls
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.pool import Pool
-from fluidmcp.processes.process import ColdLauncher
 from fluidmcp.processes.watchdog import Watchdog
 from tests.bridge.stateless_calls import LIMIT_SECONDS, decode, make_request, read
 

@@ -16,7 +16,8 @@ from fluidmcp.bridge.start import (
     build_initialize_params,
 )
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.process import ColdLauncher, LaunchSpec
+from fluidmcp.processes.launch import ColdLauncher
+from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.processes.watchdog import Watchdog
 
 SERVER = Path(__file__).parents[1] / "servers" / "era_server.py"

@@ -69,7 +69,7 @@ async def call(gateway: RunningGateway, path: str, *, port: int | None = None) -
 @pytest.mark.promise(66, 70, 71, 85, 87, 88, 89, 90, 91)
 async def test_the_documented_command_prints_the_documented_lines_in_their_order():
     async with start_fluidmcp("run", "test/gmail-mock@1.0.0", "--start-server", env=CLIENT) as gateway:
-        await gateway.stdout.wait_for("Register this redirect URI")
+        isolation = await gateway.stdout.wait_for("Isolation of server processes: ")
         url = gateway.url
         assert gateway.stdout.lines == [
             "Reading metadata.json...",
@@ -78,6 +78,7 @@ async def test_the_documented_command_prints_the_documented_lines_in_their_order
             f"Starting FastAPI server on port {gateway.port}",
             f"MCP clients log in by themselves at {url}/gmail-mock/mcp",
             f"Register this redirect URI with the provider of gmail-mock: {url}/gmail-mock/auth/callback",
+            isolation,
         ]
         assert await gateway.stop() == 0
     assert "canary-secret" not in gateway.report()
@@ -138,10 +139,13 @@ async def test_without_start_server_a_table_shows_what_was_found(tmp_path: Path)
     assert done.code == 0, done.stderr
     first, header, tools, mail = done.stdout.splitlines()
     assert first == "Reading metadata.json..."
-    assert header.split() == ["PACKAGE", "VERSION", "COMMAND", "OAUTH", "LOGIN", "STATUS"]
-    assert (tools.split()[:2], tools.split()[-3:]) == (["tools", "1.10.0"], ["no", "-", "ok"])
+    assert header.split() == ["PACKAGE", "VERSION", "COMMAND", "OAUTH", "LOGIN", "ISOLATION", "STATUS"]
+    assert (tools.split()[:2], tools.split()[-1]) == (["tools", "1.10.0"], "ok")
+    assert tools.split()[-4:-2] == ["no", "-"]
     assert mail.split()[:2] == ["mail", "1.10.0"]
-    assert mail.endswith("yes    http://localhost:8099/mail/auth/login  ok, starts after a login")
+    assert "yes    http://localhost:8099/mail/auth/login  " in mail
+    assert mail.endswith("  ok, starts after a login")
+    assert mail.split()[-6] == tools.split()[-2]
     assert done.stderr == ""
 
 

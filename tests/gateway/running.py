@@ -18,12 +18,16 @@ from fluidmcp.auth.fetch import Fetcher
 from fluidmcp.auth.gateway_auth import GatewayGuard
 from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
-from fluidmcp.config.settings import GatewaySettings, ProcessLimits
+from fluidmcp.config.isolation import IsolationLevel
+from fluidmcp.config.settings import GatewaySettings, IsolationSettings, ProcessLimits
 from fluidmcp.gateway.app import Gateway
+from fluidmcp.processes.starter_child import landlock
 from fluidmcp.store.memory import Store
 from tests.providers.serving import PromptServer
 
 LIMIT_SECONDS = 60.0
+VISIBLE: IsolationLevel = "landlock" if sys.platform == "linux" and landlock.abi() else "none"
+"""Tests tell processes apart by their numbers, and end them by these: in a PID namespace all have the same one."""
 STDLIB_SERVER = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
 
 
@@ -110,6 +114,7 @@ async def running_gateway(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         port = listener.getsockname()[1]
+        settings.setdefault("isolation", IsolationSettings(level=VISIBLE))
         settings.setdefault("public_url", f"http://127.0.0.1:{port}")
         gateway = Gateway(
             GatewaySettings(port=port, limits=limits or ProcessLimits(), **settings),

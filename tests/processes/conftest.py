@@ -13,7 +13,9 @@ import pytest
 import uvloop
 
 from fluidmcp.config.secret import Secret
-from fluidmcp.processes.process import ColdLauncher, LaunchSpec, ServerProcess
+from fluidmcp.processes.launch import ColdLauncher
+from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.process import ServerProcess
 from fluidmcp.processes.watchdog import Watchdog
 from tests.timing import JumpingLoop
 

@@ -16,8 +16,10 @@ from fluidmcp.errors import (
     ServerStartError,
     ServerTimeoutError,
 )
+from fluidmcp.processes.launch import ColdLauncher
+from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.processes.pool import Pool, WorkerKey
-from fluidmcp.processes.process import ColdLauncher, LaunchSpec, ServerProcess
+from fluidmcp.processes.process import ServerProcess
 from tests.timing import elapse
 
 LIMITS = ProcessLimits(stop_timeout_seconds=0.2)

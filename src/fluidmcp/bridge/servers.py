@@ -23,12 +23,14 @@ from fluidmcp.auth.principal import Principal
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.start import NO_CAPABILITIES, ChannelStarter, build_initialize_params
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError
 from fluidmcp.processes.environment import build_environment
+from fluidmcp.processes.launch import Launcher
+from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.processes.pool import Lease, Pool, WorkerKey
-from fluidmcp.processes.process import Launcher, LaunchSpec
 from fluidmcp.protocol.jsonrpc import Json
 
 MIN_SECRET_LENGTH: Final = 6
@@ -62,7 +64,10 @@ class PackageServers:
         pool: Pool[Channel],
         launcher: Launcher,
         limits: ProcessLimits,
+        isolation: IsolationLevel = "none",
     ) -> None:
+        """`isolation` is the gateway's, for an entry that names none."""
+        self._isolation: IsolationLevel = entry.isolation or isolation
         self._entry = entry
         self._environ = environ
         self._pool = pool
@@ -242,6 +247,11 @@ class PackageServers:
             environment=environment,
             directory=entry.directory,
             private_home=is_personal,
+            isolation=self._isolation,
+            paths=entry.paths,
+            named=tuple(environment[name] for name, _ in entry.env if name in environment),
+            owns_directory=entry.owns_directory,
+            source=entry.source,
             secrets=self._list_secrets(environment, handed_token),
         )
 

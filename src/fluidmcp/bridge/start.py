@@ -18,7 +18,8 @@ from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError
-from fluidmcp.processes.process import Launcher, LaunchSpec
+from fluidmcp.processes.launch import Launcher
+from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.protocol.jsonrpc import Envelope, Json, parse_object
 from fluidmcp.protocol.translate import with_stateless_meta
 from fluidmcp.protocol.versions import LATEST_HANDSHAKE_VERSION, STATELESS_VERSIONS

@@ -51,6 +51,13 @@ def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: 
             why=f"{entry.directory} is not a directory.",
             hint="Create it, or start fluidmcp in another directory.",
         )
+    absent = next((path for path in (*entry.paths.read, *entry.paths.write) if not os.path.exists(path)), None)
+    if absent is not None:
+        raise ConfigurationError(
+            f"A path of {entry.name} is not there: {absent}",
+            why="Its `paths` name it, and what is not there cannot be opened to its processes.",
+            hint=f"Create it, or correct `paths` in {entry.source}.",
+        )
     if _find_command(entry, environment.get("PATH", os.defpath)) is not None:
         return
     where = "PATH" if os.sep not in entry.command else str(entry.directory)

@@ -14,7 +14,13 @@ from fluidmcp.cli.checks import find_launch_faults
 from fluidmcp.cli.guarding import check_guard
 from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.report import report_mistakes
-from fluidmcp.config.settings import GatewaySettings, check_who_is_allowed, load_settings, read_environment
+from fluidmcp.config.settings import (
+    GatewaySettings,
+    check_is_guarded,
+    check_who_is_allowed,
+    load_settings,
+    read_environment,
+)
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file, load_packages, resolve
@@ -37,6 +43,7 @@ class RunOptions:
     token: str | None = field(default=None, repr=False)
     allow_insecure: bool = False
     allow_env: tuple[str, ...] = ()
+    allow_unisolated: bool = False
 
 
 def run_target(options: RunOptions) -> int:
@@ -58,6 +65,7 @@ def run_target(options: RunOptions) -> int:
         secure=options.secure,
         token=options.token,
         allow_env=options.allow_env,
+        allow_unisolated=options.allow_unisolated,
         single_package=not is_file and options.target != ALL,
     )
     # Without a gateway to watch, the table is the output: what the checks log on the way would only drown it.
@@ -65,6 +73,7 @@ def run_target(options: RunOptions) -> int:
     configure_logging("warning" if is_quiet else settings.log_level)
     check_guard(settings, environ)
     loaded = _load(options, environ, settings, is_file=is_file)
+    check_is_guarded(settings, loaded.entries)
     check_who_is_allowed(settings, loaded.entries)
     faults = find_launch_faults(loaded.entries, environ, is_guarded=settings.guard is not None)
     if options.start_server and len(faults) == len(loaded.servers):
@@ -84,14 +93,14 @@ def _load(
     options: RunOptions, environ: Mapping[str, str], settings: GatewaySettings, *, is_file: bool
 ) -> LoadedServers:
     working_directory = Path.cwd()
-    allowed = settings.allowed_env_names
+    allowed, home = settings.allowed_env_names, environ.get("HOME", "")
     if is_file:
         print_line(f"Reading {Path(options.target).name}...")
-        loaded = load_file(options.target, working_directory=working_directory, allowed_env_names=allowed)
+        loaded = load_file(options.target, working_directory=working_directory, allowed_env_names=allowed, home=home)
     else:
         packages = resolve(options.target, working_directory=working_directory, environ=environ)
         print_line("Reading metadata.json...")
-        loaded = load_packages(packages, allowed_env_names=allowed)
+        loaded = load_packages(packages, allowed_env_names=allowed, home=home)
     if loaded.servers:
         return loaded
     if not loaded.refused:

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from fluidmcp.cli.checks import CheckResult
-from fluidmcp.cli.output import print_error, print_line
+from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, ServerStartError
 from fluidmcp.packages.resolve import LoadedServers
+from fluidmcp.processes.isolation import Wall
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,18 @@ def announce_client_logins(
             "FMCP_SEAL_KEYS is not set: after a restart everybody has to log in to their MCP clients again "
             "(`openssl rand -base64 32` makes a key)"
         )
+
+
+def announce_isolation(walls: Mapping[str, Wall]) -> None:
+    """What keeps the processes of two people apart, and what it lacks on this machine."""
+    names: dict[str, list[str]] = {}
+    for name, wall in walls.items():
+        names.setdefault(wall.describe(), []).append(name)
+    for described, packages in names.items():
+        who = f" ({', '.join(packages)})" if len(names) > 1 else ""
+        print_line(f"Isolation of server processes: {described}{who}")
+    for weakness in dict.fromkeys(wall.weakness for wall in walls.values() if wall.weakness):
+        print_warning(f"isolation: {weakness}")
 
 
 def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationError]) -> None:

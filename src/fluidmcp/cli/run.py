@@ -57,6 +57,11 @@ Exit codes:
 )
 @click.option("--allow-insecure", is_flag=True, help="Let other machines in although nothing guards the gateway.")
 @click.option(
+    "--allow-unisolated",
+    is_flag=True,
+    help="Run server processes without isolation although others use the gateway: each could read the tokens of all.",
+)
+@click.option(
     "--allow-env",
     multiple=True,
     metavar="NAME",
@@ -74,6 +79,7 @@ def run(
     secure: bool,
     token: str | None,
     allow_insecure: bool,
+    allow_unisolated: bool,
     allow_env: tuple[str, ...],
 ) -> int:
     """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
@@ -96,6 +102,7 @@ def run(
             secure=secure,
             token=token,
             allow_insecure=allow_insecure,
+            allow_unisolated=allow_unisolated,
             allow_env=allow_env,
         )
     )

@@ -13,6 +13,7 @@ from fluidmcp.cli.output import print_line, print_warning
 from fluidmcp.cli.report import (
     announce,
     announce_client_logins,
+    announce_isolation,
     build_callback_url,
     report_failure,
     report_mistakes,
@@ -101,6 +102,7 @@ async def _report_start(
         if entry.auth is not None:
             callback = build_callback_url(entry, settings)
             print_line(f"Register this redirect URI with the provider of {entry.name}: {callback}")
+    announce_isolation(gateway.walls)
     report_mistakes(loaded, faults)
     _warn_of_missing(gateway, loaded.entries)
     names = [entry.name for entry in loaded.entries if entry.auth is None and entry.name not in faults]

@@ -12,10 +12,11 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, FluidMCPError
 from fluidmcp.packages.resolve import LoadedServers
+from fluidmcp.processes.isolation import Wall
 
 EXIT_NONE_STARTED: Final = 1
 EXIT_MISTAKE: Final = 2
-_HEADER: Final = ("PACKAGE", "VERSION", "COMMAND", "OAUTH", "LOGIN", "STATUS")
+_HEADER: Final = ("PACKAGE", "VERSION", "COMMAND", "OAUTH", "LOGIN", "ISOLATION", "STATUS")
 _MAX_COMMAND_CHARACTERS: Final = 48
 
 
@@ -31,8 +32,9 @@ def show_table(
     """
     errors: dict[str, FluidMCPError] = dict(faults)
     missing: dict[str, tuple[str, ...]] = {}
+    walls: dict[str, Wall] = {}
     checkable = [entry for entry in loaded.entries if entry.name not in faults]
-    stopped_with = run_in_loop(_check_all(checkable, settings, environ, errors, missing)) if checkable else None
+    stopped_with = run_in_loop(_check_all(checkable, settings, environ, errors, missing, walls)) if checkable else None
     if stopped_with is not None:
         return stopped_with
     rows = [
@@ -42,12 +44,13 @@ def show_table(
             _show_command(server.entry),
             "no" if server.entry.auth is None else "yes",
             "-" if server.entry.auth is None else build_login_url(server.entry, settings),
+            walls[server.entry.name].describe() if server.entry.name in walls else "-",
             _describe_status(server.entry, errors, missing),
         )
         for server in loaded.servers
     ]
-    rows += [(refused.name, "-", "-", "-", "-", "refused") for refused in loaded.refused]
-    rows += [(name, "-", "-", "-", "-", "disabled") for name in loaded.disabled]
+    rows += [(refused.name, "-", "-", "-", "-", "-", "refused") for refused in loaded.refused]
+    rows += [(name, "-", "-", "-", "-", "-", "disabled") for name in loaded.disabled]
     print_table(_HEADER, rows)
     report_mistakes(loaded, faults)
     for name, error in errors.items():
@@ -64,6 +67,7 @@ async def _check_all(
     environ: Mapping[str, str],
     errors: dict[str, FluidMCPError],
     missing: dict[str, tuple[str, ...]],
+    walls: dict[str, Wall],
 ) -> int | None:
     """Start what can be started without a person, note what fails, end it all again; an exit code after a signal."""
 
@@ -78,6 +82,7 @@ async def _check_all(
         gateway = Gateway(settings, entries, environ)
         try:
             await gateway.start()
+            walls.update(gateway.walls)
             missing.update((entry.name, gateway.missing_variables(entry.name)) for entry in entries)
             names = [entry.name for entry in entries if entry.auth is None]
             checking = asyncio.create_task(check_servers(gateway, names, note))

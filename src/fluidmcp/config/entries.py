@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 from fluidmcp.config.auth_block import AuthBlock as AuthBlock
 from fluidmcp.config.auth_block import TokenEndpointAuthMethod as TokenEndpointAuthMethod
 from fluidmcp.config.auth_block import parse_auth_block
+from fluidmcp.config.isolation import IsolationLevel, Paths, read_level, read_paths
 from fluidmcp.config.reading import ObjectReader, name_type, show_key
 from fluidmcp.config.variables import OWN_PREFIX, VARIABLE_NAME, is_own_variable
 from fluidmcp.errors import ConfigurationError
@@ -29,7 +30,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARACTERS = 64
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*", re.ASCII)
-_READ_KEYS = frozenset({"command", "args", "env", "auth", "shared"})
+_READ_KEYS = frozenset({"command", "args", "env", "auth", "shared", "isolation", "paths"})
 # What other programs write and what changes nothing here: not worth a warning.
 _QUIET_KEYS = frozenset({"type", "transport", "disabled", "description", "name"})
 _REMOTE_KEYS = ("url", "serverUrl", "httpUrl")
@@ -57,8 +58,14 @@ class ServerEntry:
     env: tuple[tuple[str, EnvVariable], ...] = ()
     auth: AuthBlock | None = None
     shared: bool = False
+    isolation: IsolationLevel | None = None
+    """What keeps its processes from others; None: what the gateway says for all."""
+    paths: Paths = field(default_factory=Paths)
+    """What its processes need of the file system beyond what every process may reach."""
     directory: Path = field(default_factory=Path)
     """The working directory of the server process."""
+    owns_directory: bool = False
+    """Whether that directory holds this package and nothing else."""
     source: str = ""
     """Where the entry was read, for messages."""
 
@@ -114,11 +121,14 @@ def parse_entry(
     directory: Path,
     source: str,
     allowed_env_names: frozenset[str] = frozenset(),
+    owns_directory: bool = False,
+    home: str = "",
 ) -> ServerEntry:
     """One value under `mcpServers`, as decoded from JSON.
 
-    `directory` becomes the working directory of the server, `source` names the file in messages, and
-    `allowed_env_names` are the names that `--allow-env` adds for `client_id_env` and `client_secret_env`.
+    `directory` becomes the working directory of the server (`owns_directory`: it holds this package and nothing else),
+    `source` names the file in messages, `allowed_env_names` are the names that `--allow-env` adds for `client_id_env`
+    and `client_secret_env`, and `home` is what `~` means in `paths`.
 
     Raises:
         ConfigurationError: names every fault by its path in the file; values are not repeated.
@@ -131,6 +141,8 @@ def parse_entry(
     args = reader.texts("args")
     env = _read_env(reader)
     shared = reader.flag("shared")
+    isolation = read_level(reader)
+    paths = read_paths(reader, directory=str(directory), home=home)
     auth: AuthBlock | None = None
     if "auth" in reader:
         # `"auth": null` is refused like any other non-object: a package that was meant to be guarded must not be open.
@@ -153,7 +165,10 @@ def parse_entry(
         env=env,
         auth=auth,
         shared=shared,
+        isolation=isolation,
+        paths=paths,
         directory=directory,
+        owns_directory=owns_directory,
         source=source,
     )
 
@@ -208,10 +223,12 @@ def parse_servers_file(
     path: Path,
     directory: Path | None = None,
     allowed_env_names: frozenset[str] = frozenset(),
+    home: str = "",
 ) -> ServersFile:
-    """The entries of an `mcpServers` file; `directory` is their working directory (default: the folder of `path`).
+    """The entries of an `mcpServers` file; `directory` is their working directory.
 
-    A fault of one entry refuses that entry only.
+    Without one it is the folder of `path`, which then is a package's own. `home` is what `~` means in `paths`. A fault
+    of one entry refuses that entry only.
 
     Raises:
         ConfigurationError: the file is not JSON (line and column are named), has no `mcpServers` object, or two of its
@@ -233,6 +250,8 @@ def parse_servers_file(
                 directory=path.parent if directory is None else directory,
                 source=source,
                 allowed_env_names=allowed_env_names,
+                owns_directory=directory is None,
+                home=home,
             )
         except ConfigurationError as error:
             refused.append(RefusedEntry(name=name, error=error))

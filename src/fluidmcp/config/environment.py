@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level, parse_user_ids
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_host_name
 
@@ -104,6 +105,18 @@ _SealKeys = Annotated[
     PlainValidator(read_seal_keys),
     Field(description=f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas"),
 ]
+_Megabytes = Annotated[int, Field(ge=16, le=1 << 20, description="megabytes, between 16 and 1048576")]
+_Level = Annotated[
+    IsolationLevel,
+    BeforeValidator(_lower),
+    BeforeValidator(parse_level),
+    Field(description=f"one of {', '.join(LEVELS)}"),
+]
+_UserIds = Annotated[
+    range | None,
+    PlainValidator(parse_user_ids),
+    Field(description="user ids that nobody else has, FIRST-LAST, such as 200000-200999"),
+]
 _Flag = Annotated[bool, Field(description="1 or 0")]
 _Text = Annotated[str | None, Field(description="text")]
 
@@ -111,7 +124,7 @@ _Text = Annotated[str | None, Field(description="text")]
 class Environment(BaseSettings):
     """What the environment says; absent and empty variables leave the defaults."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
     public_url: _Text = Field(None, validation_alias="FMCP_PUBLIC_URL")
     allowed_hosts: _HostNames = Field(frozenset(), validation_alias="FMCP_ALLOWED_HOSTS")
@@ -126,6 +139,14 @@ class Environment(BaseSettings):
     start_timeout_seconds: _Seconds = Field(60.0, validation_alias="FMCP_START_TIMEOUT_SECONDS")
     request_timeout_seconds: _Seconds = Field(300.0, validation_alias="FMCP_REQUEST_TIMEOUT_SECONDS")
     idle_timeout_seconds: _Seconds = Field(600.0, validation_alias="FMCP_IDLE_TIMEOUT_SECONDS")
+    isolation: _Level = Field("auto", validation_alias="FMCP_ISOLATION")
+    user_ids: _UserIds = Field(None, validate_default=False, validation_alias="FMCP_UID_RANGE")
+    max_memory_mb: _Megabytes = Field(2048, validation_alias="FMCP_MAX_MEMORY_MB")
+    max_disk_mb: _Megabytes = Field(1024, validation_alias="FMCP_MAX_DISK_MB")
+    max_tasks: _Count = Field(256, validation_alias="FMCP_MAX_TASKS")
+    max_open_files: Annotated[int, Field(ge=64, le=1 << 20, description="a whole number between 64 and 1048576")] = (
+        Field(4096, validation_alias="FMCP_MAX_OPEN_FILES")
+    )
     max_sessions: _Count = Field(1000, validation_alias="FMCP_MAX_SESSIONS")
     max_sessions_per_principal: _Count = Field(50, validation_alias="FMCP_MAX_SESSIONS_PER_PRINCIPAL")
     allow_private_providers: _Flag = Field(False, validation_alias="FMCP_ALLOW_PRIVATE_PROVIDERS")

@@ -13,6 +13,7 @@ from typing import Literal
 from fluidmcp.config.clients import MAX_FILE_BYTES, ClientRules, parse_clients_file
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.environment import TOKEN_DESCRIPTION, Environment, parse_environment, read_token
+from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_host_name, is_loopback_host, parse_public_url
 from fluidmcp.config.variables import TOKEN_VARIABLE_NAME, is_own_variable
@@ -20,6 +21,7 @@ from fluidmcp.errors import ConfigurationError
 
 DEFAULT_PORT = 8099
 ALIAS_PORT = 8090
+MEGABYTE = 1024 * 1024
 
 GuardKind = Literal["oauth", "secure"]
 
@@ -36,6 +38,24 @@ class ProcessLimits:
     request_timeout_seconds: float = 300.0
     idle_timeout_seconds: float = 600.0
     stop_timeout_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationSettings:
+    """What keeps server processes from one another, and what one of them may use at most."""
+
+    level: IsolationLevel = "auto"
+    """For the entries that say nothing."""
+    user_ids: range | None = None
+    """User ids that belong to server processes alone."""
+    allow_none: bool = False
+    """Whether processes may be without any isolation although strangers use the gateway."""
+    max_memory_bytes: int = 2048 * MEGABYTE
+    max_disk_bytes: int = 1024 * MEGABYTE
+    """Of the private home and the temporary folder in it."""
+    max_tasks: int = 256
+    """Processes of one server: its own, and all that it starts."""
+    max_open_files: int = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +91,7 @@ class GatewaySettings:
     max_sessions: int = 1000
     log_level: str = "info"
     limits: ProcessLimits = field(default_factory=ProcessLimits)
+    isolation: IsolationSettings = field(default_factory=IsolationSettings)
 
 
 def read_environment() -> Mapping[str, str]:
@@ -89,6 +110,7 @@ def load_settings(
     secure: bool = False,
     token: str | None = None,
     allow_env: Iterable[str] = (),
+    allow_unisolated: bool = False,
     single_package: bool = True,
 ) -> GatewaySettings:
     """Settings from a snapshot of the environment and the options of the command line, which win.
@@ -134,6 +156,19 @@ def load_settings(
             request_timeout_seconds=environment.request_timeout_seconds,
             idle_timeout_seconds=environment.idle_timeout_seconds,
         ),
+        isolation=_read_isolation(environment, allow_none=allow_unisolated),
+    )
+
+
+def _read_isolation(environment: Environment, *, allow_none: bool) -> IsolationSettings:
+    return IsolationSettings(
+        level=environment.isolation,
+        user_ids=environment.user_ids,
+        allow_none=allow_none,
+        max_memory_bytes=environment.max_memory_mb * MEGABYTE,
+        max_disk_bytes=environment.max_disk_mb * MEGABYTE,
+        max_tasks=environment.max_tasks,
+        max_open_files=environment.max_open_files,
     )
 
 
@@ -143,6 +178,26 @@ def is_exposed(settings: GatewaySettings) -> bool:
     host = settings.public_url.partition("://")[2]
     host = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
     return listens_off_loopback or not is_loopback_host(host)
+
+
+def check_is_guarded(settings: GatewaySettings, entries: Sequence[ServerEntry]) -> None:
+    """A public address means that strangers come: a package that nothing guards must be meant to be open to them.
+
+    Raises:
+        ConfigurationError: names the packages without `auth` of a gateway that nothing guards.
+    """
+    if settings.guard is not None or settings.allow_insecure or not is_exposed(settings):
+        return
+    open_entries = [entry for entry in entries if entry.auth is None]
+    if not open_entries:
+        return
+    names = ", ".join(entry.name for entry in open_entries)
+    raise ConfigurationError(
+        f"Nothing guards {names}, and the gateway can be reached from other machines.",
+        why=f"Its public address is {settings.public_url}.",
+        hint="Guard the gateway with --oauth or --secure, give each package an auth block, or add --allow-insecure if "
+        "everybody may use them.",
+    )
 
 
 def check_who_is_allowed(settings: GatewaySettings, entries: Sequence[ServerEntry]) -> None:

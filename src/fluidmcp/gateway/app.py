@@ -29,8 +29,8 @@ from fluidmcp.bridge.subscriptions import Subscriptions
 from fluidmcp.bridge.suspended import SuspendedCalls
 from fluidmcp.bridge.tool_headers import ToolHeaders
 from fluidmcp.config.entries import ServerEntry
-from fluidmcp.config.settings import GatewaySettings
-from fluidmcp.errors import RequestError
+from fluidmcp.config.settings import GatewaySettings, is_exposed
+from fluidmcp.errors import ForbiddenError, RequestError
 from fluidmcp.gateway.client_logins import ClientLogins
 from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.errors import answer_always, error_reply
@@ -50,8 +50,10 @@ from fluidmcp.gateway.mcp import McpDoors
 from fluidmcp.gateway.operations import add_error_answers, add_operations
 from fluidmcp.gateway.stateless import StatelessDoors
 from fluidmcp.gateway.subscriptions import SubscriptionDoor
+from fluidmcp.processes.confinement import Confinement
+from fluidmcp.processes.isolation import Wall, refuse_none
+from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.pool import Pool
-from fluidmcp.processes.process import ColdLauncher
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.store.memory import MemoryStore, Store
 from fluidmcp.web.docs import mount_docs
@@ -105,6 +107,7 @@ class Gateway:
         self._settings = settings
         self.entries = tuple(entries)
         """What is served, in the order of the file."""
+        self._walls: dict[str, Wall] = {}
         self._background = background
         self._background_task: asyncio.Task[None] | None = None
         self._fetcher = Fetcher(allow_private=settings.allow_private_providers)
@@ -129,11 +132,13 @@ class Gateway:
         self._gateway_login = None if gateway_provider is None else self._build_gateway_login(gateway_provider)
         self.client_logins = self._build_client_logins(foreign_issuer)
         self._front_door = None if guard is None else self._build_front_door(guard)
-        launcher = ColdLauncher(self._watchdog, stop_timeout_seconds=settings.limits.stop_timeout_seconds)
-        self._servers = {
-            entry.name: PackageServers(entry, environ, pool=self._pool, launcher=launcher, limits=settings.limits)
-            for entry in entries
-        }
+        self._confinement = Confinement(settings.isolation, operator_home=environ.get("HOME", ""))
+        self._launcher = ColdLauncher(
+            self._watchdog,
+            confinement=self._confinement,
+            stop_timeout_seconds=settings.limits.stop_timeout_seconds,
+        )
+        self._servers = {entry.name: self._build_servers(entry, environ) for entry in entries}
         self.sessions = SessionTable(
             max_sessions=settings.max_sessions,
             max_sessions_per_principal=settings.max_sessions_per_principal,
@@ -166,6 +171,16 @@ class Gateway:
                 scopes=self.client_logins.scopes_of(name),
             )
         return mounted
+
+    def _build_servers(self, entry: ServerEntry, environ: Mapping[str, str]) -> PackageServers:
+        return PackageServers(
+            entry,
+            environ,
+            pool=self._pool,
+            launcher=self._launcher,
+            limits=self._settings.limits,
+            isolation=self._settings.isolation.level,
+        )
 
     def _build_auths(self, entries: Sequence[ServerEntry], environ: Mapping[str, str]) -> dict[str, PackageAuth | None]:
         handed_out = MemoryStore(max_entries=MAX_HANDED_OUT_TOKENS)
@@ -219,7 +234,7 @@ class Gateway:
             redirect_slashes=False,
         )
         add_error_answers(web)
-        add_operations(web)
+        add_operations(web, self._describe_health)
         mount_docs(web)
         doors = self.client_logins.build_doors()
         # Before the packages' own routes: "/auth/callback" is no package.
@@ -245,8 +260,37 @@ class Gateway:
         auth = self._auths[name]
         return () if auth is None else auth.missing_variables
 
+    @property
+    def walls(self) -> Mapping[str, Wall]:
+        """What isolates the server processes of each package, by its name. Known once `start` has returned."""
+        return self._walls
+
+    async def _describe_health(self, headers: Mapping[str, str]) -> Mapping[str, object]:
+        """What `/health` tells the operator: whoever is on this machine, where nothing guards the gateway."""
+        if self._front_door is not None:
+            await self._front_door.admit_operator(headers)
+        elif _is_for_others(self._settings):
+            raise ForbiddenError(
+                "Only the operator of a guarded gateway may see that.", hint="Add --oauth or --secure."
+            )
+        packages = {name: {"isolation": wall.describe(), "lacks": wall.weakness} for name, wall in self._walls.items()}
+        return {"processes": self.process_count, "packages": packages}
+
     async def start(self) -> None:
+        """Start the helpers of server processes, and find out what isolates those.
+
+        Raises:
+            ConfigurationError: the isolation that was asked for cannot be had here, or there is none although others
+                than the operator use the gateway.
+            ServerStartError: a helper could not be started.
+        """
         await self._watchdog.start()
+        for entry in self.entries:
+            level = entry.isolation or self._settings.isolation.level
+            wall = await self._confinement.choose_wall(level)
+            if wall.is_none and _is_for_others(self._settings) and not self._settings.isolation.allow_none:
+                raise refuse_none(entry.name, wall, level)
+            self._walls[entry.name] = wall
         if self._background is not None:
             self._background_task = asyncio.create_task(self._background())
             self._background_task.add_done_callback(_log_failure)
@@ -275,6 +319,7 @@ class Gateway:
         await self._pool.close()
         self.streams.leave()
         await self.streams.end()
+        await self._confinement.close()
         await self._watchdog.close()
         await self._fetcher.aclose()
         await self._client_fetcher.aclose()
@@ -316,6 +361,11 @@ class Gateway:
             return None
         admitted = await answer_always(self._front_door.admit(method, path, headers), path)
         return admitted if isinstance(admitted, HttpReply) else None
+
+
+def _is_for_others(settings: GatewaySettings) -> bool:
+    """Whether people other than the operator are expected."""
+    return is_exposed(settings) or settings.guard == "oauth"
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from fluidmcp.auth.gateway_auth import GatewayGuard
+from fluidmcp.auth.gateway_auth import OPERATOR_ISSUER, GatewayGuard
 from fluidmcp.auth.principal import Principal
 from fluidmcp.auth.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.auth.token_endpoint import is_token_text
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import is_loopback_host
-from fluidmcp.errors import RequestError, UnauthorizedError
+from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
 from fluidmcp.gateway.http import HttpRequest
 from fluidmcp.gateway.wellknown import is_open_to_pages
 from fluidmcp.protocol.headers import is_json_content_type, parse_bearer
@@ -153,6 +153,16 @@ class FrontDoor:
             # What is sealed here is opened at its package, and no provider is ever asked about it.
             raise UnauthorizedError("The access token is not good here", reason="invalid_token")
         return await self._guard.authenticate(token)
+
+    async def admit_operator(self, headers: Mapping[str, str]) -> None:
+        """For what concerns the operator alone.
+
+        Raises:
+            UnauthorizedError, ForbiddenError, ProviderUnavailableError: it is somebody else, or nobody.
+        """
+        principal = await self.admit("GET", "/", headers)
+        if principal is None or principal.issuer != OPERATOR_ISSUER:
+            raise ForbiddenError("Only the operator of this gateway may see that.")
 
     def _read_token(self, path: str, headers: Mapping[str, str]) -> str:
         """At a package with a login of its own, `Authorization` is the package's: it is neither read nor sent on."""

@@ -1,5 +1,6 @@
 """`/health`, and the description of the MCP endpoints in the OpenAPI document."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
@@ -70,14 +71,27 @@ def add_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, answer_unrouted)
 
 
-def add_operations(app: FastAPI) -> None:
-    """Add `/health` and complete the OpenAPI document by hand: the MCP endpoints do not run through FastAPI."""
+Detail = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
+"""What the operator is told, by the headers of a request; raises for everybody else."""
 
-    async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+def add_operations(app: FastAPI, describe: Detail) -> None:
+    """Add `/health` and complete the OpenAPI document by hand: the MCP endpoints do not run through FastAPI.
+
+    `describe` gives what `/health?detail=1` adds.
+    """
+
+    async def health(request: Request, detail: bool = False) -> JSONResponse:
+        more: Mapping[str, object] = await describe(request.headers) if detail else {}
+        return JSONResponse({"status": "ok", **more}, headers={"cache-control": "no-store"})
 
     app.add_api_route(
-        "/health", health, methods=["GET"], summary="Whether the gateway runs", tags=["operations"], response_model=None
+        "/health",
+        health,
+        methods=["GET"],
+        summary="Whether the gateway runs; `detail=1`, for the operator: what isolates server processes",
+        tags=["operations"],
+        response_model=None,
     )
     generate = app.openapi
 

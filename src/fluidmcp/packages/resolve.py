@@ -85,9 +85,9 @@ def find_installation_directory(environ: Mapping[str, str], *, working_directory
 
 
 def load_file(
-    target: str, *, working_directory: Path, allowed_env_names: frozenset[str] = frozenset()
+    target: str, *, working_directory: Path, allowed_env_names: frozenset[str] = frozenset(), home: str = ""
 ) -> LoadedServers:
-    """The servers of an `mcpServers` file; they run in the caller's working directory.
+    """The servers of an `mcpServers` file; they run in the caller's working directory. `home` is what `~` means.
 
     Raises:
         ConfigurationError: the file cannot be read or has no servers.
@@ -98,13 +98,14 @@ def load_file(
         path=Path(target),
         directory=working_directory,
         allowed_env_names=allowed_env_names,
+        home=home,
     )
     servers = tuple(LoadedServer(entry=entry) for entry in parsed.entries)
     return LoadedServers(servers=servers, refused=parsed.refused, disabled=parsed.disabled)
 
 
 def load_packages(
-    packages: Sequence[FoundPackage], *, allowed_env_names: frozenset[str] = frozenset()
+    packages: Sequence[FoundPackage], *, allowed_env_names: frozenset[str] = frozenset(), home: str = ""
 ) -> LoadedServers:
     """The servers of all `packages`; each runs in the folder of its metadata.json.
 
@@ -122,6 +123,7 @@ def load_packages(
                 _read(package.metadata, shown=str(package.metadata)),
                 path=package.metadata,
                 allowed_env_names=allowed_env_names,
+                home=home,
             )
         except ConfigurationError as error:
             refused.append(RefusedEntry(name=package.spec, error=error))

@@ -57,6 +57,7 @@ _MACHINE_NAMES = frozenset(
         "COREPACK_HOME",
     }
 )
+_CACHE_NAMES = frozenset({"npm_config_cache", "uv_cache_dir", "uv_tool_dir", "pip_cache_dir"})
 _PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 _NPM_NAMES = frozenset(
     {
@@ -136,6 +137,15 @@ def build_environment(
         if token is not None:
             environment[entry.auth.env_var_name] = token
     return environment
+
+
+def forget_caches(environment: dict[str, str]) -> None:
+    """Take out the variables that name package managers' caches: those that are then used are below HOME.
+
+    For a process that may not write to the operator's, and would fail where it has to.
+    """
+    for name in [name for name in environment if name.lower() in _CACHE_NAMES]:
+        del environment[name]
 
 
 def _is_allowed(name: str, value: str) -> bool:

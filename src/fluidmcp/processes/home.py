@@ -1,8 +1,10 @@
 """The private home of a server process that serves one person: made before the start, deleted after the end."""
 
+import os
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from fluidmcp.processes.watchdog_child import remove_tree
 
@@ -15,20 +17,24 @@ _DIRECTORIES = {
 }
 
 
+FOLDERS: Final = (".config", ".cache", ".local", ".local/share", ".local/state", "tmp")
+
+
 def choose_home(base: Path | None) -> Path:
     """A name that nobody can guess, below `base` or the system's temporary directory; nothing is made yet."""
     return Path(base or tempfile.gettempdir()).absolute() / f"fluidmcp-{secrets.token_hex(16)}"
 
 
-def create_home(home: Path) -> None:
-    """Make the directory, which only this user may enter (0700), and the ones in it.
+def create_home(home: Path, *, user_id: int | None = None) -> None:
+    """Make the directory, which only its user may enter (0700), and the ones in it; `user_id` is another user's.
 
     Raises OSError when it cannot be made, or is there already.
     """
     home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.mkdir(mode=0o700)
-    for name in (".config", ".cache", ".local", ".local/share", ".local/state", "tmp"):
-        (home / name).mkdir(mode=0o700)
+    for folder in (home, *(home / name for name in FOLDERS)):
+        folder.mkdir(mode=0o700)
+        if user_id is not None:
+            os.chown(folder, user_id, user_id)
 
 
 def home_variables(home: Path) -> dict[str, str]:

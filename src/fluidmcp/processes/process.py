@@ -7,22 +7,18 @@ loop calls back.
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
-import shutil
 import signal
-import socket
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from fluidmcp.config.secret import Secret
-from fluidmcp.errors import CapacityError, ServerExitedError, ServerStartError
-from fluidmcp.processes.home import choose_home, create_home, home_variables, remove_home
-from fluidmcp.processes.pipes import LineBuffer, PipeReader, Pipes, PipeWriter, watch_exit
+from fluidmcp.errors import CapacityError, ServerExitedError
+from fluidmcp.processes.home import remove_home
+from fluidmcp.processes.pipes import LineBuffer, Pipes, watch_exit
 from fluidmcp.processes.stderr import StderrTail
 from fluidmcp.processes.watchdog import Watchdog
 
@@ -43,25 +39,33 @@ def _ignore_line(_: bytes) -> None:
     """Nobody listens any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchSpec:
-    """What to start. `secrets` are the values that must not show in what the process writes to stderr."""
+class Child(Protocol):
+    """A child process of ours that leads a process group."""
 
-    package: str
-    command: str
-    args: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(repr=False)
-    directory: Path
-    private_home: bool = False
-    secrets: tuple[Secret, ...] = ()
+    @property
+    def pid(self) -> int: ...
 
-
-class Launcher(Protocol):
-    """Starts server processes."""
-
-    async def launch(self, spec: LaunchSpec) -> "ServerProcess":
-        """Raises ServerStartError when the program cannot be run."""
+    def wait(self) -> int:
+        """Reap it, once it is dead; its exit code, negative for a signal."""
         ...
+
+    def kill(self) -> None:
+        """Kill it and all that it started."""
+        ...
+
+
+class PlainChild:
+    """A child that `subprocess` started: its group is what can be killed."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
+        self._popen = popen
+        self.pid = popen.pid
+
+    def wait(self) -> int:
+        return self._popen.wait()
+
+    def kill(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
 
 
 class ServerProcess:
@@ -69,18 +73,19 @@ class ServerProcess:
 
     def __init__(
         self,
-        spec: LaunchSpec,
+        package: str,
         *,
-        popen: "subprocess.Popen[bytes]",
+        child: Child,
         pipes: Pipes,
+        secrets: Iterable[Secret],
         home: Path | None,
         watchdog: Watchdog,
         stop_timeout_seconds: float,
     ) -> None:
-        self.pid = popen.pid
-        self.package = spec.package
+        self.pid = child.pid
+        self.package = package
         self._loop = asyncio.get_running_loop()
-        self._popen = popen
+        self._child = child
         self._stdin, self._stdin_writer = pipes.stdin
         self._stdout = pipes.stdout
         self._stderr = pipes.stderr
@@ -89,12 +94,14 @@ class ServerProcess:
         self._stop_timeout_seconds = stop_timeout_seconds
         self._lines = LineBuffer()
         self._early_lines: list[bytes] = []
-        self._tail = StderrTail(spec.package, spec.secrets)
+        self._tail = StderrTail(package, secrets)
         self._on_line: Callable[[bytes], None] = self._early_lines.append
         self._on_exit: Callable[[], None] | None = None
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
         self._returncode: int | None = None
+        self._limit_passed = ""
+        self._on_cleaned: Callable[[], None] | None = None
         self._is_finished = False
         self._exited = asyncio.Event()
         self._cleaned = asyncio.Event()
@@ -151,15 +158,26 @@ class ServerProcess:
         return self._tail.lines()
 
     def exit_description(self) -> str:
-        """How it ended: `exit code 3`, `killed by SIGKILL`; `running` while it has not."""
+        """How it ended: `exit code 3`, `killed by SIGKILL`, or the limit that it passed; `running` while it has not."""
         if self._returncode is None:
             return "running"
+        if self._limit_passed:
+            return self._limit_passed
         if self._returncode >= 0:
             return f"exit code {self._returncode}"
         try:
             return f"killed by {signal.Signals(-self._returncode).name}"
         except ValueError:
             return f"killed by signal {-self._returncode}"
+
+    def note_limit(self, text: str) -> None:
+        """It is being ended because it went over a limit; `text` says which."""
+        logger.warning("server process %d of %s: %s", self.pid, self.package, text)
+        self._limit_passed = text
+
+    def add_cleaned_callback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the process is gone and its home is deleted."""
+        self._on_cleaned = callback
 
     async def wait_exited(self) -> None:
         """Return when the process is gone, its last line is read and `on_exit` has been called."""
@@ -181,8 +199,9 @@ class ServerProcess:
         if not await self._exits_within(self._stop_timeout_seconds):
             self._signal_group(signal.SIGTERM)
             if not await self._exits_within(self._stop_timeout_seconds):
-                self._signal_group(signal.SIGKILL)
+                self._kill()
                 if not await self._exits_within(KILL_TIMEOUT_SECONDS):
+                    self._signal_group(signal.SIGKILL)
                     # It stays registered: the watchdog tries once more when the gateway ends.
                     logger.error("server process %d of %s survives SIGKILL", self.pid, self.package)
                     return
@@ -195,6 +214,11 @@ class ServerProcess:
         except TimeoutError:
             return False
         return True
+
+    def _kill(self) -> None:
+        if self._returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self._child.kill()
 
     def _signal_group(self, signum: signal.Signals) -> None:
         if self._returncode is not None:
@@ -223,13 +247,13 @@ class ServerProcess:
         if self._lines.waiting_bytes > MAX_LINE_BYTES:
             logger.warning("%s wrote a line longer than %d bytes and is ended", self.package, MAX_LINE_BYTES)
             self._lines.take_rest()
-            self._signal_group(signal.SIGKILL)
+            self._kill()
 
     def _handle_exit(self) -> None:
         """The leader is dead: so are its descendants from now on, and what they still hold open will end."""
         # Before it is reaped: until then the number of the group cannot belong to anybody else.
         self._signal_group(signal.SIGKILL)
-        self._returncode = self._popen.wait()
+        self._returncode = self._child.wait()
         self._finish_when_drained()
         if not self._is_finished:
             self._loop.call_later(EXIT_DRAIN_SECONDS, self._finish)
@@ -268,187 +292,5 @@ class ServerProcess:
     def _end_cleaning(self) -> None:
         self._watchdog.unregister(self.pid)
         self._cleaned.set()
-
-
-class ColdLauncher:
-    """Starts every process afresh."""
-
-    def __init__(self, watchdog: Watchdog, *, homes: Path | None = None, stop_timeout_seconds: float = 2.0) -> None:
-        """`homes`: the directory for private homes, by default the system's temporary one."""
-        self._watchdog = watchdog
-        self._homes = homes
-        self._stop_timeout_seconds = stop_timeout_seconds
-
-    async def launch(self, spec: LaunchSpec) -> ServerProcess:
-        """Start the process; it is registered with the watchdog when this returns.
-
-        Raises:
-            ServerStartError: the command or its directory is not there, or may not be used.
-        """
-        program = _find_program(spec)
-        # A task of its own: cancelled half-way, uvloop would close descriptors twice.
-        start = asyncio.create_task(self._start(spec, program))
-        try:
-            process = await asyncio.shield(start)
-        except asyncio.CancelledError:
-            await asyncio.wait({start})
-            if not start.cancelled() and start.exception() is None:
-                await start.result().stop()
-            raise
-        logger.debug("started server process %d of %s", process.pid, spec.package)
-        return process
-
-    async def _start(self, spec: LaunchSpec, program: str) -> ServerProcess:
-        async with contextlib.AsyncExitStack() as unless_started:
-            environment = {**spec.environment, **dict([self._watchdog.mark])}
-            home = None
-            if spec.private_home:
-                home = choose_home(self._homes)
-                unless_started.push_async_callback(self._delete_home, home)
-                self._create_home(spec, home)
-                environment.update(home_variables(home))
-            # Pipes of our own: uvloop would make sockets, on which `echo >/dev/stderr` of a shell script fails.
-            with contextlib.ExitStack() as child_ends:
-                stdin, child_stdin = socket.socketpair()
-                child_ends.callback(child_stdin.close)
-                stdout, child_stdout = _open_pipe(child_ends)
-                stderr, child_stderr = _open_pipe(child_ends)
-                with contextlib.ExitStack() as unless_spawned:
-                    unless_spawned.callback(stdin.close)
-                    for descriptor in (stdout, stderr):
-                        unless_spawned.callback(os.close, descriptor)
-                    popen = _spawn(spec, program, environment, (child_stdin.fileno(), child_stdout, child_stderr))
-                    unless_spawned.pop_all()
-            # In the same turn of the loop, so that hardly a moment is left to the watchdog's mark.
-            self._watchdog.register(popen.pid, home)
-            unless_started.callback(self._abandon, popen)
-            loop = asyncio.get_running_loop()
-            process = ServerProcess(
-                spec,
-                popen=popen,
-                pipes=Pipes(
-                    stdin=await loop.connect_write_pipe(PipeWriter, stdin),
-                    stdout=PipeReader(stdout),
-                    stderr=PipeReader(stderr),
-                ),
-                home=home,
-                watchdog=self._watchdog,
-                stop_timeout_seconds=self._stop_timeout_seconds,
-            )
-            unless_started.pop_all()
-        return process
-
-    def _create_home(self, spec: LaunchSpec, home: Path) -> None:
-        self._watchdog.announce_home(home)
-        try:
-            create_home(home)
-        except OSError as exc:
-            raise ServerStartError(
-                f"The server of '{spec.package}' could not be given a private home directory.",
-                why=f"A directory could not be made: {os.strerror(exc.errno or errno.EIO)}.",
-                hint="Look at the free space and the permissions of the temporary directory.",
-            ) from exc
-
-    async def _delete_home(self, home: Path) -> None:
-        await asyncio.to_thread(remove_home, home)
-        self._watchdog.forget_home(home)
-
-    def _abandon(self, popen: "subprocess.Popen[bytes]") -> None:
-        """The start failed after the birth: end what was born."""
-        os.killpg(popen.pid, signal.SIGKILL)
-        popen.wait()
-        self._watchdog.unregister(popen.pid)
-
-
-def _open_pipe(child_ends: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe: the descriptors of the reading end and of the writing end, which `child_ends` closes."""
-    read_end, write_end = os.pipe()
-    child_ends.callback(os.close, write_end)
-    return read_end, write_end
-
-
-def _spawn(
-    spec: LaunchSpec, program: str, environment: Mapping[str, str], pipes: tuple[int, int, int]
-) -> "subprocess.Popen[bytes]":
-    """Start the program in a session of its own, with nothing open but its three pipes.
-
-    `subprocess` and not the event loop: uvloop leaves the gateway's own inherited descriptors open in the child, cuts
-    arguments at a NUL character, and reports the birth only turns later; plain asyncio needs a thread per process.
-    """
-    stdin, stdout, stderr = pipes
-    try:
-        return subprocess.Popen(
-            [program, *spec.args],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=environment,
-            cwd=spec.directory,
-            start_new_session=True,
-        )
-    except FileNotFoundError as exc:
-        # The command itself was there a moment ago.
-        raise ServerStartError(
-            f"The server of '{spec.package}' could not be started.",
-            why=f"The interpreter that the first line of '{spec.command}' names was not found.",
-            hint="Install the interpreter, or name it as `command` and the script in `args`.",
-        ) from exc
-    except OSError as exc:
-        raise _spawn_failure(spec, exc) from exc
-    except ValueError as exc:
-        raise ServerStartError(
-            f"The server of '{spec.package}' could not be started.",
-            why="An argument or a variable of its environment holds a NUL character.",
-            hint="Look at `args` and `env` of the entry.",
-        ) from exc
-
-
-def _find_program(spec: LaunchSpec) -> str:
-    """The absolute path of the command, looked for as the child's own shell would: in its PATH, from its directory.
-
-    Checked here because the system reports a missing command, directory and interpreter alike.
-    """
-    if not spec.directory.is_dir():
-        raise ServerStartError(
-            f"The server of '{spec.package}' could not be started.",
-            why=f"Its working directory {spec.directory} does not exist.",
-            hint="Create the directory, or correct the path in the entry.",
-        )
-    if "/" in spec.command:
-        path = os.path.abspath(spec.directory / spec.command)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-        if os.path.exists(path):
-            raise _spawn_failure(spec, PermissionError(errno.EACCES, ""))
-        raise _spawn_failure(spec, FileNotFoundError(errno.ENOENT, ""))
-    found = shutil.which(spec.command, path=spec.environment.get("PATH", os.defpath))
-    if found is None:
-        raise _spawn_failure(spec, FileNotFoundError(errno.ENOENT, ""))
-    return os.path.abspath(found)
-
-
-def _spawn_failure(spec: LaunchSpec, exc: OSError) -> ServerStartError:
-    what = f"The server of '{spec.package}' could not be started."
-    if isinstance(exc, FileNotFoundError):
-        return ServerStartError(
-            what,
-            why=f"The command '{spec.command}' was not found.",
-            hint="Install it, or give its full path as `command` of the entry.",
-        )
-    if isinstance(exc, PermissionError):
-        return ServerStartError(
-            what,
-            why=f"The command '{spec.command}' may not be executed.",
-            hint="Make it executable (chmod +x), or correct `command` in the entry.",
-        )
-    if exc.errno == errno.ENOEXEC:
-        return ServerStartError(
-            what,
-            why=f"The command '{spec.command}' is not a program for this machine.",
-            hint="A script needs an interpreter in its first line (#!/usr/bin/env ...).",
-        )
-    return ServerStartError(
-        what,
-        why=f"The system refused: {os.strerror(exc.errno or errno.EIO)}.",
-        hint="Look at the limits on processes, open files and memory of the gateway.",
-    )
+        if self._on_cleaned is not None:
+            self._on_cleaned()

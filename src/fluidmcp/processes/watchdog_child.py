@@ -9,6 +9,8 @@ Lines: `M hex` the mark (`NAME=value`, as hexadecimal), `G pgid` / `g pgid` reme
 `H hex` / `h hex` remember / forget a directory.
 """
 
+import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -20,6 +22,7 @@ from typing import BinaryIO
 TERM_GRACE_SECONDS = 1.0
 """How long processes may take to end by themselves after the gateway is gone."""
 
+PR_SET_DUMPABLE = 4
 _POLL_SECONDS = 0.02
 _DELETE_ATTEMPTS = 5
 
@@ -118,6 +121,9 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         # What ends the gateway may be sent to everything around it as well; this process ends with its pipe.
         signal.signal(signum, signal.SIG_IGN)
+    # Out of reach of the processes that it ends. Another system than Linux has no such call.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     # Whatever was inherited by accident is not held open for as long as the gateway lives.
     os.closerange(3, 65536)
     groups, homes, mark = read_lines(sys.stdin.buffer)

@@ -1,0 +1,119 @@
+"""A root of its own for a process in a mount namespace: what a rule of Landlock allows is there, and the rest is not.
+
+Rules of files do not cover connecting to sockets that others have in the file system, so what is not there cannot be
+reached either way.
+"""
+
+import os
+from typing import Final
+
+from fluidmcp.processes.starter_child.order import Order
+from fluidmcp.processes.starter_child.syscalls import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_REC,
+    MS_SLAVE,
+    detach,
+    mount,
+    pivot_root,
+)
+
+DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_DEVICE_LINKS: Final = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+)
+SHARED_MEMORY: Final = "/dev/shm"
+_OWN: Final = "/.own"
+_SAFE: Final = MS_NOSUID | MS_NODEV
+_ROOT_OPTIONS: Final = "mode=0755,size=1m"
+_MAX_FILES_OF_A_HOME: Final = 200_000
+
+
+def enter_own_view(order: Order) -> None:
+    """`/proc` with the processes of this namespace only, and for a known person a root with nothing but their reach.
+
+    For the first process of new PID and mount namespaces.
+
+    Raises:
+        OSError: the kernel refuses a mount.
+    """
+    mount(None, "/", None, MS_REC | MS_SLAVE)
+    if order.home is None:
+        _mount_proc("/proc")
+        return
+    # The folder of the home is hidden by the new root, and there again in it.
+    root = order.home
+    mount("tmpfs", root, "tmpfs", _SAFE, _ROOT_OPTIONS)
+    for path in _outermost((*order.reach.read, *order.reach.listed, *order.reach.write)):
+        _bind(root, path)
+    for path, target in order.reach.links:
+        _link(root + path, target)
+    _make_home(root, order.home, order)
+    for path in DEVICES:
+        _bind(root, path)
+    for name, target in _DEVICE_LINKS:
+        _link(f"{root}/dev/{name}", target)
+    os.makedirs(root + "/proc", exist_ok=True)
+    _mount_proc(root + "/proc")
+    os.chdir(root)
+    pivot_root(".", ".")
+    detach(".")
+    os.chdir("/")
+
+
+def _mount_proc(path: str) -> None:
+    mount("proc", path, "proc", _SAFE | MS_NOEXEC)
+
+
+def _outermost(paths: tuple[str, ...]) -> list[str]:
+    """Without those that lie below another one. `/proc` and `/dev` come by other ways."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if path.startswith(("/proc/", "/dev/")) or path in ("/proc", "/dev"):
+            continue
+        if not kept or not (path == kept[-1] or path.startswith(kept[-1].rstrip("/") + "/")):
+            kept.append(path)
+    return kept
+
+
+def _bind(root: str, path: str) -> None:
+    target = root + path
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    elif os.path.exists(path):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    else:
+        return
+    mount(path, target, None, MS_BIND | MS_REC)
+
+
+def _link(path: str, target: str) -> None:
+    if os.path.lexists(path):
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.symlink(target, path)
+
+
+def _make_home(root: str, home: str, order: Order) -> None:
+    """Home, temporary folder and shared memory: one file system in memory, of a bounded size."""
+    own = root + _OWN
+    os.mkdir(own, 0o700)
+    options = f"mode=0755,size={order.limits.disk_bytes},nr_inodes={_MAX_FILES_OF_A_HOME}"
+    mount("tmpfs", own, "tmpfs", _SAFE, options)
+    folders = (own + "/home", *(f"{own}/home/{name}" for name in order.home_folders), own + "/shm")
+    for folder in folders:
+        os.mkdir(folder, 0o700)
+        if order.user_id is not None:
+            os.chown(folder, order.user_id, order.user_id)
+    os.chmod(own + "/shm", 0o1777)
+    for source, target in ((own + "/home", root + home), (own + "/shm", root + SHARED_MEMORY)):
+        os.makedirs(target, exist_ok=True)
+        mount(source, target, None, MS_BIND)
+    detach(own)
+    os.rmdir(own)
