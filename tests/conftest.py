@@ -19,7 +19,7 @@ settings.load_profile("fluidmcp")
 COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 """Set where every part is installed: a skip is then a failure."""
 
-SLOW_FOLDERS = ("conformance", "clients", "acceptance", "demo", "browser", "cli", "processes", "gateway")
+SLOW_FOLDERS = ("conformance", "isolation", "clients", "acceptance", "demo", "browser", "cli", "processes", "gateway")
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
 Marks = dict[str, dict[str, list[str]]]
