@@ -70,3 +70,12 @@ async def test_the_memory_server_remembers_what_it_was_told(stage: Stage):
     told = msgspec.json.decode(await stage.call("memory", "read_graph"))
     assert [entity["observations"] for entity in told["entities"]] == [["leaves at noon"]]
     assert "leaves at noon" in (stage.ground.memories / "memory.jsonl").read_text(encoding="utf-8")
+
+
+async def test_no_process_of_a_person_writes_to_the_caches(stage: Stage):
+    await stage.wait_until_all_answered()
+    before = stage.ground.list_caches()
+    await stage.call_in_new_process("time", "get_current_time", timezone="Europe/Paris")
+    await stage.call_in_new_process("everything", "get-sum", a=40, b=2)
+    after = stage.ground.list_caches()
+    assert {path for path, state in after.items() if before.get(path) != state} == set()
