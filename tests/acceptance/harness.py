@@ -189,15 +189,17 @@ async def start_fluidmcp(
     cwd: Path | None = None,
     port: int | None = None,
     says_port: bool = True,
+    before: Sequence[str] = (),
 ) -> AsyncGenerator[RunningGateway]:
     """A gateway that answers `/health`, stopped at the end of the block, with nothing left of its processes.
 
     `port` None means a free one. `says_port` False leaves `--port` away: then `port` is where it is expected.
+    `before` is a command that runs the one behind it, in its own place (tests/ordinary.py).
 
     Raises:
         DiedAtStartError: it ended before it answered.
     """
-    gateway = await _start(args, env, cwd, port, says_port)
+    gateway = await _start(args, env, cwd, port, says_port, before)
     try:
         yield gateway
     finally:
@@ -284,12 +286,17 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 
 async def _start(
-    args: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, port: int | None, says_port: bool
+    args: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    port: int | None,
+    says_port: bool,
+    before: Sequence[str],
 ) -> RunningGateway:
     for _ in range(PORT_ATTEMPTS):
         chosen = free_port() if port is None else port
         arguments = (*args, "--port", str(chosen)) if says_port else args
-        gateway = await _spawn(arguments, chosen, env, cwd)
+        gateway = await _spawn(arguments, chosen, env, cwd, before)
         try:
             await _wait_until_healthy(gateway)
         except DiedAtStartError:
@@ -301,10 +308,11 @@ async def _start(
 
 
 async def spawn(
-    *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, before: Sequence[str] = ()
 ) -> asyncio.subprocess.Process:
     """A command that goes on while the test does something; the test waits for its end."""
     return await asyncio.create_subprocess_exec(
+        *before,
         str(BIN / "fluidmcp"),
         *args,
         env=environment(env),
@@ -316,8 +324,10 @@ async def spawn(
     )
 
 
-async def _spawn(args: Sequence[str], port: int, env: Mapping[str, str] | None, cwd: Path | None) -> RunningGateway:
-    process = await spawn(*args, env=env, cwd=cwd)
+async def _spawn(
+    args: Sequence[str], port: int, env: Mapping[str, str] | None, cwd: Path | None, before: Sequence[str]
+) -> RunningGateway:
+    process = await spawn(*args, env=env, cwd=cwd, before=before)
     assert process.stdout is not None
     assert process.stderr is not None
     return RunningGateway(f"http://localhost:{port}", port, process, Output(process.stdout), Output(process.stderr))

@@ -1,0 +1,1 @@
+"""The attacks of hostile_server.py, by what they go for."""
