@@ -12,11 +12,10 @@ Lines: `M hex` the mark (`NAME=value`, as hexadecimal), `G pgid` / `g pgid` reme
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
+import stat
 import sys
 import time
-from collections.abc import Callable
 from typing import BinaryIO
 
 TERM_GRACE_SECONDS = 1.0
@@ -25,32 +24,103 @@ TERM_GRACE_SECONDS = 1.0
 PR_SET_DUMPABLE = 4
 _POLL_SECONDS = 0.02
 _DELETE_ATTEMPTS = 5
+DELETE_SECONDS = 60.0
+"""How long one home may keep the one who deletes it."""
+_PLACE = os.O_PATH
+"""Opens a place without asking whether it may be read."""
 
 
 def remove_tree(path: str) -> bool:
-    """Delete a directory with all that is in it, also what was made read-only; True when nothing is left.
+    """Delete a directory with all that is in it, whatever its owner made of it; True when nothing is left.
 
-    A process that is just being killed may still create files, hence the attempts. Symbolic links are not followed.
+    Symbolic links are not followed, nor is any path: each directory is held by its descriptor, so that nobody can put
+    another one in its place meanwhile. Depth costs neither stack nor descriptors: directories are moved up before they
+    are emptied. A process that is just being killed may still create files, hence the attempts.
     """
-
-    def make_writable(function: Callable[..., object], name: str, _error: object) -> None:
-        parent = os.path.dirname(name)
-        try:
-            if not os.path.islink(parent):
-                os.chmod(parent, 0o700)
-            if not os.path.islink(name) and os.path.isdir(name):
-                os.chmod(name, 0o700)
-            elif function in (os.unlink, os.remove):
-                os.unlink(name)
-        except OSError:
-            return
-
+    end = time.monotonic() + DELETE_SECONDS
     for attempt in range(_DELETE_ATTEMPTS):
-        shutil.rmtree(path, onerror=make_writable)
+        with contextlib.suppress(OSError):
+            _remove_once(path, end)
         if not os.path.lexists(path):
             return True
         time.sleep(_POLL_SECONDS * attempt)
     return False
+
+
+def _remove_once(path: str, end: float) -> None:
+    parent, name = os.path.split(path)
+    base = os.open(parent, _PLACE | os.O_DIRECTORY)
+    try:
+        top = _open_directory(name, base)
+        if top is None:
+            os.unlink(name, dir_fd=base)
+            return
+        try:
+            _clear(top, end)
+        finally:
+            os.close(top)
+        os.rmdir(name, dir_fd=base)
+    finally:
+        os.close(base)
+
+
+def _clear(top: int, end: float) -> None:
+    """Empty the directory: pass by pass the directories in it give theirs to it and go. What cannot go stays."""
+    prefix = f".{os.urandom(8).hex()}"
+    names: list[str] = []
+    number = 0
+    while (left := os.listdir(top)) and set(left) != set(names):
+        names = left
+        for name in names:
+            if time.monotonic() > end:
+                return
+            number += 1
+            with contextlib.suppress(OSError):
+                _remove_entry(name, top, f"{prefix}-{number}")
+
+
+def _remove_entry(name: str, top: int, prefix: str) -> None:
+    """Delete it; a directory's own directories are moved to `top` under names that begin with `prefix`."""
+    folder = _open_directory(name, top)
+    if folder is None:
+        os.unlink(name, dir_fd=top)
+        return
+    try:
+        for number, inner in enumerate(os.listdir(folder)):
+            with contextlib.suppress(OSError):
+                if _is_directory(inner, folder):
+                    _open_up(inner, folder)
+                    os.rename(inner, f"{prefix}-{number}", src_dir_fd=folder, dst_dir_fd=top)
+                else:
+                    os.unlink(inner, dir_fd=folder)
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=top)
+
+
+def _is_directory(name: str, folder: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _open_up(name: str, folder: int) -> None:
+    """What is moved has to be writable: its entry for the directory above changes."""
+    descriptor = _open_directory(name, folder)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _open_directory(name: str, folder: int) -> int | None:
+    """A descriptor of the directory, which its owner can read and change from now on; None: it is something else."""
+    place = os.open(name, _PLACE | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        if not stat.S_ISDIR(os.fstat(place).st_mode):
+            return None
+        with contextlib.suppress(OSError):
+            # By its descriptor: a name could be a link by now.
+            os.chmod(f"/proc/self/fd/{place}", 0o700)
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 def read_lines(source: BinaryIO) -> tuple[set[int], set[str], bytes]:
