@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -47,6 +48,12 @@ class Ground:
     def work(self) -> Path:
         return self.folder / "work"
 
+    def give(self, *paths: Path) -> None:
+        """Make the operator own them."""
+        if os.geteuid() == 0:
+            for path in paths:
+                os.chown(path, self.uid, self.uid, follow_symlinks=False)
+
     def environment(self, level: str) -> dict[str, str]:
         environment = {
             "HOME": str(self.folder / "home"),
@@ -78,7 +85,8 @@ def make_ground(uid: int, address: str, *, settings: dict[str, Any] | None = Non
             finally:
                 listener.shutdown(socket.SHUT_RDWR)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # Not `shutil`: what hostile servers leave may be deeper than its recursion goes.
+        subprocess.run(["rm", "-rf", "--", folder], check=True)
 
 
 def _answer(listener: socket.socket, text: bytes) -> None:
@@ -161,9 +169,7 @@ def _entries(ground: Ground, address: str, settings: dict[str, Any]) -> dict[str
 
 def _own(ground: Ground) -> None:
     """The operator owns it all; a private home, a temporary folder for everybody, and a program that is root's."""
-    if os.geteuid() == 0:
-        for path in [ground.folder, *ground.folder.rglob("*")]:
-            os.chown(path, ground.uid, ground.uid, follow_symlinks=False)
+    ground.give(ground.folder, *ground.folder.rglob("*"))
     for name in ("home", "home/.ssh", "home/.fluidmcp", "home/.fluidmcp/oauth"):
         (ground.folder / name).chmod(0o700)
     Path(ground.paths["agent"]).chmod(0o600)

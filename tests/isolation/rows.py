@@ -244,7 +244,7 @@ ESCAPES: Final[Sequence[Row]] = (
     row("out-of-a-root", "escaping.leave_root", path=FILE, seeks="token"),
     row("pivoted-root", "escaping.pivot", path=FILE, seeks="token"),
     row("mounts-of-the-other", "escaping.enter", at="victim", path=FILE, seeks="token", finds=ROOT, extra=MOUNTS),
-    row("mounts-of-the-gateway", "escaping.enter", at="gateway", path="tokens", seeks="tokens", finds=ROOT, extra=MOUNTS),
+    row("mounts-of-gateway", "escaping.enter", at="gateway", path="tokens", seeks="tokens", extra=MOUNTS, finds=ROOT),
     row("processes-of-the-gateway", "escaping.enter", at="gateway", finds=ROOT, extra={"kind": "pid"}),
     row("users-of-the-other", "escaping.enter", at="victim", finds=NOBODY, extra={"kind": "user"}),
     row("second-ruleset", "escaping.second_ruleset", path=FILE, seeks="token"),
@@ -268,3 +268,23 @@ ESCAPES: Final[Sequence[Row]] = (
     row("memory-swapped-to-a-file", "escaping.swap_to_file", finds=ROOT),
 )  # fmt: skip
 """E04, but for those that stay after the end of their server."""
+
+STAYING: Final[Sequence[Row]] = (
+    row("in-a-session-of-its-own", "staying.leave", extra={"is_marked": True}),
+    row("without-environment", "staying.leave_without_environment"),
+    row("with-erased-environment", "staying.leave_with_erased_environment"),
+    row("first-of-a-process-namespace", "staying.leave_through_namespace"),
+    row("deaf-to-signals", "signals.ignore_everything", extra={"is_marked": True}),
+)  # fmt: skip
+"""E04: processes that are there when their server is not any more."""
+
+HOMES: Final[Sequence[Row]] = (
+    row("deep", "homes.deep", finds=NOBODY),
+    row("wide", "homes.wide", finds=NOBODY),
+    row("linked", "homes.linked", finds=NOBODY),
+    row("locked", "homes.locked", finds=NOBODY),
+    row("strange", "homes.strange", finds=NOBODY),
+    row("immutable", "homes.immutable", finds=ROOT),
+    row("replaced", "homes.replaced", finds=NOBODY),
+)  # fmt: skip
+"""E04: homes that are not deleted."""

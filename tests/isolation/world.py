@@ -104,6 +104,11 @@ class World:
                         return process
         raise AssertionError(f"no server process of {person.label}: {self.gateway.report()}")
 
+    def find_home(self, person: Person) -> str:
+        """Where the home of their server is on this machine, whatever the server calls it."""
+        assert person.server is not None
+        return person.server.environ()["HOME"]
+
     def role(self, name: str, attacker: Person, victim: Person) -> psutil.Process | None:
         """The process that an attack goes for; None where this level has no such process."""
         if name == "victim":

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from . import escaping, files, procfs, sharing, signals, staying, tracing
+from . import escaping, files, homes, procfs, sharing, signals, staying, tracing
 from .orders import Order, Outcome
 
 Attack = Callable[[Order], Outcome]
 
-ROOMS = (escaping, files, procfs, sharing, signals, staying, tracing)
+ROOMS = (escaping, files, homes, procfs, sharing, signals, staying, tracing)
 
 
 def find_attack(name: str) -> Attack:

@@ -1,0 +1,146 @@
+"""E04: what a server leaves behind, processes and files, is gone with it."""
+
+import asyncio
+import secrets
+import stat
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from tests.isolation.levels import WORLDS, world_id
+from tests.isolation.rows import HOMES, STAYING, Row
+from tests.isolation.world import Person, World, find_tagged, open_world
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LIMIT_SECONDS = 10.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=WORLDS, ids=world_id)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    level, user = request.param
+    async with open_world(level, user) as world:
+        yield world
+
+
+async def start_session(world: World) -> Person:
+    """Somebody with a session, and so with a process of its own that ends with it."""
+    person = world.make_person()
+    await world.open_session(person)
+    await world.settle(person)
+    return person
+
+
+async def wait_gone(*processes: psutil.Process | None) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while any(process is not None and is_there(process) for process in processes):
+            await asyncio.sleep(0.02)
+
+
+def is_there(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def leave(world: World, person: Person, row: Row) -> list[psutil.Process]:
+    """Make the attack, and find what it left running."""
+    tag = f"hostile-{secrets.token_hex(8)}"
+    tagged = Row(name=row.name, attack=row.attack, extra={"tag": tag})
+    told = await world.attack(person, person, tagged)
+    if told["outcome"] != "found":
+        return []
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not (found := find_tagged(tag)):
+            await asyncio.sleep(0.02)
+    return found
+
+
+def end_left(processes: list[psutil.Process]) -> bool:
+    """Whether any of them is left; it is ended now."""
+    left = [process for process in processes if is_there(process)]
+    for process in left:
+        process.kill()
+    return bool(left)
+
+
+@pytest.mark.threat("E04")
+@pytest.mark.parametrize("end", ["closed", "killed"])
+@pytest.mark.parametrize("row", STAYING, ids=lambda row: row.name)
+async def test_no_process_outlives_its_server(world: World, row: Row, end: str) -> None:
+    person = await start_session(world)
+    staying = await leave(world, person, row)
+    server = person.server
+    assert server is not None
+    if end == "killed":
+        server.kill()
+        await wait_gone(server)
+    else:
+        await world.close_session(person)
+        await wait_gone(server)
+    if not row.works(world.level, world.user):
+        await wait_gone(*staying)
+    assert end_left(staying) == row.works(world.level, world.user)
+
+
+@pytest.mark.threat("E02")
+async def test_a_server_that_stops_itself_is_ended(world: World) -> None:
+    person = await start_session(world)
+    server = person.server
+    assert server is not None
+    stopping = asyncio.create_task(world.attack(person, person, Row(name="stop", attack="signals.stop_own_group")))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while server.status() != psutil.STATUS_STOPPED:
+            await asyncio.sleep(0.02)
+    await world.close_session(person)
+    await wait_gone(server)
+    await stopping
+
+
+@pytest.mark.threat("E04")
+@pytest.mark.parametrize("row", HOMES, ids=lambda row: row.name)
+async def test_a_home_is_deleted_whatever_is_in_it_and_nothing_else_is(world: World, row: Row) -> None:
+    target = world.ground.folder / f"target-{row.name}"
+    target.mkdir(mode=0o750)
+    (target / "precious").write_text("of the operator", encoding="utf-8")
+    world.ground.give(target)
+    person = await start_session(world)
+    home = Path(world.find_home(person))
+    told = await world.attack(person, person, Row(name=row.name, attack=row.attack, path=str(target)))
+    assert told["outcome"] in ("found", "refused", "absent"), told
+    await world.close_session(person)
+    await wait_gone(person.server)
+    expected = row.works(world.level, world.user)
+    if not expected:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while home.is_symlink() or home.exists():
+                await asyncio.sleep(0.02)
+    if row.attack == "homes.immutable":
+        free = ["chattr", "-f", "-i", str(home / "immutable")]
+        await asyncio.to_thread(subprocess.run, free, check=False)
+    is_left = home.is_symlink() or home.exists()
+    assert (target / "precious").read_text(encoding="utf-8") == "of the operator"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o750
+    assert is_left == expected
+
+
+@pytest.mark.threat("E04")
+async def test_no_process_outlives_a_killed_gateway(world: World) -> None:
+    """The last one of each world, which it ends."""
+    person = await start_session(world)
+    staying = [(row, await leave(world, person, row)) for row in STAYING]
+    family = world.gateway.descendants()
+    world.gateway.process.kill()
+    await world.gateway.process.wait()
+    await wait_gone(*family)
+    for row, processes in staying:
+        # Without a wall, those are found that still have the gateway's mark in their environment.
+        stays = row.works(world.level, world.user) and not row.extra.get("is_marked")
+        if not stays:
+            await wait_gone(*processes)
+        assert end_left(processes) == stays, row.name
