@@ -61,17 +61,17 @@ class PortInUseError(UserError):
 
 
 class ServerProcessError(FluidMCPError):
+    """Where the process did not start, `stderr_tail` holds its last lines, redacted, for those who may see them."""
+
     code = "server_process"
-
-
-class ServerStartError(ServerProcessError):
-    """The process did not start; `stderr_tail` holds its last lines, redacted, for those who may see them."""
-
-    code = "server_start"
 
     def __init__(self, what: str, *, why: str = "", hint: str = "", stderr_tail: tuple[str, ...] = ()) -> None:
         super().__init__(what, why=why, hint=hint)
         self.stderr_tail = stderr_tail
+
+
+class ServerStartError(ServerProcessError):
+    code = "server_start"
 
 
 class ServerExitedError(ServerProcessError):

@@ -20,6 +20,7 @@ from fluidmcp.bridge.streams import EventReader
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.starts import StartReport
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.protocol.jsonrpc import Envelope
 
@@ -153,7 +154,9 @@ class Servers:
         )
         starter = ChannelStarter(self.launcher, ProcessLimits(request_timeout_seconds=LIMIT_SECONDS))
         async with asyncio.timeout(LIMIT_SECONDS):
-            channel = await starter.start(spec, wanted=wanted, initialize_params=bytes(encode(INITIALIZE)))
+            channel = await starter.start(
+                spec, wanted=wanted, initialize_params=bytes(encode(INITIALIZE)), report=StartReport()
+            )
         self.channels.append(channel)
         return channel
 

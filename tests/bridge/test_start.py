@@ -1,5 +1,6 @@
 """The eras that servers speak, found out with real processes that behave in every way seen in the field."""
 
+import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +17,13 @@ from fluidmcp.bridge.start import (
     build_initialize_params,
 )
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.errors import ServerTimeoutError
 from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.starts import StartReport
 from fluidmcp.processes.watchdog import Watchdog
 
+LIMIT_SECONDS = 60.0
 SERVER = Path(__file__).parents[1] / "servers" / "era_server.py"
 
 
@@ -32,7 +36,7 @@ class Stage:
         self._log = directory / "log"
         self.channels: list[Channel] = []
 
-    async def start(self, wanted: Era, *options: str) -> Channel:
+    async def start(self, wanted: Era, *options: str, report: StartReport | None = None) -> Channel:
         spec = LaunchSpec(
             package="era",
             command=sys.executable,
@@ -40,9 +44,19 @@ class Stage:
             environment={"PATH": "/usr/bin:/bin"},
             directory=self._directory,
         )
-        channel = await self.starter.start(spec, wanted=wanted, initialize_params=build_initialize_params())
+        channel = await self.starter.start(
+            spec, wanted=wanted, initialize_params=build_initialize_params(), report=report or StartReport()
+        )
         self.channels.append(channel)
         return channel
+
+    async def wait_silent(self, *kinds: str) -> None:
+        """Until these greetings, and no others, got no answer, and the server's stderr says so and is read."""
+        silent = self._log.with_name("log.silent")
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not silent.exists() or silent.read_text().split() != list(kinds):
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
 
     async def read_log(self) -> list[list[str]]:
         """The methods that each process got, in order of birth, and forget them."""
@@ -59,11 +73,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_stage(directory: Path, *, probe_seconds: float) -> AsyncGenerator[Stage]:
+async def set_stage(
+    directory: Path, *, probe_seconds: float, limits: ProcessLimits | None = None
+) -> AsyncGenerator[Stage]:
     watchdog = Watchdog()
     await watchdog.start()
     launcher = ColdLauncher(watchdog, homes=directory)
-    stage = Stage(ChannelStarter(launcher, ProcessLimits(), probe_seconds=probe_seconds), directory)
+    stage = Stage(ChannelStarter(launcher, limits or ProcessLimits(), probe_seconds=probe_seconds), directory)
     try:
         yield stage
     finally:
@@ -161,3 +177,50 @@ async def test_a_server_of_neither_era_does_not_start_and_leaves_nothing(stage: 
 async def test_a_server_that_dies_of_everything_does_not_start(stage: Stage, wanted: Era) -> None:
     with pytest.raises(ServerExitedBeforeAnswerError):
         await stage.start(wanted, "--initialize", "die", "--discover", "die")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options", "silent"),
+    [
+        ("handshake", ("--initialize", "silent"), ["initialize"]),
+        ("stateless", ("--discover", "silent"), ["discover"]),
+        ("handshake", ("--initialize", "-32022", "--discover", "silent"), ["discover"]),
+        ("stateless", ("--discover", "-32601", "--initialize", "silent"), ["initialize"]),
+        ("stateless", ("--discover", "die", "--initialize", "silent"), ["initialize"]),
+    ],
+    ids=["handshake", "stateless", "stateless after a refusal", "handshake after a refusal", "handshake after a death"],
+)
+async def test_a_start_that_is_given_up_keeps_what_the_server_wrote(
+    stage: Stage, wanted: Era, options: tuple[str, ...], silent: list[str]
+) -> None:
+    report = StartReport()
+    starting = asyncio.create_task(stage.start(wanted, *options, report=report))
+    await stage.wait_silent(*silent)
+    assert report.stderr_tail == ()
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert report.stderr_tail == (f"no answer to {silent[0]}",)
+
+
+async def test_so_does_one_that_is_given_up_after_both_questions(impatient_stage: Stage) -> None:
+    report = StartReport()
+    options = ("--discover", "silent", "--initialize", "silent")
+    starting = asyncio.create_task(impatient_stage.start("stateless", *options, report=report))
+    await impatient_stage.wait_silent("discover", "initialize")
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert report.stderr_tail == ("no answer to discover", "no answer to initialize")
+
+
+async def test_a_server_that_does_not_answer_within_the_request_timeout_says_why(tmp_path: Path) -> None:
+    """However slow the machine is, one of these times is enough for the server to say something."""
+    tail: tuple[str, ...] = ()
+    for seconds in (0.5, 1, 2, 4, 8, 16, 32):
+        limits = ProcessLimits(request_timeout_seconds=seconds)
+        async with set_stage(tmp_path, probe_seconds=60, limits=limits) as stage:
+            with pytest.raises(ServerTimeoutError) as failure:
+                await stage.start("handshake", "--initialize", "silent")
+        tail = failure.value.stderr_tail
+        if tail:
+            break
+    assert tail == ("no answer to initialize",)

@@ -8,82 +8,30 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import (
     CapacityError,
     ServerBackingOffError,
     ServerExitedError,
     ServerStartError,
-    ServerTimeoutError,
 )
 from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.pool import Pool, WorkerKey
+from fluidmcp.processes.pool import Pool
 from fluidmcp.processes.process import ServerProcess
+from fluidmcp.processes.starts import StartReport
+from tests.processes.puppets import (
+    LIMIT_SECONDS,
+    LIMITS,
+    Clock,
+    Puppet,
+    Puppets,
+    key,
+    on_its_own_clock,
+    pool_with_clock,
+    turns,
+    until,
+)
 from tests.timing import elapse
-
-LIMITS = ProcessLimits(stop_timeout_seconds=0.2)
-LIMIT_SECONDS = 60.0
-
-on_its_own_clock = pytest.mark.asyncio(loop_factories=["jumping"])
-"""Nothing but timers: the loop's time stands still while anything can run, and then jumps to the next timer."""
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
-
-
-class Puppet:
-    """A worker without a process, whose life a test holds in its hands."""
-
-    def __init__(self) -> None:
-        self.is_alive = True
-        self.stops = 0
-        self.may_stop = asyncio.Event()
-        self.may_stop.set()
-        self._callbacks: list[Callable[[], None]] = []
-
-    def add_exit_callback(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
-
-    async def stop(self) -> None:
-        self.stops += 1
-        await self.may_stop.wait()
-        self.die()
-
-    def die(self) -> None:
-        if self.is_alive:
-            self.is_alive = False
-            for callback in self._callbacks:
-                callback()
-
-
-class Puppets:
-    """Counts starts; each waits for `gate`."""
-
-    def __init__(self) -> None:
-        self.made: list[Puppet] = []
-        self.running = 0
-        self.max_running = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.failure: Exception | None = None
-
-    async def __call__(self) -> Puppet:
-        self.running += 1
-        self.max_running = max(self.max_running, self.running)
-        try:
-            await self.gate.wait()
-            if self.failure is not None:
-                raise self.failure
-            self.made.append(Puppet())
-            return self.made[-1]
-        finally:
-            self.running -= 1
 
 
 class RealWorker:
@@ -109,8 +57,8 @@ class RealWorker:
             callback()
 
 
-def real_start(launcher: ColdLauncher) -> Callable[[], Awaitable[RealWorker]]:
-    async def start() -> RealWorker:
+def real_start(launcher: ColdLauncher) -> Callable[[StartReport], Awaitable[RealWorker]]:
+    async def start(report: StartReport) -> RealWorker:
         spec = LaunchSpec(
             package="cat", command="cat", environment={"PATH": "/usr/bin:/bin"}, directory=Path("/"), private_home=True
         )
@@ -119,30 +67,8 @@ def real_start(launcher: ColdLauncher) -> Callable[[], Awaitable[RealWorker]]:
     return start
 
 
-def key(token: str | None = "t", *, package: str = "mail", session: str | None = None) -> WorkerKey:
-    return WorkerKey(package=package, token_digest=token, session_id=session)
-
-
 def children_called(name: str) -> list[int]:
     return [child.pid for child in psutil.Process().children() if child.name() == name]
-
-
-async def turns(number: int = 20) -> None:
-    """Let everything that is ready run."""
-    for _ in range(number):
-        await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def pool_with_clock(limits: ProcessLimits) -> Pool[Puppet]:
-    """A pool for which the loop's time is all the time there is."""
-    loop = asyncio.get_running_loop()
-    return Pool[Puppet](limits, now=loop.time, wall_now=loop.time)
 
 
 async def test_fifty_callers_at_once_share_one_start() -> None:
@@ -207,42 +133,6 @@ async def test_a_start_that_nobody_waits_for_any_more_makes_an_idle_worker() -> 
     await turns()
     assert pool.idle_count == 1
     await pool.close()
-
-
-@on_its_own_clock
-async def test_starts_go_through_a_gate_and_the_time_in_its_queue_does_not_count() -> None:
-    pool, start = pool_with_clock(replace(LIMITS, max_concurrent_starts=2, start_timeout_seconds=60)), Puppets()
-    running, max_running = 0, 0
-
-    async def slow_start() -> Puppet:
-        nonlocal running, max_running
-        running += 1
-        max_running = max(max_running, running)
-        await elapse(50)
-        running -= 1
-        return await start()
-
-    loop = asyncio.get_running_loop()
-    began_at = loop.time()
-    leases = await asyncio.gather(*(pool.acquire(key(str(n)), slow_start) for n in range(8)))
-    assert len(leases) == 8
-    assert max_running == 2
-    # The last two began after 150 seconds in the queue, more than a start may take.
-    assert loop.time() - began_at == pytest.approx(200)
-    await pool.close()
-
-
-@on_its_own_clock
-async def test_a_start_that_takes_too_long_is_ended() -> None:
-    pool, start = pool_with_clock(replace(LIMITS, start_timeout_seconds=60)), Puppets()
-    start.gate.clear()
-    starting = asyncio.create_task(pool.acquire(key(), start))
-    await elapse(59)
-    assert (len(pool), start.running, starting.done()) == (1, 1, False)
-    await elapse(2)
-    with pytest.raises(ServerTimeoutError):
-        await starting
-    assert (len(pool), start.running) == (0, 0)
 
 
 async def test_at_a_limit_the_least_recently_used_idle_worker_makes_room() -> None:

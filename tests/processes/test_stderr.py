@@ -26,6 +26,25 @@ def test_a_line_may_come_in_pieces_and_end_without_a_newline() -> None:
     assert tail(b"on", b"e\r\ntw", b"o") == ("one", "two")
 
 
+def feed_on(*chunks: bytes) -> tuple[str, ...]:
+    """The lines while more may come."""
+    kept = StderrTail("mail", (Secret(TOKEN),))
+    for chunk in chunks:
+        kept.feed(chunk)
+    return kept.lines()
+
+
+def test_a_line_that_goes_on_is_shown() -> None:
+    assert feed_on(b"loading\nYour name?") == ("loading", "Your name?")
+    assert feed_on(*[b"%d\n" % number for number in range(20)], b"and")[-2:] == ("19", "and")
+    assert len(feed_on(*[b"%d\n" % number for number in range(20)], b"and")) == 20
+
+
+@pytest.mark.parametrize("size", [1, 4, len(TOKEN) - 1, len(TOKEN)])
+def test_a_line_that_goes_on_shows_no_part_of_a_secret(size: int) -> None:
+    assert feed_on(b"it is " + TOKEN[:size].encode()) in (("it is",), ("it is ***",))
+
+
 @pytest.mark.parametrize(
     "text",
     [

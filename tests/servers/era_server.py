@@ -3,8 +3,8 @@
     python -I tests/servers/era_server.py LOG [--discover HOW] [--initialize HOW] [--lock]
 
 HOW is `ok` (the default), an error code, `silent`, `die`, or for discover `late`: answered when the next message has
-come. `--lock`: the era of the first message is that of the process, and greetings of the other one are refused. Each
-message's method is appended to LOG, behind the process id.
+come. What is `silent` says so on stderr, and then in LOG.silent. `--lock`: the era of the first message is that of the
+process, and greetings of the other one are refused. Each message's method is appended to LOG, behind the process id.
 """
 
 import json
@@ -40,7 +40,9 @@ def greet(kind: str, request_id: object) -> None:
         case "ok":
             send(request_id, result=RESULTS[kind])
         case "silent":
-            pass
+            print(f"no answer to {kind}", file=sys.stderr, flush=True)
+            with open(f"{LOG}.silent", "a") as log:
+                log.write(f"{kind}\n")
         case "late":
             LATE.append(request_id)
         case "die":

@@ -31,6 +31,7 @@ from fluidmcp.processes.environment import build_environment
 from fluidmcp.processes.launch import Launcher
 from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.processes.pool import Lease, Pool, WorkerKey
+from fluidmcp.processes.starts import StartReport
 from fluidmcp.protocol.jsonrpc import Json
 
 MIN_SECRET_LENGTH: Final = 6
@@ -208,9 +209,9 @@ class PackageServers:
     async def _acquire(
         self, key: WorkerKey, principal: Principal | None, token: str | None, wanted: Era, initialize_params: Json
     ) -> Lease[Channel]:
-        async def start() -> Channel:
+        async def start(report: StartReport) -> Channel:
             spec = self._build_spec(principal, token)
-            return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params)
+            return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params, report=report)
 
         is_personal = not self.is_shared(principal)
         # A process that others use neither counts as this caller's nor ends with this caller's token.

@@ -17,9 +17,10 @@ from fluidmcp import __version__
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError
+from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError, ServerTimeoutError
 from fluidmcp.processes.launch import Launcher
 from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.starts import StartReport
 from fluidmcp.protocol.jsonrpc import Envelope, Json, parse_object
 from fluidmcp.protocol.translate import with_stateless_meta
 from fluidmcp.protocol.versions import LATEST_HANDSHAKE_VERSION, STATELESS_VERSIONS
@@ -71,10 +72,10 @@ class ChannelStarter:
         self._probe_seconds = probe_seconds
         self.known = KnownEras()
 
-    async def start(self, spec: LaunchSpec, *, wanted: Era, initialize_params: Json) -> Channel:
+    async def start(self, spec: LaunchSpec, *, wanted: Era, initialize_params: Json, report: StartReport) -> Channel:
         """A channel whose `era` is the wanted one if the server speaks it, and the other one if not.
 
-        `initialize_params` goes to a server of the handshake era.
+        `initialize_params` goes to a server of the handshake era. `report` is told what is known before this returns.
 
         Raises:
             ServerStartError: the server could not be launched, ended before it answered, or speaks neither era.
@@ -82,48 +83,53 @@ class ChannelStarter:
                 first and cancels this call; the process is stopped in either case.
         """
         if wanted == "stateless" and self.known.stateless is not False:
-            return await self._start_stateless(spec, initialize_params)
+            return await self._start_stateless(spec, initialize_params, report)
         if self.known.handshake is not False:
             try:
-                channel = await self._attempt(spec, lambda link: self._initialize(link, initialize_params))
+                channel = await self._attempt(spec, lambda link: self._initialize(link, initialize_params), report)
             except HandshakeRefusedError as refusal:
                 if self.known.handshake or self.known.stateless is False:
                     raise
-                return await self._start_after_refusal(spec, refusal)
+                return await self._start_after_refusal(spec, refusal, report)
             self.known.handshake = True
             return channel
-        return await self._start_stateless(spec, initialize_params)
+        return await self._start_stateless(spec, initialize_params, report)
 
-    async def _start_after_refusal(self, spec: LaunchSpec, refusal: HandshakeRefusedError) -> Channel:
+    async def _start_after_refusal(
+        self, spec: LaunchSpec, refusal: HandshakeRefusedError, report: StartReport
+    ) -> Channel:
         """Only `server/discover` is left to try, in a new process: the first message may have settled the old one."""
         try:
-            channel = await self._attempt(spec, self._discover)
+            channel = await self._attempt(spec, self._discover, report)
         except ServerProcessError:
             raise refusal from None
         self.known.handshake = False
         self.known.stateless = True
         return channel
 
-    async def _start_stateless(self, spec: LaunchSpec, initialize_params: Json) -> Channel:
+    async def _start_stateless(self, spec: LaunchSpec, initialize_params: Json, report: StartReport) -> Channel:
         try:
-            channel = await self._attempt(spec, lambda link: self._probe(link, initialize_params))
+            channel = await self._attempt(spec, lambda link: self._probe(link, initialize_params), report)
         except (HandshakeRefusedError, ServerExitedBeforeAnswerError):
             # It survived neither the question nor what came after it; many older servers do only as the first message.
             if self.known.stateless or self.known.handshake is False:
                 raise
-            channel = await self._attempt(spec, lambda link: self._initialize(link, initialize_params))
+            channel = await self._attempt(spec, lambda link: self._initialize(link, initialize_params), report)
         if channel.era == "handshake":
             self.known.handshake = True
         self.known.stateless = channel.era == "stateless"
         return channel
 
-    async def _attempt(self, spec: LaunchSpec, greet: "Greeting") -> Channel:
+    async def _attempt(self, spec: LaunchSpec, greet: "Greeting", report: StartReport) -> Channel:
         """One process, greeted; stopped again when that fails."""
         process = await self._launcher.launch(spec)
         channel = Channel(process, request_timeout_seconds=self._limits.request_timeout_seconds)
         try:
             await greet(channel)
         except ServerExitedError:
+            if not channel.is_alive:
+                # Its last words may still be in the pipe.
+                await channel.stop()
             tail, ending = channel.stderr_tail, channel.exit_description
             await channel.stop()
             raise ServerExitedBeforeAnswerError(
@@ -132,7 +138,11 @@ class ChannelStarter:
                 hint="Read its last lines; try the command by hand.",
                 stderr_tail=tail,
             ) from None
-        except BaseException:
+        except BaseException as exc:
+            # Before the stop: what a server says because it is told to end is not why it did not start.
+            report.stderr_tail = channel.stderr_tail or report.stderr_tail
+            if isinstance(exc, ServerTimeoutError):
+                exc.stderr_tail = report.stderr_tail
             await channel.stop()
             raise
         return channel

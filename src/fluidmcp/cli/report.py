@@ -7,7 +7,7 @@ from fluidmcp.cli.checks import CheckResult
 from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
-from fluidmcp.errors import ConfigurationError, ServerStartError
+from fluidmcp.errors import ConfigurationError, ServerProcessError
 from fluidmcp.packages.resolve import LoadedServers
 from fluidmcp.processes.isolation import Wall
 
@@ -76,5 +76,5 @@ def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationErr
 def report_failure(result: CheckResult) -> None:
     """A server that was started and failed, with the last lines of its stderr; nothing for one that is fine."""
     if result.error is not None:
-        detail = result.error.stderr_tail if isinstance(result.error, ServerStartError) else ()
+        detail = result.error.stderr_tail if isinstance(result.error, ServerProcessError) else ()
         print_error(result.error, subject=result.name, detail=detail)

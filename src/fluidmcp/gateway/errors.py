@@ -20,6 +20,7 @@ from fluidmcp.errors import (
     RequestError,
     ServerBackingOffError,
     ServerExitedError,
+    ServerProcessError,
     ServerStartError,
     ServerTimeoutError,
     UnauthorizedError,
@@ -116,7 +117,7 @@ def encode_rpc_error(error: FluidMCPError, request_id: Json | None, *, show_stde
     else:
         code = INVALID_REQUEST if isinstance(error, RequestError) else INTERNAL_ERROR
     data: dict[str, object] = {"error": error.code}
-    if show_stderr and isinstance(error, ServerStartError) and error.stderr_tail:
+    if show_stderr and isinstance(error, ServerProcessError) and error.stderr_tail:
         data["stderr"] = list(error.stderr_tail)
     message = " ".join(part for part in (error.what, error.why, error.hint) if part)
     return encode_error(request_id, code, message, data)

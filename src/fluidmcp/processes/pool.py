@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import (
@@ -27,10 +27,12 @@ from fluidmcp.errors import (
     FluidMCPError,
     ServerBackingOffError,
     ServerExitedError,
+    ServerProcessError,
     ServerTimeoutError,
     UserError,
 )
 from fluidmcp.processes.backoff import Backoff
+from fluidmcp.processes.starts import StartReport
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,9 @@ class Worker(Protocol):
 
 
 W = TypeVar("W", bound=Worker)
+
+Start: TypeAlias = Callable[[StartReport], Awaitable[W]]
+"""Launches a process and makes it ready; when it is cancelled (time-out, shutdown) it stops what it launched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,16 +175,15 @@ class Pool(Generic[W]):
     async def acquire(
         self,
         key: WorkerKey,
-        start: Callable[[], Awaitable[W]],
+        start: Start[W],
         *,
         principal: Hashable | None = None,
         expires_at: float | None = None,
     ) -> Lease[W]:
         """A lease on the worker of `key`; `start` makes one if there is none.
 
-        All who ask at the same time share one start and its failure. `start` launches the process and makes it ready;
-        when it is cancelled (time-out, shutdown) it must stop what it launched. `principal` owns the worker: quotas
-        count by it. At `expires_at` (seconds since the epoch) the worker gets no new lease and ends after its last one.
+        All who ask at the same time share one start and its failure. `principal` owns the worker: quotas count by it.
+        At `expires_at` (seconds since the epoch) the worker gets no new lease and ends after its last one.
 
         Raises:
             CapacityError: a limit is reached and nothing idle can make room.
@@ -230,7 +234,7 @@ class Pool(Generic[W]):
     def _admit(
         self,
         key: WorkerKey,
-        start: Callable[[], Awaitable[W]],
+        start: Start[W],
         principal: Hashable | None,
         expires_at: float | None,
     ) -> _Slot[W]:
@@ -294,15 +298,16 @@ class Pool(Generic[W]):
 
     # -- start -------------------------------------------------------------------------------------------------------
 
-    async def _start(self, slot: _Slot[W], start: Callable[[], Awaitable[W]], stops: set[asyncio.Task[None]]) -> W:
+    async def _start(self, slot: _Slot[W], start: Start[W], stops: set[asyncio.Task[None]]) -> W:
         if stops:
             await asyncio.wait(stops)
+        report = StartReport()
         async with self._start_gate:
             # Counts from here: the time in the queue says nothing about the server.
             limit = asyncio.timeout(self._limits.start_timeout_seconds)
             try:
                 async with limit:
-                    return await start()
+                    return await start(report)
             except TimeoutError as exc:
                 if not limit.expired():
                     raise
@@ -310,6 +315,7 @@ class Pool(Generic[W]):
                     f"The server of '{slot.key.package}' did not become ready in time.",
                     why=f"It had {self._limits.start_timeout_seconds:g} seconds to start and answer the handshake.",
                     hint="A first start may have to download packages; start it once by hand, or raise the limit.",
+                    stderr_tail=report.stderr_tail,
                 ) from exc
 
     def _on_started(self, slot: _Slot[W]) -> None:
@@ -344,7 +350,9 @@ class Pool(Generic[W]):
             # Those two started nothing; everything else may have cost a process.
             return
         what, why = (error.what, error.why) if isinstance(error, FluidMCPError) else ("It could not be started.", "")
-        logger.warning("start of a server process of %s failed: %s %s", slot.key.package, what, why)
+        tail = error.stderr_tail if isinstance(error, ServerProcessError) else ()
+        quoted = "".join(f"\n  | {line}" for line in tail)
+        logger.warning("start of a server process of %s failed: %s %s%s", slot.key.package, what, why, quoted)
         self._backoff.record_failure(_backoff_key(slot.key), what)
 
     def _started_worker(self, slot: _Slot[W]) -> W:

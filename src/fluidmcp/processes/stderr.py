@@ -49,8 +49,13 @@ class StderrTail:
             self._end_line()
 
     def lines(self) -> tuple[str, ...]:
-        """At most 20 lines of at most 500 characters, safe to show to whom the process belongs."""
-        return tuple(text for line, is_cut in self._lines if (text := self._clean(line, is_cut)))
+        """At most 20 lines of at most 500 characters, safe to show to whom the process belongs.
+
+        The last one may still go on: what waits for an answer writes no newline behind its question.
+        """
+        ended = (self._clean(line, is_cut) for line, is_cut in self._lines)
+        going_on = self._without_beginnings(self._clean(bytes(self._partial), self._is_cut))
+        return tuple(text for text in (*ended, going_on) if text)[-MAX_TAIL_LINES:]
 
     def _add(self, data: bytes) -> None:
         room = self._max_kept - len(self._partial)
@@ -79,6 +84,13 @@ class StderrTail:
             # The end may hold the first part of a secret that goes on behind the cut.
             text = text[: max(0, len(text) - self._longest)]
         return text.rstrip()[:MAX_LINE_CHARACTERS]
+
+    def _without_beginnings(self, text: str) -> str:
+        """A line that goes on, without the first part of a secret at its end."""
+        text = text.rstrip("\ufffd")  # half a character
+        parts = (needle[:size] for needle in self._needles for size in range(1, len(needle)))
+        known = max((len(part) for part in parts if text.endswith(part)), default=0)
+        return text[: len(text) - known].rstrip()
 
 
 def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:

@@ -1,0 +1,66 @@
+"""How the pool starts workers: who waits for whom, and what is told of a start that fails."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+import pytest
+
+from fluidmcp.errors import ServerTimeoutError
+from fluidmcp.processes.starts import StartReport
+from tests.processes.puppets import LIMITS, Puppet, Puppets, key, on_its_own_clock, pool_with_clock
+from tests.timing import elapse
+
+
+@on_its_own_clock
+async def test_starts_go_through_a_gate_and_the_time_in_its_queue_does_not_count() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, max_concurrent_starts=2, start_timeout_seconds=60)), Puppets()
+    running, max_running = 0, 0
+
+    async def slow_start(report: StartReport) -> Puppet:
+        nonlocal running, max_running
+        running += 1
+        max_running = max(max_running, running)
+        await elapse(50)
+        running -= 1
+        return await start(report)
+
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    leases = await asyncio.gather(*(pool.acquire(key(str(n)), slow_start) for n in range(8)))
+    assert len(leases) == 8
+    assert max_running == 2
+    # The last two began after 150 seconds in the queue, more than a start may take.
+    assert loop.time() - began_at == pytest.approx(200)
+    await pool.close()
+
+
+@on_its_own_clock
+async def test_a_start_that_takes_too_long_is_ended() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, start_timeout_seconds=60)), Puppets()
+    start.gate.clear()
+    starting = asyncio.create_task(pool.acquire(key(), start))
+    await elapse(59)
+    assert (len(pool), start.running, starting.done()) == (1, 1, False)
+    await elapse(2)
+    with pytest.raises(ServerTimeoutError):
+        await starting
+    assert (len(pool), start.running) == (0, 0)
+
+
+@on_its_own_clock
+async def test_a_start_that_takes_too_long_says_what_its_process_wrote(caplog: pytest.LogCaptureFixture) -> None:
+    pool = pool_with_clock(replace(LIMITS, start_timeout_seconds=60))
+
+    async def hang(report: StartReport) -> Puppet:
+        try:
+            await elapse(1000)
+        finally:
+            report.stderr_tail = ("loading model...", "waiting for the disk")
+        return Puppet()
+
+    with pytest.raises(ServerTimeoutError) as failure:
+        await pool.acquire(key(), hang)
+    assert failure.value.stderr_tail == ("loading model...", "waiting for the disk")
+    (record,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert record.splitlines()[1:] == ["  | loading model...", "  | waiting for the disk"]
