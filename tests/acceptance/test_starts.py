@@ -1,15 +1,19 @@
 """Starts that hang, fail and wait, seen from outside: what people hear, and who waits for whom."""
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+import psutil
 import pytest
 
+from tests.acceptance import persons
 from tests.acceptance.harness import RunningGateway, start_fluidmcp
+from tests.acceptance.persons import running_persons
 
 Json = dict[str, Any]
 
@@ -58,3 +62,38 @@ async def test_a_start_that_hangs_says_why(tmp_path: Path, is_guarded: bool) -> 
         )
         assert "did not become ready in time" in error["message"]
         await gateway.stderr.wait_for("start of a server process of hanging failed")
+
+
+async def wait_for_starts(gateway: RunningGateway, program: str, number: int) -> None:
+    """Until so many processes of a server run."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while sum(_runs(process, program) for process in gateway.descendants()) < number:
+            await asyncio.sleep(0.02)
+
+
+def _runs(process: psutil.Process, program: str) -> bool:
+    try:
+        return any(argument.endswith(program) for argument in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+async def test_what_hangs_for_one_person_delays_nobody_else(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as running:
+        auth = await running.enter_async_context(running_persons())
+        config = write_config(tmp_path, hanging=HANGING | {"auth": auth}, good=GOOD | {"auth": auth})
+        starting = start_fluidmcp("run", config, "--start-server", cwd=tmp_path, env=persons.ENVIRONMENT)
+        gateway = await running.enter_async_context(starting)
+        async with asyncio.TaskGroup() as group:
+            # More than there are places; each waits until its start has taken too long.
+            hanging = [
+                group.create_task(ask(gateway, "hanging", token=persons.token("ada", number))) for number in range(4)
+            ]
+            await wait_for_starts(gateway, "hanging_server.py", 2)
+            answer = await ask(gateway, "good", token=persons.token("grace"))
+            assert answer["result"]["tools"]
+            # Nor do they keep one another waiting until they are given up.
+            await wait_for_starts(gateway, "hanging_server.py", 4)
+            assert not any(task.done() for task in hanging)
+            for task in hanging:
+                task.cancel()

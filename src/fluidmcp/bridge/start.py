@@ -123,6 +123,7 @@ class ChannelStarter:
     async def _attempt(self, spec: LaunchSpec, greet: "Greeting", report: StartReport) -> Channel:
         """One process, greeted; stopped again when that fails."""
         process = await self._launcher.launch(spec)
+        report.pid = process.pid
         channel = Channel(process, request_timeout_seconds=self._limits.request_timeout_seconds)
         try:
             await greet(channel)

@@ -32,7 +32,8 @@ from fluidmcp.errors import (
     UserError,
 )
 from fluidmcp.processes.backoff import Backoff
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.starts import Measure, StartGate, StartReport
+from fluidmcp.processes.usage import processor_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Pool(Generic[W]):
         now: Callable[[], float] = time.monotonic,
         wall_now: Callable[[], float] = time.time,
         random: Callable[[], float] = random_module.random,
+        measure: Measure = processor_seconds,
     ) -> None:
         self._limits = limits
         self._now = now
@@ -136,7 +138,7 @@ class Pool(Generic[W]):
         self._backoff = Backoff(now=now, random=random)
         self._current: dict[WorkerKey, _Slot[W]] = {}
         self._slots: dict[_Slot[W], None] = {}
-        self._start_gate = asyncio.Semaphore(limits.max_concurrent_starts)
+        self._start_gate = StartGate(limits.max_concurrent_starts, now=now, measure=measure)
         self._use_number = 0
         self._is_closed = False
 
@@ -302,7 +304,8 @@ class Pool(Generic[W]):
         if stops:
             await asyncio.wait(stops)
         report = StartReport()
-        async with self._start_gate:
+        owner = slot.key.package if slot.principal is None else slot.principal
+        async with self._start_gate.place(owner, slot.key.package, report):
             # Counts from here: the time in the queue says nothing about the server.
             limit = asyncio.timeout(self._limits.start_timeout_seconds)
             try:
