@@ -97,3 +97,16 @@ async def test_what_hangs_for_one_person_delays_nobody_else(tmp_path: Path) -> N
             assert not any(task.done() for task in hanging)
             for task in hanging:
                 task.cancel()
+
+
+async def test_more_people_than_processes_get_their_answers_one_after_the_other(tmp_path: Path) -> None:
+    env = {**persons.ENVIRONMENT, "FMCP_MAX_PROCESSES": "3"}
+    async with contextlib.AsyncExitStack() as running:
+        auth = await running.enter_async_context(running_persons())
+        config = write_config(tmp_path, good=GOOD | {"auth": auth})
+        starting = start_fluidmcp("run", config, "--start-server", cwd=tmp_path, env=env)
+        gateway = await running.enter_async_context(starting)
+        answers = await asyncio.gather(
+            *(ask(gateway, "good", token=persons.token(f"person{number}")) for number in range(6))
+        )
+        assert all(answer.get("result", {}).get("tools") for answer in answers), answers

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.pool import Pool, WorkerKey
+from fluidmcp.processes.pool import Pool
+from fluidmcp.processes.slots import WorkerKey
 from fluidmcp.processes.starts import StartReport
 
 LIMITS = ProcessLimits(stop_timeout_seconds=0.2)

@@ -165,14 +165,14 @@ async def test_nothing_idle_means_no_room() -> None:
     await pool.acquire(key("1"), start, principal="anna")
     await pool.acquire(key("2"), start, principal="anna")
     with pytest.raises(CapacityError) as caught:
-        await pool.acquire(key("3"), start, principal="anna")
+        await pool.acquire(key("3"), start, principal="anna", wait_seconds=0)
     assert caught.value.retry_after_seconds > 0
     await pool.acquire(key("4"), start, principal="bert")
     with pytest.raises(CapacityError, match="'mail'"):
-        await pool.acquire(key("5"), start, principal="carl")
+        await pool.acquire(key("5"), start, principal="carl", wait_seconds=0)
     await pool.acquire(key("6", package="files"), start, principal="carl")
     with pytest.raises(CapacityError, match="The gateway"):
-        await pool.acquire(key("7", package="files"), start, principal="dora")
+        await pool.acquire(key("7", package="files"), start, principal="dora", wait_seconds=0)
     # Those who wait for a start count as well, and those who were refused left nothing.
     assert len(pool) == 4
     await pool.close()
@@ -192,7 +192,7 @@ async def test_nobody_loses_a_session_because_somebody_else_needs_room() -> None
     pool, start = Pool[Puppet](replace(LIMITS, max_processes=1)), Puppets()
     (await pool.acquire(key("1", session="s"), start, principal="anna")).release()
     with pytest.raises(CapacityError):
-        await pool.acquire(key("2"), start, principal="bert")
+        await pool.acquire(key("2"), start, principal="bert", wait_seconds=0)
     (await pool.acquire(key("3"), start, principal="anna")).release()
     assert start.made[0].stops == 1
     await pool.close()
@@ -369,7 +369,7 @@ async def test_a_thousand_tokens_do_not_make_a_thousand_processes(launcher: Cold
     async def call(number: int, everybody: asyncio.Barrier) -> None:
         nonlocal most, refused
         try:
-            with await pool.acquire(key(str(number)), start, principal=number):
+            with await pool.acquire(key(str(number)), start, principal=number, wait_seconds=0):
                 await everybody.wait()
                 most = max(most, len(children_called("cat")))
         except CapacityError:

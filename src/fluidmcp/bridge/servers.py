@@ -30,7 +30,8 @@ from fluidmcp.errors import CapacityError
 from fluidmcp.processes.environment import build_environment
 from fluidmcp.processes.launch import Launcher
 from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.pool import Lease, Pool, WorkerKey
+from fluidmcp.processes.pool import CAPACITY_WAIT_SECONDS, Lease, Pool
+from fluidmcp.processes.slots import WorkerKey
 from fluidmcp.processes.starts import StartReport
 from fluidmcp.protocol.jsonrpc import Json
 
@@ -153,11 +154,12 @@ class PackageServers:
         deadline = asyncio.get_running_loop().time() + LANE_SECONDS
         while True:
             key = self._claim_lane(lanes)
+            # Where the group has other lanes, one of them will be free again: that is waited for, and not for room.
+            wait_seconds = CAPACITY_WAIT_SECONDS if self._busy_lanes[lanes] == {key} else 0.0
             try:
-                lease = await self._acquire_lane(key, principal, token, era, capabilities)
+                lease = await self._acquire_lane(key, principal, token, era, capabilities, wait_seconds=wait_seconds)
             except CapacityError:
                 self._free_lane(lanes, key)
-                # One more process is not allowed: one of those that this group has will be free again.
                 if not await self._wait_for_lane(lanes, deadline):
                     raise
                 continue
@@ -167,12 +169,20 @@ class PackageServers:
             return _lend(lease, partial(self._free_lane, lanes, key))
 
     async def _acquire_lane(
-        self, key: WorkerKey, principal: Principal | None, token: str | None, era: Era, capabilities: Json
+        self,
+        key: WorkerKey,
+        principal: Principal | None,
+        token: str | None,
+        era: Era,
+        capabilities: Json,
+        *,
+        wait_seconds: float = CAPACITY_WAIT_SECONDS,
     ) -> Lease[Channel]:
         lease = self._pool.acquire_ready(key)
         if lease is not None:
             return lease
-        return await self._acquire(key, principal, token, era, build_initialize_params(capabilities))
+        params = build_initialize_params(capabilities)
+        return await self._acquire(key, principal, token, era, params, wait_seconds=wait_seconds)
 
     def _claim_lane(self, lanes: WorkerKey) -> WorkerKey:
         """The first lane that nobody uses; the lane 0 has the group's own key."""
@@ -207,7 +217,14 @@ class PackageServers:
         return True
 
     async def _acquire(
-        self, key: WorkerKey, principal: Principal | None, token: str | None, wanted: Era, initialize_params: Json
+        self,
+        key: WorkerKey,
+        principal: Principal | None,
+        token: str | None,
+        wanted: Era,
+        initialize_params: Json,
+        *,
+        wait_seconds: float = CAPACITY_WAIT_SECONDS,
     ) -> Lease[Channel]:
         async def start(report: StartReport) -> Channel:
             spec = self._build_spec(principal, token)
@@ -221,6 +238,7 @@ class PackageServers:
             start,
             principal=principal.owner if principal is not None and is_own else None,
             expires_at=principal.expires_at if principal is not None and is_personal else None,
+            wait_seconds=wait_seconds,
         )
 
     def acquire_ready(self, principal: Principal | None, session_id: str) -> ChannelLease | None:

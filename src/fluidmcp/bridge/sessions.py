@@ -17,7 +17,7 @@ from fluidmcp.bridge.channel import CANCELLED, Channel
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.streams import SessionStreams
 from fluidmcp.errors import CapacityError, ServerProcessError
-from fluidmcp.processes.pool import WorkerKey
+from fluidmcp.processes.slots import WorkerKey
 from fluidmcp.protocol.jsonrpc import Envelope, Json, encode_notification, encode_request, parse_message
 from fluidmcp.protocol.meta import replace_member
 from fluidmcp.protocol.versions import ASSUMED_VERSION

@@ -17,9 +17,8 @@ import logging
 import random as random_module
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeAlias
 
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import (
@@ -32,67 +31,24 @@ from fluidmcp.errors import (
     UserError,
 )
 from fluidmcp.processes.backoff import Backoff
+from fluidmcp.processes.slots import Slot, W, WorkerKey, choose_victims
 from fluidmcp.processes.starts import Measure, StartGate, StartReport
 from fluidmcp.processes.usage import processor_seconds
+from fluidmcp.processes.waiting import WaitingLine
 
 logger = logging.getLogger(__name__)
 
 EARLY_EXIT_SECONDS = 5.0
 """A worker that ends sooner than this after its start counts as a failed start."""
-CAPACITY_RETRY_SECONDS = 5.0
+CAPACITY_WAIT_SECONDS = 10.0
+"""How long a caller waits for room where a limit is reached: what is in use now may be idle in a moment."""
 STOP_MARGIN_SECONDS = 15.0
 """What a stop may take beyond three stop timeouts before its slot is given up."""
 _MAX_TIMER_SECONDS = 24 * 3600.0
 
 
-class Worker(Protocol):
-    """What the pool holds: something with a process of its own."""
-
-    @property
-    def is_alive(self) -> bool: ...
-
-    async def stop(self) -> None:
-        """End the process; bounded, may be called more than once."""
-        ...
-
-    def add_exit_callback(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once from the event loop when the process is gone; soon, if it is gone already."""
-        ...
-
-
-W = TypeVar("W", bound=Worker)
-
 Start: TypeAlias = Callable[[StartReport], Awaitable[W]]
 """Launches a process and makes it ready; when it is cancelled (time-out, shutdown) it stops what it launched."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerKey:
-    """Whom a worker serves: a package, one token of it, one session of that; `variant` tells equal ones apart."""
-
-    package: str
-    token_digest: str | None = None
-    session_id: str | None = None
-    variant: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class _Slot(Generic[W]):
-    key: WorkerKey
-    principal: Hashable | None
-    expires_at: float | None
-    start_task: "asyncio.Task[W]" = field(init=False)
-    worker: W | None = None
-    users: int = 0
-    started_at: float = 0.0
-    last_used_at: float = 0.0
-    use_number: int = 0
-    """Orders slots by their last use, also where the clock does not move."""
-    is_claimed: bool = False
-    has_exited: bool = False
-    idle_timer: asyncio.TimerHandle | None = None
-    end_timer: asyncio.TimerHandle | None = None
-    stop_task: "asyncio.Task[None] | None" = None
 
 
 class Lease(Generic[W]):
@@ -100,9 +56,9 @@ class Lease(Generic[W]):
 
     __slots__ = ("_release", "_slot", "worker")
 
-    def __init__(self, slot: _Slot[W], worker: W, release: Callable[[_Slot[W]], None]) -> None:
+    def __init__(self, slot: Slot[W], worker: W, release: Callable[[Slot[W]], None]) -> None:
         self.worker = worker
-        self._slot: _Slot[W] | None = slot
+        self._slot: Slot[W] | None = slot
         self._release = release
 
     def release(self) -> None:
@@ -136,9 +92,10 @@ class Pool(Generic[W]):
         self._now = now
         self._wall_now = wall_now
         self._backoff = Backoff(now=now, random=random)
-        self._current: dict[WorkerKey, _Slot[W]] = {}
-        self._slots: dict[_Slot[W], None] = {}
+        self._current: dict[WorkerKey, Slot[W]] = {}
+        self._slots: dict[Slot[W], None] = {}
         self._start_gate = StartGate(limits.max_concurrent_starts, now=now, measure=measure)
+        self._line = WaitingLine[Slot[W]]()
         self._use_number = 0
         self._is_closed = False
 
@@ -152,7 +109,7 @@ class Pool(Generic[W]):
 
     @property
     def idle_count(self) -> int:
-        return sum(1 for slot in self._slots if self._is_idle(slot))
+        return sum(1 for slot in self._slots if slot.is_idle)
 
     @property
     def busy_count(self) -> int:
@@ -181,6 +138,7 @@ class Pool(Generic[W]):
         *,
         principal: Hashable | None = None,
         expires_at: float | None = None,
+        wait_seconds: float = CAPACITY_WAIT_SECONDS,
     ) -> Lease[W]:
         """A lease on the worker of `key`; `start` makes one if there is none.
 
@@ -188,20 +146,25 @@ class Pool(Generic[W]):
         At `expires_at` (seconds since the epoch) the worker gets no new lease and ends after its last one.
 
         Raises:
-            CapacityError: a limit is reached and nothing idle can make room.
+            CapacityError: a limit is reached and nothing idle can make room, nor does within `wait_seconds`.
             ServerBackingOffError: the last starts failed; not before `retry_after_seconds`.
             ServerTimeoutError: the start took longer than the start timeout.
             ServerExitedError: the worker was stopped while it started, or the pool is closed.
         Whatever `start` raises is raised to all who waited for it.
         """
-        while True:
-            lease = self.acquire_ready(key)
-            if lease is not None:
-                return lease
+
+        def enter() -> Slot[W]:
             slot = self._current.get(key)
             if slot is None:
                 slot = self._admit(key, start, principal, expires_at)
             slot.users += 1
+            return slot
+
+        while True:
+            lease = self.acquire_ready(key)
+            if lease is not None:
+                return lease
+            slot = await self._line.get(_owner(key, principal), enter, self._release, seconds=wait_seconds)
             with contextlib.ExitStack() as unless_leased:
                 unless_leased.callback(self._release, slot)
                 # Not `await task`: a caller who is cancelled must not cancel the start of the others.
@@ -227,6 +190,7 @@ class Pool(Generic[W]):
     async def close(self) -> None:
         """Refuse new leases and stop all workers at once. Bounded by the time one stop may take."""
         self._is_closed = True
+        self._line.notice()
         tasks = {self._begin_stop(slot) for slot in list(self._slots)}
         if tasks:
             await asyncio.wait(tasks)
@@ -239,9 +203,9 @@ class Pool(Generic[W]):
         start: Start[W],
         principal: Hashable | None,
         expires_at: float | None,
-    ) -> _Slot[W]:
+    ) -> Slot[W]:
         if self._is_closed:
-            raise ServerExitedError("The gateway is shutting down.", hint="Try again when it is up.")
+            raise _closed()
         remaining_seconds, reason = self._backoff.remaining_seconds(_backoff_key(key))
         if remaining_seconds > 0:
             raise ServerBackingOffError(
@@ -250,8 +214,8 @@ class Pool(Generic[W]):
                 hint="Start it by hand to see what is wrong, or look at the gateway's log at level debug.",
                 retry_after_seconds=remaining_seconds,
             )
-        victims = self._make_room(key, principal)
-        slot = _Slot[W](key=key, principal=principal, expires_at=expires_at)
+        victims = choose_victims(self._slots, key, principal, self._limits)
+        slot = Slot[W](key=key, principal=principal, expires_at=expires_at)
         stops: set[asyncio.Task[None]] = set()
         for victim in victims:
             victim.is_claimed = True
@@ -263,49 +227,13 @@ class Pool(Generic[W]):
         slot.start_task.add_done_callback(lambda _: self._on_started(slot))
         return slot
 
-    def _make_room(self, key: WorkerKey, principal: Hashable | None) -> list[_Slot[W]]:
-        """The slots that have to go before one more of `key` may start; changes nothing."""
-        limits = self._limits
-        victims: list[_Slot[W]] = []
-        checks: list[tuple[int, str, Callable[[_Slot[W]], bool]]] = [
-            (limits.max_processes_per_package, f"'{key.package}' has", lambda slot: slot.key.package == key.package),
-            (limits.max_processes, "The gateway has", lambda slot: True),
-        ]
-        if principal is not None:
-            # First: who is at a limit of their own gives up something of their own.
-            checks.insert(0, (limits.max_processes_per_principal, "You have", lambda slot: slot.principal == principal))
-        for limit, who, is_counted in checks:
-            counted = [s for s in self._slots if not s.is_claimed and s not in victims and is_counted(s)]
-            if len(counted) < limit:
-                continue
-            candidates = [slot for slot in counted if self._may_go(slot, principal)]
-            if not candidates:
-                raise CapacityError(
-                    f"{who} as many server processes as allowed ({limit}).",
-                    why="All of them are in use.",
-                    hint="Wait until a call has ended or a process has been idle for a while.",
-                    retry_after_seconds=CAPACITY_RETRY_SECONDS,
-                )
-            # One that is being stopped anyhow makes room without cost to anybody.
-            victims.append(min(candidates, key=lambda slot: (slot.stop_task is None, slot.use_number)))
-        return victims
-
-    def _may_go(self, slot: _Slot[W], principal: Hashable | None) -> bool:
-        if slot.stop_task is not None:
-            return True
-        if not self._is_idle(slot):
-            return False
-        # A session's process holds its state: nobody loses a session because somebody else needs room.
-        return slot.key.session_id is None or slot.principal == principal
-
     # -- start -------------------------------------------------------------------------------------------------------
 
-    async def _start(self, slot: _Slot[W], start: Start[W], stops: set[asyncio.Task[None]]) -> W:
+    async def _start(self, slot: Slot[W], start: Start[W], stops: set[asyncio.Task[None]]) -> W:
         if stops:
             await asyncio.wait(stops)
         report = StartReport()
-        owner = slot.key.package if slot.principal is None else slot.principal
-        async with self._start_gate.place(owner, slot.key.package, report):
+        async with self._start_gate.place(_owner(slot.key, slot.principal), slot.key.package, report):
             # Counts from here: the time in the queue says nothing about the server.
             limit = asyncio.timeout(self._limits.start_timeout_seconds)
             try:
@@ -321,8 +249,9 @@ class Pool(Generic[W]):
                     stderr_tail=report.stderr_tail,
                 ) from exc
 
-    def _on_started(self, slot: _Slot[W]) -> None:
+    def _on_started(self, slot: Slot[W]) -> None:
         """The start task has ended, one way or another; runs before those who wait for it go on."""
+        self._line.notice()
         task = slot.start_task
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
@@ -348,7 +277,7 @@ class Pool(Generic[W]):
             )
             self._check_expiry(slot)
 
-    def _record_failed_start(self, slot: _Slot[W], error: BaseException) -> None:
+    def _record_failed_start(self, slot: Slot[W], error: BaseException) -> None:
         if isinstance(error, (UserError, CapacityError)):
             # Those two started nothing; everything else may have cost a process.
             return
@@ -358,7 +287,7 @@ class Pool(Generic[W]):
         logger.warning("start of a server process of %s failed: %s %s%s", slot.key.package, what, why, quoted)
         self._backoff.record_failure(_backoff_key(slot.key), what)
 
-    def _started_worker(self, slot: _Slot[W]) -> W:
+    def _started_worker(self, slot: Slot[W]) -> W:
         if slot.start_task.cancelled():
             raise ServerExitedError(
                 f"The server of '{slot.key.package}' was stopped while it started.",
@@ -368,7 +297,7 @@ class Pool(Generic[W]):
 
     # -- use ---------------------------------------------------------------------------------------------------------
 
-    def _is_usable(self, slot: _Slot[W], worker: W) -> bool:
+    def _is_usable(self, slot: Slot[W], worker: W) -> bool:
         if not worker.is_alive:
             # Noticed before the loop got round to say so.
             self._on_exit(slot)
@@ -378,23 +307,21 @@ class Pool(Generic[W]):
             return False
         return True
 
-    def _release(self, slot: _Slot[W]) -> None:
+    def _release(self, slot: Slot[W]) -> None:
         slot.users -= 1
         self._touch(slot)
+        self._line.notice()
         if slot.users == 0 and self._current.get(slot.key) is not slot:
             self._stop_when_unused(slot)
 
-    def _touch(self, slot: _Slot[W]) -> None:
+    def _touch(self, slot: Slot[W]) -> None:
         self._use_number += 1
         slot.use_number = self._use_number
         slot.last_used_at = self._now()
 
-    def _is_idle(self, slot: _Slot[W]) -> bool:
-        return slot.worker is not None and slot.users == 0 and slot.stop_task is None
-
     # -- end ---------------------------------------------------------------------------------------------------------
 
-    def _check_idle(self, slot: _Slot[W]) -> None:
+    def _check_idle(self, slot: Slot[W]) -> None:
         """One timer per worker, moved on only when it rings: a lease costs no timer."""
         remaining_seconds = slot.last_used_at + self._limits.idle_timeout_seconds - self._now()
         if slot.users:
@@ -405,7 +332,7 @@ class Pool(Generic[W]):
         # Not less than the resolution of uvloop's timers, or this would turn in place.
         slot.idle_timer = asyncio.get_running_loop().call_later(max(remaining_seconds, 0.002), self._check_idle, slot)
 
-    def _check_expiry(self, slot: _Slot[W]) -> None:
+    def _check_expiry(self, slot: Slot[W]) -> None:
         if slot.expires_at is None:
             return
         remaining_seconds = slot.expires_at - self._wall_now()
@@ -416,11 +343,11 @@ class Pool(Generic[W]):
         delay = min(max(remaining_seconds, 0.002), _MAX_TIMER_SECONDS)
         slot.end_timer = asyncio.get_running_loop().call_later(delay, self._check_expiry, slot)
 
-    def _retire(self, slot: _Slot[W]) -> None:
+    def _retire(self, slot: Slot[W]) -> None:
         self._drop_current(slot)
         self._stop_when_unused(slot)
 
-    def _stop_when_unused(self, slot: _Slot[W]) -> None:
+    def _stop_when_unused(self, slot: Slot[W]) -> None:
         if slot.stop_task is not None or slot.worker is None:
             # A start that nobody may use any more is looked at again when it has ended.
             return
@@ -433,7 +360,7 @@ class Pool(Generic[W]):
             self._limits.request_timeout_seconds, self._begin_stop, slot
         )
 
-    def _on_exit(self, slot: _Slot[W]) -> None:
+    def _on_exit(self, slot: Slot[W]) -> None:
         if slot.has_exited:
             return
         slot.has_exited = True
@@ -442,9 +369,10 @@ class Pool(Generic[W]):
         # It is dead already; this cleans up behind it.
         self._begin_stop(slot)
 
-    def _begin_stop(self, slot: _Slot[W]) -> asyncio.Task[None]:
+    def _begin_stop(self, slot: Slot[W]) -> asyncio.Task[None]:
         """Take the slot out of use and stop its worker; the task ends when the process is gone."""
         self._drop_current(slot)
+        self._line.notice()
         if slot.stop_task is None:
             for timer in (slot.idle_timer, slot.end_timer):
                 if timer is not None:
@@ -455,7 +383,7 @@ class Pool(Generic[W]):
             slot.stop_task.add_done_callback(lambda task: self._on_stopped(slot, task))
         return slot.stop_task
 
-    async def _stop(self, slot: _Slot[W]) -> None:
+    async def _stop(self, slot: Slot[W]) -> None:
         limit_seconds = 3 * self._limits.stop_timeout_seconds + STOP_MARGIN_SECONDS
         try:
             async with asyncio.timeout(limit_seconds):
@@ -467,17 +395,26 @@ class Pool(Generic[W]):
         except TimeoutError:
             logger.error("a server process of %s did not stop within %g s", slot.key.package, limit_seconds)
 
-    def _on_stopped(self, slot: _Slot[W], task: asyncio.Task[None]) -> None:
+    def _on_stopped(self, slot: Slot[W], task: asyncio.Task[None]) -> None:
         self._forget(slot)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("stopping a server process of %s failed", slot.key.package, exc_info=error)
 
-    def _drop_current(self, slot: _Slot[W]) -> None:
+    def _drop_current(self, slot: Slot[W]) -> None:
         if self._current.get(slot.key) is slot:
             del self._current[slot.key]
 
-    def _forget(self, slot: _Slot[W]) -> None:
+    def _forget(self, slot: Slot[W]) -> None:
         self._slots.pop(slot, None)
+
+
+def _owner(key: WorkerKey, principal: Hashable | None) -> Hashable:
+    """Who waits, for a turn or for room: a person, or the package where nobody is known."""
+    return key.package if principal is None else principal
+
+
+def _closed() -> ServerExitedError:
+    return ServerExitedError("The gateway is shutting down.", hint="Try again when it is up.")
 
 
 def _backoff_key(key: WorkerKey) -> tuple[str, str | None]:
