@@ -46,13 +46,17 @@ def main() -> None:
         # What ends the gateway may be sent to everything around it as well; this process ends with its socket.
         signal.signal(signum, signal.SIG_IGN)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    # Once here and not in every child, because it costs a millisecond.
+    syscalls.bound_capabilities(syscalls.FILE_CAPABILITIES)
     # Two descriptors for every process that is watched.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     control = socket.socket(fileno=0)
     control.send(encode(_probe()))
+    # A collection in a fork would copy the pages that it only looks at.
     gc.collect()
     gc.freeze()
+    gc.disable()
     meter = Meter(lambda notice: _tell(control, notice))
     poll = select.poll()
     poll.register(control, select.POLLIN)

@@ -134,15 +134,19 @@ def leave_session_keyring() -> None:
     calls.syscall(calls.keyctl, ctypes.c_ulong(_KEYCTL_JOIN_SESSION_KEYRING), None)
 
 
-def keep_capabilities(kept: tuple[int, ...]) -> None:
-    """Give up every capability but `kept`, for good: in all sets, the bounding set included where that is allowed."""
+def bound_capabilities(kept: tuple[int, ...]) -> None:
+    """Let no program that is executed from here on have more than `kept`, whoever executes it."""
     for capability in range(_LAST_CAPABILITY + 1):
         if capability not in kept:
             try:
                 prctl(PR_CAPBSET_DROP, capability)
             except OSError:
-                # Without CAP_SETPCAP; no_new_privs keeps the set from mattering.
-                break
+                # Without CAP_SETPCAP there is nothing to bound: such a user gains none (no_new_privs).
+                return
+
+
+def keep_capabilities(kept: tuple[int, ...]) -> None:
+    """Give up every capability but `kept`; together with no_new_privs, for good."""
     mask = sum(1 << capability for capability in kept) & _effective_capabilities()
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     low = mask & 0xFFFFFFFF
