@@ -71,7 +71,23 @@ class ServerProcessError(FluidMCPError):
 
 
 class ServerStartError(ServerProcessError):
+    """`exit_code` is that of a process which ended by itself; below 0 it is the number of a signal."""
+
     code = "server_start"
+    has_run: ClassVar[bool] = False
+    """Whether there was a process at all."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        hint: str = "",
+        stderr_tail: tuple[str, ...] = (),
+        exit_code: int | None = None,
+    ) -> None:
+        super().__init__(what, why=why, hint=hint, stderr_tail=stderr_tail)
+        self.exit_code = exit_code
 
 
 class ServerExitedError(ServerProcessError):

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fluidmcp.errors import ServerTimeoutError
+from fluidmcp.errors import ServerStartError, ServerTimeoutError
 from fluidmcp.processes.starts import StartReport
-from tests.processes.puppets import LIMITS, Puppet, Puppets, key, on_its_own_clock, pool_with_clock
+from tests.processes.puppets import LIMITS, Puppet, Puppets, key, on_its_own_clock, pool_with_clock, turns
 from tests.timing import elapse
 
 
@@ -64,3 +64,67 @@ async def test_a_start_that_takes_too_long_says_what_its_process_wrote(caplog: p
     assert failure.value.stderr_tail == ("loading model...", "waiting for the disk")
     (record,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert record.splitlines()[1:] == ["  | loading model...", "  | waiting for the disk"]
+
+
+@on_its_own_clock
+async def test_a_check_that_fails_delays_no_start_and_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    pool, start = pool_with_clock(LIMITS), Puppets()
+    start.failure = ServerStartError("no")
+    for _ in range(5):
+        with pytest.raises(ServerStartError):
+            await pool.acquire(key(), start, is_check=True)
+    assert caplog.records == []
+    with pytest.raises(ServerStartError):
+        await pool.acquire(key(), start)
+    assert len(caplog.records) == 1
+    start.failure = None
+    (await pool.acquire(key(), start)).release()
+    await pool.close()
+
+
+@on_its_own_clock
+async def test_a_failure_that_somebody_waited_for_counts_although_it_began_as_a_check(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool, start = pool_with_clock(LIMITS), Puppets()
+    start.failure = ServerStartError("no")
+    start.gate.clear()
+    waiting = [asyncio.create_task(pool.acquire(key(), start, is_check=is_check)) for is_check in (True, False)]
+    await turns()
+    start.gate.set()
+    assert await asyncio.gather(*waiting, return_exceptions=True) == [start.failure] * 2
+    assert len(caplog.records) == 1
+
+
+@on_its_own_clock
+async def test_checks_delay_a_persons_start_as_one_person_would() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, max_concurrent_starts=2)), Puppets()
+    start.gate.clear()
+    packages = [f"package{number}" for number in range(4)]
+    checks = [asyncio.create_task(pool.acquire(key(package=name), start, is_check=True)) for name in packages]
+    await turns()
+    assert start.running == 2
+    own = asyncio.create_task(pool.acquire(key("ada", package="other"), start, principal="ada"))
+    await turns()
+    assert start.running == 3
+    start.gate.set()
+    for task in (own, *checks):
+        (await task).release()
+    await pool.close()
+
+
+@on_its_own_clock
+async def test_who_wants_what_is_being_checked_does_not_wait_behind_the_other_checks() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, max_concurrent_starts=2)), Puppets()
+    start.gate.clear()
+    packages = [f"package{number}" for number in range(4)]
+    checks = [asyncio.create_task(pool.acquire(key(None, package=name), start, is_check=True)) for name in packages]
+    await turns()
+    assert start.running == 2
+    wanting = asyncio.create_task(pool.acquire(key(None, package="package3"), start))
+    await turns()
+    assert start.running == 3
+    start.gate.set()
+    for task in (wanting, *checks):
+        (await task).release()
+    await pool.close()

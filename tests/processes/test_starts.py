@@ -27,6 +27,7 @@ class Machine:
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pids: dict[str, int] = {}
+        self._reports: dict[str, StartReport] = {}
 
     def start(self, owner: str, number: int = 1, *, package: str = "", speed: float | None = 0.0) -> str:
         """Something of this owner wants to start, and then computes at `speed` processors; None: nobody can tell."""
@@ -35,6 +36,9 @@ class Machine:
         self._pids[name] = pid = 100 + len(self._pids)
         self._tasks[name] = asyncio.create_task(self._run(name, owner, package or name, pid, speed))
         return name
+
+    def hand_over(self, name: str, owner: str) -> None:
+        self.gate.change_owner(self._reports[name], owner)
 
     def set_speed(self, name: str, speed: float) -> None:
         self.measure(())
@@ -64,7 +68,7 @@ class Machine:
         return {pid: self._used[pid] for pid in pids if pid in self._used}
 
     async def _run(self, name: str, owner: str, package: str, pid: int, speed: float | None) -> None:
-        report = StartReport()
+        report = self._reports[name] = StartReport()
         async with self.gate.place(owner, package, report):
             self.began.append(name)
             report.pid = pid
@@ -241,6 +245,19 @@ async def test_others_see_half_of_the_places_taken_at_most(machine: Machine) -> 
         machine.start(owner, speed=1.0)
     await turns()
     assert machine.began[4:] == ["b1", "c1"]
+
+
+async def test_a_start_that_somebody_else_waits_for_too_gets_their_turn(machine: Machine) -> None:
+    for number in range(4):
+        machine.start("a", number, speed=1.0)
+    await turns()
+    machine.hand_over("a3", "b")
+    await turns()
+    assert machine.began == ["a0", "a1", "a3"]
+    machine.hand_over("a0", "c")
+    machine.hand_over("a2", "d")
+    await turns()
+    assert machine.began == ["a0", "a1", "a3"]
 
 
 async def test_who_gives_up_waiting_leaves_the_queue(machine: Machine) -> None:

@@ -87,6 +87,10 @@ class Channel:
         return self._process.stderr_tail()
 
     @property
+    def exit_code(self) -> int | None:
+        return self._process.exit_code
+
+    @property
     def exit_description(self) -> str:
         return self._process.exit_description()
 

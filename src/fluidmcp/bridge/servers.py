@@ -30,7 +30,7 @@ from fluidmcp.errors import CapacityError
 from fluidmcp.processes.environment import build_environment
 from fluidmcp.processes.launch import Launcher
 from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.pool import CAPACITY_WAIT_SECONDS, Lease, Pool
+from fluidmcp.processes.pool import CAPACITY_WAIT_SECONDS, CHECK_WAIT_SECONDS, Lease, Pool
 from fluidmcp.processes.slots import WorkerKey
 from fluidmcp.processes.starts import StartReport
 from fluidmcp.protocol.jsonrpc import Json
@@ -114,6 +114,18 @@ class PackageServers:
             params = build_initialize_params() if initialize_params is None else initialize_params
             lease = await self._acquire(key, principal, token, "handshake", params)
         return ChannelLease(lease.worker, lease.release)
+
+    async def check(self, principal: Principal | None) -> None:
+        """Start a process as this caller would have it, but without any token, and see whether it can.
+
+        The process that everybody shares stays; one that a known person would have alone is ended again. Raises like
+        `acquire`; a failure does not delay the next start.
+        """
+        key = self.build_key(principal)
+        lease = await self._acquire(key, principal, None, "handshake", build_initialize_params(), is_check=True)
+        lease.release()
+        if not self.is_shared(principal):
+            await self._pool.discard(key)
 
     async def acquire_stateless(
         self, principal: Principal | None, token: str | None, *, capabilities: Json, wants_logs: bool, is_alone: bool
@@ -225,6 +237,7 @@ class PackageServers:
         initialize_params: Json,
         *,
         wait_seconds: float = CAPACITY_WAIT_SECONDS,
+        is_check: bool = False,
     ) -> Lease[Channel]:
         async def start(report: StartReport) -> Channel:
             spec = self._build_spec(principal, token)
@@ -236,9 +249,10 @@ class PackageServers:
         return await self._pool.acquire(
             key,
             start,
-            principal=principal.owner if principal is not None and is_own else None,
+            principal=principal.owner if principal is not None and is_own and not is_check else None,
             expires_at=principal.expires_at if principal is not None and is_personal else None,
-            wait_seconds=wait_seconds,
+            wait_seconds=CHECK_WAIT_SECONDS if is_check else wait_seconds,
+            is_check=is_check,
         )
 
     def acquire_ready(self, principal: Principal | None, session_id: str) -> ChannelLease | None:

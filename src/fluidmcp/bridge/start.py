@@ -55,9 +55,13 @@ class KnownEras:
 class HandshakeRefusedError(ServerStartError):
     """The server runs, and does not speak the era it was greeted in."""
 
+    has_run = True
+
 
 class ServerExitedBeforeAnswerError(ServerStartError):
     """The process went away while it was greeted."""
+
+    has_run = True
 
 
 Greeting: TypeAlias = Callable[[Channel], Awaitable[None]]
@@ -131,13 +135,14 @@ class ChannelStarter:
             if not channel.is_alive:
                 # Its last words may still be in the pipe.
                 await channel.stop()
-            tail, ending = channel.stderr_tail, channel.exit_description
+            tail, ending, exit_code = channel.stderr_tail, channel.exit_description, channel.exit_code
             await channel.stop()
             raise ServerExitedBeforeAnswerError(
                 f"The server {spec.package} ended before it answered.",
                 why=f"Its process went away during the MCP handshake: {ending}.",
                 hint="Read its last lines; try the command by hand.",
                 stderr_tail=tail,
+                exit_code=exit_code,
             ) from None
         except BaseException as exc:
             # Before the stop: what a server says because it is told to end is not why it did not start.

@@ -74,7 +74,10 @@ WEBSOCKET_REFUSED: Final = 1008
 """RFC 6455 section 7.4.1; sent before the handshake is answered, it makes the answer a 403."""
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
-"""For whom a guarded gateway starts a server to see whether it can: nobody's token has this digest."""
+"""For whom a server is started that known persons use, to see whether it can: nobody's token has this digest."""
+
+MAX_CHECKS: Final = 16
+"""Servers that are tried at the same time, and not more than a quarter of the processes that may run."""
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("fluidmcp.access")
@@ -113,6 +116,7 @@ class Gateway:
         self._fetcher = Fetcher(allow_private=settings.allow_private_providers)
         self._watchdog = Watchdog()
         self._pool: Pool[Channel] = Pool(settings.limits)
+        self._checks = asyncio.Semaphore(max(1, min(MAX_CHECKS, settings.limits.max_processes // 4)))
         self._host_guard = HostGuard(settings)
         self._keep_alive_seconds = keep_alive_seconds
         self.streams = OpenStreams(keep_alive_seconds=keep_alive_seconds)
@@ -298,16 +302,15 @@ class Gateway:
     async def check_server(self, name: str) -> None:
         """Start a process of a package as its callers will, so that its faults show at start.
 
-        The process that everybody shares stays; one that a known person would have to himself is ended again.
+        The process that everybody shares stays; one that a known person would have to himself is ended again. It gets
+        no token, whoever needs one.
 
         Raises:
             ServerStartError, ServerTimeoutError: it did not start, or did not complete the MCP handshake.
         """
-        servers = self._servers[name]
-        caller = None if self._front_door is None else START_CHECK
-        (await servers.acquire(caller, None)).release()
-        if not servers.is_shared(caller):
-            await servers.discard(servers.build_key(caller))
+        caller = None if self._front_door is None and self._auths[name] is None else START_CHECK
+        async with self._checks:
+            await self._servers[name].check(caller)
 
     async def close(self) -> None:
         """End all streams, server processes and outbound connections; calls in flight get an error."""

@@ -42,9 +42,13 @@ EARLY_EXIT_SECONDS = 5.0
 """A worker that ends sooner than this after its start counts as a failed start."""
 CAPACITY_WAIT_SECONDS = 10.0
 """How long a caller waits for room where a limit is reached: what is in use now may be idle in a moment."""
+CHECK_WAIT_SECONDS = 600.0
+"""How long a check waits for room: nobody waits for its end."""
 STOP_MARGIN_SECONDS = 15.0
 """What a stop may take beyond three stop timeouts before its slot is given up."""
 _MAX_TIMER_SECONDS = 24 * 3600.0
+_CHECKS = "start checks"
+"""The owner of all checks (no package has such a name): all together they delay others as one person does."""
 
 
 Start: TypeAlias = Callable[[StartReport], Awaitable[W]]
@@ -139,11 +143,13 @@ class Pool(Generic[W]):
         principal: Hashable | None = None,
         expires_at: float | None = None,
         wait_seconds: float = CAPACITY_WAIT_SECONDS,
+        is_check: bool = False,
     ) -> Lease[W]:
         """A lease on the worker of `key`; `start` makes one if there is none.
 
         All who ask at the same time share one start and its failure. `principal` owns the worker: quotas count by it.
         At `expires_at` (seconds since the epoch) the worker gets no new lease and ends after its last one.
+        `is_check`: it is only tried whether it starts; a failure is for the caller to tell, and delays no later start.
 
         Raises:
             CapacityError: a limit is reached and nothing idle can make room, nor does within `wait_seconds`.
@@ -156,7 +162,11 @@ class Pool(Generic[W]):
         def enter() -> Slot[W]:
             slot = self._current.get(key)
             if slot is None:
-                slot = self._admit(key, start, principal, expires_at)
+                slot = self._admit(key, start, principal, expires_at, is_check)
+            elif slot.is_check and not is_check:
+                # Now somebody waits for it.
+                slot.is_check = False
+                self._start_gate.change_owner(slot.report, _owner(slot.key, slot.principal))
             slot.users += 1
             return slot
 
@@ -164,7 +174,8 @@ class Pool(Generic[W]):
             lease = self.acquire_ready(key)
             if lease is not None:
                 return lease
-            slot = await self._line.get(_owner(key, principal), enter, self._release, seconds=wait_seconds)
+            owner = _CHECKS if is_check else _owner(key, principal)
+            slot = await self._line.get(owner, enter, self._release, seconds=wait_seconds)
             with contextlib.ExitStack() as unless_leased:
                 unless_leased.callback(self._release, slot)
                 # Not `await task`: a caller who is cancelled must not cancel the start of the others.
@@ -203,6 +214,7 @@ class Pool(Generic[W]):
         start: Start[W],
         principal: Hashable | None,
         expires_at: float | None,
+        is_check: bool,
     ) -> Slot[W]:
         if self._is_closed:
             raise _closed()
@@ -215,7 +227,7 @@ class Pool(Generic[W]):
                 retry_after_seconds=remaining_seconds,
             )
         victims = choose_victims(self._slots, key, principal, self._limits)
-        slot = Slot[W](key=key, principal=principal, expires_at=expires_at)
+        slot = Slot[W](key=key, principal=principal, expires_at=expires_at, is_check=is_check)
         stops: set[asyncio.Task[None]] = set()
         for victim in victims:
             victim.is_claimed = True
@@ -232,13 +244,13 @@ class Pool(Generic[W]):
     async def _start(self, slot: Slot[W], start: Start[W], stops: set[asyncio.Task[None]]) -> W:
         if stops:
             await asyncio.wait(stops)
-        report = StartReport()
-        async with self._start_gate.place(_owner(slot.key, slot.principal), slot.key.package, report):
+        owner = _CHECKS if slot.is_check else _owner(slot.key, slot.principal)
+        async with self._start_gate.place(owner, slot.key.package, slot.report):
             # Counts from here: the time in the queue says nothing about the server.
             limit = asyncio.timeout(self._limits.start_timeout_seconds)
             try:
                 async with limit:
-                    return await start(report)
+                    return await start(slot.report)
             except TimeoutError as exc:
                 if not limit.expired():
                     raise
@@ -246,7 +258,7 @@ class Pool(Generic[W]):
                     f"The server of '{slot.key.package}' did not become ready in time.",
                     why=f"It had {self._limits.start_timeout_seconds:g} seconds to start and answer the handshake.",
                     hint="A first start may have to download packages; start it once by hand, or raise the limit.",
-                    stderr_tail=report.stderr_tail,
+                    stderr_tail=slot.report.stderr_tail,
                 ) from exc
 
     def _on_started(self, slot: Slot[W]) -> None:
@@ -278,8 +290,8 @@ class Pool(Generic[W]):
             self._check_expiry(slot)
 
     def _record_failed_start(self, slot: Slot[W], error: BaseException) -> None:
-        if isinstance(error, (UserError, CapacityError)):
-            # Those two started nothing; everything else may have cost a process.
+        if slot.is_check or isinstance(error, (UserError, CapacityError)):
+            # Those two errors started nothing; everything else may have cost a process.
             return
         what, why = (error.what, error.why) if isinstance(error, FluidMCPError) else ("It could not be started.", "")
         tail = error.stderr_tail if isinstance(error, ServerProcessError) else ()

@@ -157,6 +157,11 @@ class ServerProcess:
         """The last lines of stderr: at most 20, at most 500 characters each, without secrets and control characters."""
         return self._tail.lines()
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; below 0 it is the number of the signal that ended it."""
+        return self._returncode
+
     def exit_description(self) -> str:
         """How it ended: `exit code 3`, `killed by SIGKILL`, or the limit that it passed; `running` while it has not."""
         if self._returncode is None:

@@ -7,6 +7,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError
+from fluidmcp.processes.starts import StartReport
 
 CAPACITY_RETRY_SECONDS: Final = 5.0
 
@@ -44,6 +45,9 @@ class Slot(Generic[W]):
     key: WorkerKey
     principal: Hashable | None
     expires_at: float | None
+    is_check: bool = False
+    """Whether it is only tried, for nobody."""
+    report: StartReport = field(default_factory=StartReport)
     start_task: "asyncio.Task[W]" = field(init=False)
     worker: W | None = None
     users: int = 0

@@ -116,6 +116,14 @@ class StartGate:
             self._running.pop(start, None)
             self._admit()
 
+    def change_owner(self, report: StartReport, owner: Hashable) -> None:
+        """Somebody else waits for a start as well: if it still waits for a place, it is theirs from now on."""
+        for start in self._waiting:
+            if start.report is report:
+                start.owner = owner
+                start.turn = self._take_turn(owner)
+        self._admit()
+
     def _take_turn(self, owner: Hashable) -> int:
         """One more than the owner's last start has, and not less than the one that was let in last."""
         turn = max(self._turn, self._last_turns.get(owner, -1) + 1)
