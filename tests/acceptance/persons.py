@@ -4,11 +4,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import httpx2
 from starlette.responses import JSONResponse, Response
 
+from tests.acceptance.harness import RunningGateway
 from tests.providers.fault_making import FaultMakingProvider
 from tests.providers.serving import serve
 
+LIMIT_SECONDS: Final = 60.0
 CLIENT_ID: Final = "client-of-the-gateway"
 ENVIRONMENT: Final = {"PERSONS_CLIENT_ID": CLIENT_ID, "PERSONS_CLIENT_SECRET": "secret-of-the-client"}
 """What the gateway needs to ask the provider."""
@@ -45,3 +48,11 @@ async def running_persons() -> AsyncGenerator[dict[str, Any]]:
             "client_id_env": "PERSONS_CLIENT_ID",
             "client_secret_env": "PERSONS_CLIENT_SECRET",
         }
+
+
+async def ask(gateway: RunningGateway, package: str, *, token: str = "") -> dict[str, Any]:
+    """The answer to a bare request for the tools."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS) as client:
+        return (await client.post(f"{gateway.url}/{package}/mcp", json=message, headers=headers)).json()

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import httpx2
 import psutil
 import pytest
 
 from tests.acceptance import persons
 from tests.acceptance.harness import RunningGateway, start_fluidmcp
-from tests.acceptance.persons import running_persons
+from tests.acceptance.persons import ask, running_persons
 
 Json = dict[str, Any]
 
@@ -27,13 +26,6 @@ LIMIT_SECONDS: Final = 60.0
 def write_config(folder: Path, **servers: Json) -> str:
     (folder / "servers.json").write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
     return "servers.json"
-
-
-async def ask(gateway: RunningGateway, package: str, *, token: str = "") -> Json:
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS) as client:
-        return (await client.post(f"{gateway.url}/{package}/mcp", json=message, headers=headers)).json()
 
 
 async def ask_until_it_hangs(gateway: RunningGateway, package: str, *, token: str = "") -> Json:
@@ -89,11 +81,11 @@ async def test_what_hangs_for_one_person_delays_nobody_else(tmp_path: Path) -> N
             hanging = [
                 group.create_task(ask(gateway, "hanging", token=persons.token("ada", number))) for number in range(4)
             ]
-            await wait_for_starts(gateway, "hanging_server.py", 2)
+            await wait_for_starts(gateway, "hanging_server.py", 1 + 2)  # the first is the check at start
             answer = await ask(gateway, "good", token=persons.token("grace"))
             assert answer["result"]["tools"]
             # Nor do they keep one another waiting until they are given up.
-            await wait_for_starts(gateway, "hanging_server.py", 4)
+            await wait_for_starts(gateway, "hanging_server.py", 1 + 4)
             assert not any(task.done() for task in hanging)
             for task in hanging:
                 task.cancel()

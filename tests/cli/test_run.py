@@ -69,7 +69,8 @@ async def call(gateway: RunningGateway, path: str, *, port: int | None = None) -
 @pytest.mark.promise(66, 70, 71, 85, 87, 88, 89, 90, 91)
 async def test_the_documented_command_prints_the_documented_lines_in_their_order():
     async with start_fluidmcp("run", "test/gmail-mock@1.0.0", "--start-server", env=CLIENT) as gateway:
-        isolation = await gateway.stdout.wait_for("Isolation of server processes: ")
+        await gateway.stdout.wait_for(" ready")
+        isolation = next(line for line in gateway.stdout.lines if line.startswith("Isolation of server processes: "))
         url = gateway.url
         assert gateway.stdout.lines == [
             "Reading metadata.json...",
@@ -79,6 +80,7 @@ async def test_the_documented_command_prints_the_documented_lines_in_their_order
             f"MCP clients log in by themselves at {url}/gmail-mock/mcp",
             f"Register this redirect URI with the provider of gmail-mock: {url}/gmail-mock/auth/callback",
             isolation,
+            "1 of 1 ready",
         ]
         assert await gateway.stop() == 0
     assert "canary-secret" not in gateway.report()

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from fluidmcp.cli.diagnosis import Verdict, diagnose
 from fluidmcp.config.entries import ServerEntry
-from fluidmcp.errors import ConfigurationError, FluidMCPError
+from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError
 from fluidmcp.processes.environment import build_environment
 
 _INSTALL_HINTS: Final = {
@@ -30,10 +31,18 @@ class ServerChecker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What a check of one server found; `error` is None when it is fine."""
+    """What a check of one server found; `error` is None when it is fine.
+
+    A server that did not start may still be usable: nobody's token was there. `verdict` says what it lacked.
+    """
 
     name: str
     error: FluidMCPError | None = None
+    verdict: Verdict = "fault"
+
+    @property
+    def is_usable(self) -> bool:
+        return self.error is None or self.verdict != "fault"
 
 
 def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: bool = False) -> None:
@@ -82,20 +91,32 @@ def find_launch_faults(
     return faults
 
 
-async def check_servers(gateway: ServerChecker, names: Sequence[str], report: Callable[[CheckResult], None]) -> None:
-    """Start a process of each package, all at once; `report` is called as each result is known."""
+async def check_servers(
+    gateway: ServerChecker, entries: Sequence[ServerEntry], report: Callable[[CheckResult], None]
+) -> None:
+    """Start a process of each package, all at once and without a token; `report` gets each result when it is known."""
     async with asyncio.TaskGroup() as group:
-        for name in names:
-            group.create_task(_check(gateway, name, report))
+        for entry in entries:
+            group.create_task(_check(gateway, entry, report))
 
 
-async def _check(gateway: ServerChecker, name: str, report: Callable[[CheckResult], None]) -> None:
+async def _check(gateway: ServerChecker, entry: ServerEntry, report: Callable[[CheckResult], None]) -> None:
     try:
-        await gateway.check_server(name)
+        await gateway.check_server(entry.name)
     except FluidMCPError as error:
-        report(CheckResult(name=name, error=error))
+        report(CheckResult(name=entry.name, error=error, verdict=_judge(entry, error)))
     else:
-        report(CheckResult(name=name))
+        report(CheckResult(name=entry.name))
+
+
+def _judge(entry: ServerEntry, error: FluidMCPError) -> Verdict:
+    """Whether a login would help; who has none to give has to start without."""
+    if entry.auth is None or not isinstance(error, ServerProcessError):
+        return "fault"
+    if isinstance(error, ServerStartError) and not error.has_run:
+        return "fault"
+    exit_code = error.exit_code if isinstance(error, ServerStartError) else None
+    return diagnose(exit_code, error.stderr_tail, variable=entry.auth.env_var_name)
 
 
 def _find_command(entry: ServerEntry, search_path: str) -> str | None:

@@ -19,9 +19,10 @@ def print_line(text: str = "") -> None:
     _print(text, sys.stdout)
 
 
-def print_warning(text: str) -> None:
-    """One line on stderr that begins `Warning:`."""
+def print_warning(text: str, *, detail: Iterable[str] = ()) -> None:
+    """One line on stderr that begins `Warning:`; `detail` follows as in `print_error`."""
     _print(f"Warning: {text}", sys.stderr)
+    _quote(detail)
 
 
 def print_error(error: FluidMCPError, *, subject: str = "", detail: Iterable[str] = ()) -> None:
@@ -36,8 +37,7 @@ def print_error(error: FluidMCPError, *, subject: str = "", detail: Iterable[str
         _print(f"  Why: {error.why}", sys.stderr)
     if error.hint:
         _print(f"  Do: {error.hint}", sys.stderr)
-    for line in detail:
-        _print(f"  | {line}", sys.stderr)
+    _quote(detail)
 
 
 def print_traceback(text: str) -> None:
@@ -52,6 +52,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print_line(_COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _quote(lines: Iterable[str]) -> None:
+    for line in lines:
+        _print(f"  | {line}", sys.stderr)
 
 
 def _make_printable(text: str) -> str:

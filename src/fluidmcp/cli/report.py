@@ -1,15 +1,20 @@
 """What the operator is told about the servers of a run, in the words that documents and scripts rely on."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from fluidmcp.cli.checks import CheckResult
+from fluidmcp.cli.diagnosis import choose_line
 from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, ServerProcessError
 from fluidmcp.packages.resolve import LoadedServers
 from fluidmcp.processes.isolation import Wall
+
+_MAX_LINE_CHARACTERS: Final = 80
+"""What a table shows of a line that a server wrote."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +80,50 @@ def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationErr
 
 def report_failure(result: CheckResult) -> None:
     """A server that was started and failed, with the last lines of its stderr; nothing for one that is fine."""
-    if result.error is not None:
-        detail = result.error.stderr_tail if isinstance(result.error, ServerProcessError) else ()
-        print_error(result.error, subject=result.name, detail=detail)
+    error = result.error
+    if error is None:
+        return
+    lines = error.stderr_tail if isinstance(error, ServerProcessError) else ()
+    match result.verdict:
+        case "fault":
+            print_error(error, subject=result.name, detail=lines)
+        case "login":
+            logger.info("%s needs a login; without one it said: %s", result.name, choose_line(lines))
+        case "unclear":
+            print_warning(
+                f"{result.name} did not start without a login, and it is not clear whether it will with one: "
+                f"{error.why or error.what}",
+                detail=lines,
+            )
+
+
+def describe_failure(result: CheckResult) -> str:
+    """The same in a few words, for a table; empty for a server that is fine."""
+    if result.error is None:
+        return ""
+    lines = result.error.stderr_tail if isinstance(result.error, ServerProcessError) else ()
+    match result.verdict:
+        case "fault":
+            return "cannot start"
+        case "login":
+            return f"ok, needs a login: {choose_line(lines)[:_MAX_LINE_CHARACTERS]}"
+        case "unclear":
+            return "unclear without a login"
+
+
+def print_ready(loaded: LoadedServers, not_started: Collection[str], missing: Mapping[str, Sequence[str]]) -> None:
+    """The last line of the start: how many servers can be used, and why the others cannot.
+
+    `missing` are the variables, by package name, that a login needs and that are not set. What starts after a login
+    is ready.
+    """
+    reasons: list[str] = []
+    for entry in loaded.entries:
+        if entry.name in not_started:
+            reasons.append(f"{entry.name} (cannot start)")
+        elif missing.get(entry.name):
+            reasons.append(f"{entry.name} (needs {' and '.join(missing[entry.name])})")
+    reasons += [f"{refused.name} (refused)" for refused in loaded.refused]
+    total = len(loaded.entries) + len(loaded.refused)
+    ready = f"{total - len(reasons)} of {total} ready"
+    print_line(f"{ready}; not ready: {', '.join(reasons)}" if reasons else ready)

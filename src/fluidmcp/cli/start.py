@@ -15,11 +15,11 @@ from fluidmcp.cli.report import (
     announce_client_logins,
     announce_isolation,
     build_callback_url,
+    print_ready,
     report_failure,
     report_mistakes,
 )
 from fluidmcp.cli.serve import Stop, open_sockets, run_in_loop, serve, stop_on_signals
-from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.resolve import LoadedServers
@@ -79,9 +79,10 @@ async def _serve_all(
         ending = await closing.enter_async_context(contextlib.AsyncExitStack())
         ending.push_async_callback(gateway.close)
         await gateway.start()
-        announce(loaded.entries, settings)
-        announce_guard(guarding, loaded.entries, settings)
-        announce_client_logins(loaded.entries, settings, has_gateway_login=guarding.gateway_provider is not None)
+        usable = [entry for entry in loaded.entries if entry.name not in faults]
+        announce(usable, settings)
+        announce_guard(guarding, usable, settings)
+        announce_client_logins(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
             await serve(gateway, sockets, stop=stop, on_shutdown=ending.aclose)
@@ -98,34 +99,38 @@ async def _report_start(
     stop: Stop,
 ) -> bool:
     """Say what the operator must know after the start; false, and a request to stop, when no server is fine."""
-    for entry in loaded.entries:
+    usable = [entry for entry in loaded.entries if entry.name not in faults]
+    for entry in usable:
         if entry.auth is not None:
             callback = build_callback_url(entry, settings)
             print_line(f"Register this redirect URI with the provider of {entry.name}: {callback}")
     announce_isolation(gateway.walls)
     report_mistakes(loaded, faults)
-    _warn_of_missing(gateway, loaded.entries)
-    names = [entry.name for entry in loaded.entries if entry.auth is None and entry.name not in faults]
-    good = [entry.name for entry in loaded.entries if entry.auth is not None and entry.name not in faults]
+    missing = {entry.name: gateway.missing_variables(entry.name) for entry in usable}
+    _warn_of_missing(missing)
+    not_started = set(faults)
 
     def report(result: CheckResult) -> None:
         if stop.requested.is_set():
             return  # that a server did not start is no news when the gateway ends
         if result.error is None:
-            good.append(result.name)
             logger.info("%s answers", result.name)
+        if not result.is_usable:
+            not_started.add(result.name)
         report_failure(result)
 
-    await check_servers(gateway, names, report)
-    if good or stop.requested.is_set():
+    await check_servers(gateway, usable, report)
+    if stop.requested.is_set():
+        return True
+    print_ready(loaded, not_started, missing)
+    if len(not_started) < len(loaded.entries):
         return True
     stop.request()
     return False
 
 
-def _warn_of_missing(gateway: "Gateway", entries: Sequence[ServerEntry]) -> None:
-    for entry in entries:
-        missing = gateway.missing_variables(entry.name)
-        if missing:
-            names = " and ".join(missing)
-            print_warning(f"the login of {entry.name} cannot work before {names} is exported and fluidmcp restarted.")
+def _warn_of_missing(missing: Mapping[str, Sequence[str]]) -> None:
+    for name, variables in missing.items():
+        if variables:
+            names = " and ".join(variables)
+            print_warning(f"the login of {name} cannot work before {names} is exported and fluidmcp restarted.")

@@ -6,11 +6,11 @@ from typing import Final
 
 from fluidmcp.cli.checks import CheckResult, check_servers
 from fluidmcp.cli.output import print_table
-from fluidmcp.cli.report import build_login_url, report_failure, report_mistakes
+from fluidmcp.cli.report import build_login_url, describe_failure, report_failure, report_mistakes
 from fluidmcp.cli.serve import run_in_loop, stop_on_signals
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
-from fluidmcp.errors import ConfigurationError, FluidMCPError
+from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.resolve import LoadedServers
 from fluidmcp.processes.isolation import Wall
 
@@ -30,11 +30,11 @@ def show_table(
 
     `faults` are the servers, by name, of which it is known already that they cannot be launched.
     """
-    errors: dict[str, FluidMCPError] = dict(faults)
+    results = {name: CheckResult(name=name, error=fault) for name, fault in faults.items()}
     missing: dict[str, tuple[str, ...]] = {}
     walls: dict[str, Wall] = {}
     checkable = [entry for entry in loaded.entries if entry.name not in faults]
-    stopped_with = run_in_loop(_check_all(checkable, settings, environ, errors, missing, walls)) if checkable else None
+    stopped_with = run_in_loop(_check_all(checkable, settings, environ, results, missing, walls)) if checkable else None
     if stopped_with is not None:
         return stopped_with
     rows = [
@@ -45,7 +45,7 @@ def show_table(
             "no" if server.entry.auth is None else "yes",
             "-" if server.entry.auth is None else build_login_url(server.entry, settings),
             walls[server.entry.name].describe() if server.entry.name in walls else "-",
-            _describe_status(server.entry, errors, missing),
+            _describe_status(server.entry, results, missing),
         )
         for server in loaded.servers
     ]
@@ -53,10 +53,10 @@ def show_table(
     rows += [(name, "-", "-", "-", "-", "-", "disabled") for name in loaded.disabled]
     print_table(_HEADER, rows)
     report_mistakes(loaded, faults)
-    for name, error in errors.items():
+    for name, result in results.items():
         if name not in faults:
-            report_failure(CheckResult(name=name, error=error))
-    if len(errors) < len(loaded.servers):
+            report_failure(result)
+    if any(result.is_usable for result in results.values()):
         return 0
     return EXIT_MISTAKE if len(faults) == len(loaded.servers) else EXIT_NONE_STARTED
 
@@ -65,15 +65,14 @@ async def _check_all(
     entries: Sequence[ServerEntry],
     settings: GatewaySettings,
     environ: Mapping[str, str],
-    errors: dict[str, FluidMCPError],
+    results: dict[str, CheckResult],
     missing: dict[str, tuple[str, ...]],
     walls: dict[str, Wall],
 ) -> int | None:
-    """Start what can be started without a person, note what fails, end it all again; an exit code after a signal."""
+    """Start everything without a person, note what comes of it, end it all again; an exit code after a signal."""
 
     def note(result: CheckResult) -> None:
-        if result.error is not None:
-            errors[result.name] = result.error
+        results[result.name] = result
 
     # Imported only where there is something to start.
     from fluidmcp.gateway.app import Gateway
@@ -84,8 +83,7 @@ async def _check_all(
             await gateway.start()
             walls.update(gateway.walls)
             missing.update((entry.name, gateway.missing_variables(entry.name)) for entry in entries)
-            names = [entry.name for entry in entries if entry.auth is None]
-            checking = asyncio.create_task(check_servers(gateway, names, note))
+            checking = asyncio.create_task(check_servers(gateway, entries, note))
             stopping = asyncio.create_task(stop.requested.wait())
             await asyncio.wait((checking, stopping), return_when=asyncio.FIRST_COMPLETED)
             for task in (checking, stopping):
@@ -99,14 +97,13 @@ async def _check_all(
 
 
 def _describe_status(
-    entry: ServerEntry, errors: Mapping[str, FluidMCPError], missing: Mapping[str, tuple[str, ...]]
+    entry: ServerEntry, results: Mapping[str, CheckResult], missing: Mapping[str, tuple[str, ...]]
 ) -> str:
-    if entry.name in errors:
-        return "cannot start"
-    if entry.auth is None:
-        return "ok"
+    result = results[entry.name]
     names = missing.get(entry.name, ())
-    return f"needs {' and '.join(names)}" if names else "ok, starts after a login"
+    if names and result.is_usable:
+        return f"needs {' and '.join(names)}"
+    return describe_failure(result) or ("ok" if entry.auth is None else "ok, starts after a login")
 
 
 def _show_command(entry: ServerEntry) -> str:

@@ -137,12 +137,7 @@ class Gateway:
         self.client_logins = self._build_client_logins(foreign_issuer)
         self._front_door = None if guard is None else self._build_front_door(guard)
         self._confinement = Confinement(settings.isolation, operator_home=environ.get("HOME", ""))
-        self._launcher = ColdLauncher(
-            self._watchdog,
-            confinement=self._confinement,
-            stop_timeout_seconds=settings.limits.stop_timeout_seconds,
-        )
-        self._servers = {entry.name: self._build_servers(entry, environ) for entry in entries}
+        self._servers = self._build_servers(entries, environ)
         self.sessions = SessionTable(
             max_sessions=settings.max_sessions,
             max_sessions_per_principal=settings.max_sessions_per_principal,
@@ -176,15 +171,18 @@ class Gateway:
             )
         return mounted
 
-    def _build_servers(self, entry: ServerEntry, environ: Mapping[str, str]) -> PackageServers:
-        return PackageServers(
-            entry,
-            environ,
-            pool=self._pool,
-            launcher=self._launcher,
-            limits=self._settings.limits,
-            isolation=self._settings.isolation.level,
+    def _build_servers(self, entries: Sequence[ServerEntry], environ: Mapping[str, str]) -> dict[str, PackageServers]:
+        limits = self._settings.limits
+        launcher = ColdLauncher(
+            self._watchdog, confinement=self._confinement, stop_timeout_seconds=limits.stop_timeout_seconds
         )
+        level = self._settings.isolation.level
+        return {
+            entry.name: PackageServers(
+                entry, environ, pool=self._pool, launcher=launcher, limits=limits, isolation=level
+            )
+            for entry in entries
+        }
 
     def _build_auths(self, entries: Sequence[ServerEntry], environ: Mapping[str, str]) -> dict[str, PackageAuth | None]:
         handed_out = MemoryStore(max_entries=MAX_HANDED_OUT_TOKENS)
