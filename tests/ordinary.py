@@ -12,11 +12,15 @@ description `fluidmcp-operator`.
 
 import ctypes
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+
+OPEN_FILES: Final = 1024
+"""The soft limit that most systems begin with."""
 
 _CLONE_NEWNS: Final = 0x00020000
 _MS_REC: Final = 0x4000
@@ -89,6 +93,9 @@ def main() -> None:
     uid, gid, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if os.geteuid() == 0:
         open_the_way([Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), ROOT])
+    # What a login gives: a machine of many containers may give more than any user has.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, most), most))
     if uid != os.geteuid():
         os.setgroups([])
         os.setresgid(gid, gid, gid)

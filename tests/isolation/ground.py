@@ -63,7 +63,10 @@ class Ground:
             "MAIL_CLIENT_ID": "our-client",
             "MAIL_CLIENT_SECRET": self.loot["client_secret"].value,
         }
-        return environment if level == "none" else {**environment, "FMCP_ISOLATION": level}
+        if level in ("uid", "auto"):
+            first = 400_000 + 1000 * secrets.randbelow(1000)
+            environment["FMCP_UID_RANGE"] = f"{first}-{first + 99}"
+        return {**environment, "FMCP_ISOLATION": level}
 
 
 @contextmanager
@@ -140,7 +143,7 @@ def _write_all(ground: Ground, address: str, settings: dict[str, Any]) -> None:
         packages=str(folder / "work/.fmcp-packages/ann/tool"),
         work=str(folder / "work"),
         agent=str(folder / "home/agent.socket"),
-        setuid=str(folder / "id"),
+        setuid=str(package / "setuid-cat"),
     )
 
 
@@ -175,7 +178,7 @@ def _own(ground: Ground) -> None:
     Path(ground.paths["agent"]).chmod(0o600)
     (ground.folder / "tmp").chmod(0o1777)
     program = Path(ground.paths["setuid"])
-    shutil.copy("/usr/bin/id", program)
+    shutil.copy("/bin/cat", program)
     program.chmod(0o4755)
 
 

@@ -11,8 +11,14 @@ from tests.isolation.world import User, World
 
 USERS: Final[Sequence[User]] = ("root", "ordinary") if os.geteuid() == 0 else ("ordinary",)
 """Who is not root can be nobody else: then the other half is not tried."""
-LEVELS: Final[dict[str, tuple[User, ...]]] = {"none": ("root", "ordinary")}
-"""Users of their own are given out by root alone."""
+LEVELS: Final[dict[str, tuple[User, ...]]] = {
+    "none": ("root", "ordinary"),
+    "landlock": ("root", "ordinary"),
+    "uid": ("root",),
+    "namespace": ("root", "ordinary"),
+    "auto": ("root",),
+}
+"""Users of their own are given out by root alone; for an ordinary user `auto` is `namespace`."""
 WORLDS: Final = [(level, user) for level, users in LEVELS.items() for user in users if user in USERS]
 
 

@@ -1,7 +1,7 @@
 """The attacks of E01, E02 and E04 as data: what each goes for, who gets it without a wall, and which walls stop it.
 
 Levels: `landlock` (one user for all), `uid` (landlock, and a user for each process), `namespace` (landlock, and
-namespaces for each process). A level that a row does not name leaves this attack open, and the tests say so as
+namespaces for each process), `auto` (as root all of it together). A level that a row does not name leaves this attack open, and the tests say so as
 strictly as they say the opposite: docs/processes.md tells of it.
 """
 
@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-ALL: Final = frozenset({"landlock", "uid", "namespace"})
+ALL: Final = frozenset({"landlock", "uid", "namespace", "auto"})
 """Stopped by every wall."""
-OTHER_USER: Final = frozenset({"uid", "namespace"})
+OTHER_USER: Final = frozenset({"uid", "namespace", "auto"})
 """Left open where all processes are one user's."""
-OWN_NAMESPACE: Final = frozenset({"namespace"})
+OWN_NAMESPACE: Final = frozenset({"namespace", "auto"})
+WITH_USERS: Final = frozenset({"uid", "auto"})
+"""Left open where root's servers are root."""
 NOTHING: Final = frozenset[str]()
 
 BOTH: Final = frozenset({"root", "ordinary"})
@@ -63,14 +65,18 @@ class Row:
     finds: frozenset[str] = BOTH
     """The users as whom it works where there is no wall."""
     stops: frozenset[str] = ALL
-    """The levels that stop it."""
+    """The levels that stop it; `namespace-ordinary`: where the gateway's user is an ordinary one."""
     local: bool = False
     """Also tried from a server that serves nobody in particular, which keeps the operator's files."""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def works(self, level: str, user: str) -> bool:
+    local_stops: frozenset[str] | None = None
+    """The levels that stop it from there, where they are others."""
+
+    def works(self, level: str, user: str, *, is_local: bool = False) -> bool:
         is_there = level != "none" or self.at not in ("keeper", "own keeper", "starter")
-        return is_there and user in self.finds and level not in self.stops
+        stops = self.local_stops if is_local and self.local_stops is not None else self.stops
+        return is_there and user in self.finds and not stops & {level, f"{level}-{user}"}
 
 
 def row(name: str, attack: str, **more: Any) -> Row:
@@ -103,12 +109,12 @@ READING_PROC: Final[Sequence[Row]] = (
     both("memory-of-the-other", "procfs.read_memory", at="victim", seeks="token"),
     both("memory-of-the-gateway", "procfs.read_memory", at="gateway", seeks="client_secret", finds=ROOT),
     both("tokens-in-the-gateway", "procfs.read_memory", at="gateway", seeks="token", finds=ROOT),
-    both("memory-of-the-watchdog", "procfs.read_memory", at="watchdog"),
+    both("memory-of-the-watchdog", "procfs.read_memory", at="watchdog", finds=ROOT),
     both("memory-of-the-keeper", "procfs.read_memory", at="keeper"),
     both("memory-of-the-starter", "procfs.read_memory", at="starter"),
     both("environ-of-the-starter", "procfs.read_one", at="starter", extra={"file": "environ"}),
     both("memory-for-writing", "procfs.write_memory", at="victim"),
-    both("memory-of-the-watchdog-for-writing", "procfs.write_memory", at="watchdog"),
+    both("memory-of-the-watchdog-for-writing", "procfs.write_memory", at="watchdog", finds=ROOT),
     both("mapped-files", "procfs.read_mapped_files", at="victim", finds=ROOT),
     both("open-files", "procfs.read_descriptors", at="victim", seeks="token"),
     both("names-of-open-files", "procfs.list_descriptors", at="victim"),
@@ -122,7 +128,7 @@ TRACING: Final[Sequence[Row]] = (
     both("debugger-attaches", "tracing.attach", at="victim", seeks="token"),
     both("debugger-seizes", "tracing.seize", at="victim", seeks="token"),
     both("debugger-at-the-gateway", "tracing.attach", at="gateway", seeks="client_secret", finds=ROOT),
-    both("debugger-at-the-watchdog", "tracing.seize", at="watchdog"),
+    both("debugger-at-the-watchdog", "tracing.seize", at="watchdog", finds=ROOT),
     both("debugger-at-the-keeper", "tracing.seize", at="keeper"),
     both("debugger-at-the-starter", "tracing.seize", at="starter"),
     both("memory-by-system-call", "tracing.vm_readv", at="victim", seeks="token"),
@@ -181,8 +187,8 @@ WRITING_FILES: Final[Sequence[Row]] = (
 SHARING: Final[Sequence[Row]] = (
     row("shared-memory-files", "files.read_shared_memory", seeks="token"),
     row("system-v-segments", "sharing.segments", seeks="token", stops=OTHER_USER),
-    row("message-queue", "sharing.queue", seeks="token", stops=OTHER_USER),
-    row("key-of-the-user", "sharing.user_key", seeks="token", stops=OTHER_USER),
+    row("message-queue", "sharing.queue", seeks="token"),
+    row("key-of-the-user", "sharing.user_key", seeks="token", stops=OTHER_USER - {"namespace"} | {"namespace-ordinary"}),
     row("key-of-the-session", "sharing.session_key", seeks="session_key"),
     both("abstract-socket", "sharing.abstract_socket", seeks="token"),
     row("socket-by-path", "sharing.path_socket", path="tmp/socket", seeks="token", stops=OTHER_USER),
@@ -191,6 +197,24 @@ SHARING: Final[Sequence[Row]] = (
     row("packets-of-loopback", "sharing.sniff", seeks="token", finds=ROOT),
     row("port-of-the-gateway", "sharing.take_port", finds=NOBODY),
 )  # fmt: skip
+
+LOCAL: Final[Sequence[Row]] = (
+    row("home-by-path", "files.read", path=FILE, seeks="token", stops=OTHER_USER),
+    row("homes-by-looking-around", "files.look_around", seeks="token", stops=OTHER_USER),
+    row("home-by-handle", "files.read_by_handle", path=FILE, seeks="token", finds=ROOT, stops=OTHER_USER),
+    row("system-v-segments", "sharing.segments", seeks="token", stops=OTHER_USER),
+    row("socket-by-path", "sharing.path_socket", path="tmp/socket", seeks="token", stops=OTHER_USER),
+    row("key-of-the-session", "sharing.session_key", seeks="session_key"),
+    row("packets-of-loopback", "sharing.sniff", seeks="token", finds=ROOT),
+    row("core-pattern", "escaping.open_special", path=CORE_PATTERN, finds=ROOT, extra=FOR_WRITING, stops=WITH_USERS),
+    row("capabilities", "escaping.raise_capabilities", finds=ROOT, stops=WITH_USERS),
+    row("made-device", "escaping.make_device", path="/dev/zero", finds=ROOT),
+    row("mount-in-a-namespace", "escaping.mount_in_namespace", path=FILE, seeks="token"),
+    row("restart-of-the-machine", "escaping.restart_machine", finds=ROOT),
+)  # fmt: skip
+"""E01 and E04, from a server of nobody's alone: it keeps the operator's files, and a person's files are the operator's
+where all processes are one user's. Nobody should serve persons and strangers' packages like that as root.
+"""
 
 READING: Final = (*READING_PROC, *TRACING, *READING_FILES, *WRITING_FILES, *SHARING)
 """E01."""
@@ -225,8 +249,8 @@ SIGNALS: Final[Sequence[Row]] = (
     row("no-files-for-the-gateway", "signals.limit_files", at="gateway", stops=OTHER_USER),
     row("slower", "signals.slow_down", at="victim", stops=OTHER_USER),
     row("on-one-processor", "signals.pin", at="victim", stops=OTHER_USER),
-    row("first-to-go-when-memory-is-short", "procfs.adjust_score", at="victim"),
-    row("more-in-its-core-dump", "procfs.filter_core", at="victim"),
+    row("first-to-go-when-memory-is-short", "procfs.adjust_score", at="victim", local_stops=OTHER_USER),
+    row("more-in-its-core-dump", "procfs.filter_core", at="victim", local_stops=OTHER_USER),
     # The last ones, as they end the gateway.
     end("stop-to-the-gateway", "gateway", "SIGSTOP"),
     end("term-to-the-gateway", "gateway", "SIGTERM"),
@@ -240,7 +264,6 @@ ESCAPES: Final[Sequence[Row]] = (
     row("mount-in-a-namespace", "escaping.mount_in_namespace", path=FILE, seeks="token"),
     row("mount-without-a-namespace", "escaping.mount_here", path=FILE, seeks="token", finds=ROOT),
     row("proc-of-its-own", "escaping.mount_proc", at="victim", seeks="token", finds=ROOT),
-    row("process-namespace", "escaping.new_processes"),
     row("out-of-a-root", "escaping.leave_root", path=FILE, seeks="token"),
     row("pivoted-root", "escaping.pivot", path=FILE, seeks="token"),
     row("mounts-of-the-other", "escaping.enter", at="victim", path=FILE, seeks="token", finds=ROOT, extra=MOUNTS),
@@ -249,7 +272,7 @@ ESCAPES: Final[Sequence[Row]] = (
     row("users-of-the-other", "escaping.enter", at="victim", finds=NOBODY, extra={"kind": "user"}),
     row("second-ruleset", "escaping.second_ruleset", path=FILE, seeks="token"),
     row("user-map", "escaping.map_users", finds=NOBODY),
-    row("becoming-root", "escaping.become_root", finds=ROOT),
+    row("another-user", "escaping.change_user", finds=ROOT),
     row("becoming-the-other", "escaping.become_other", at="victim", path=FILE, seeks="token"),
     row("capabilities", "escaping.raise_capabilities", finds=ROOT),
     row("capabilities-of-a-new-program", "escaping.regain_by_exec", finds=ROOT),

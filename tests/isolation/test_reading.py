@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.isolation.levels import WORLDS, expect, world_id
-from tests.isolation.rows import ESCAPES, READING, Row
+from tests.isolation.rows import ESCAPES, LOCAL, READING, Row
 from tests.isolation.world import Person, World, open_terminal, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -65,7 +65,7 @@ async def test_what_belongs_to_others_is_found_without_a_wall_and_not_behind_one
 
 
 @pytest.mark.threat("E01")
-@pytest.mark.parametrize("row", [row for row in READING if row.local], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*(row for row in READING if row.local), *LOCAL], ids=lambda row: row.name)
 async def test_processes_of_persons_are_closed_to_a_server_of_nobody_in_particular(scene: Scene, row: Row) -> None:
     expect(row, scene.world, await attempt(scene, scene.local, row))
 

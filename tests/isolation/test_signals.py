@@ -57,11 +57,12 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize("row", SIGNALS, ids=lambda row: row.name)
 async def test_nobody_is_hit_behind_a_wall(scene: Scene, row: Row, package: str) -> None:
     world, attacker, victim = await scene.prepare(package)
+    works = row.works(world.level, world.user, is_local=package == "open")
     target = world.role(row.at or "victim", attacker, victim)
     before = None if target is None else look_at(target)
     was_hit = False
     attacking = asyncio.create_task(world.attack(attacker, victim, row))
-    if target is not None and before is not None and row.works(world.level, world.user) and row.at:
+    if target is not None and before is not None and works and row.at:
         was_hit = await wait_harmed(target, before)
         # Before the attack is waited for: a gateway that is stopped answers nothing.
         release(target)
@@ -71,7 +72,7 @@ async def test_nobody_is_hit_behind_a_wall(scene: Scene, row: Row, package: str)
         was_hit = int(await world.call(victim, "pending")) > 0
     elif target is not None and not was_hit:
         was_hit = look_at(target) != before
-    assert was_hit == row.works(world.level, world.user), told
+    assert was_hit == works, told
     if was_hit:
         # Whoever was hit is not what it was: the next row begins with others.
         scene.victim = None

@@ -119,11 +119,11 @@ class World:
             server = victim.server if name == "keeper" else attacker.server
             parent = server.parent() if server else None
             return parent if parent and parent.pid != self.gateway.pid else None
-        for process in self.gateway.descendants():
+        # Keepers are forks of the starter, and younger.
+        for process in sorted(psutil.Process(self.gateway.pid).children(), key=lambda child: child.create_time()):
             with suppress(psutil.Error):
-                if any(part.endswith(("watchdog_child.py", "starter_child.py")) for part in process.cmdline()):
-                    if name in " ".join(process.cmdline()):
-                        return process
+                if any(f"/{name}_child" in part for part in process.cmdline()):
+                    return process
         return None
 
     def markers(self, victim: Person) -> list[dict[str, str | int]]:

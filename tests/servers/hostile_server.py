@@ -25,7 +25,7 @@ from hostile.planting import Planted
 from hostile.system import NotHereError
 
 TOKEN_VARIABLE = "GMAIL_ACCESS_TOKEN"
-ATTACK_SECONDS = 6.0
+ATTACK_SECONDS = 12.0
 TOOLS = ("attack", "plant", "echo", "pid", "home", "pending")
 
 
@@ -67,7 +67,8 @@ class HostileServer:
         if child == 0:
             os.close(reading)
             with open(writing, "wb") as report:
-                report.write(json.dumps(attempt(order).as_json()).encode())
+                # A line: what the attempt has started holds the pipe open.
+                report.write(json.dumps(attempt(order).as_json()).encode() + b"\n")
                 report.flush()
                 os._exit(0)
         os.close(writing)
@@ -96,13 +97,13 @@ def attempt(order: Order) -> Outcome:
 
 
 def read_until(descriptor: int, end: float) -> bytes:
-    """All that is written until the other side closes it, or the time is over."""
+    """A line; what there is when the other side closes the pipe or the time is over counts as nothing."""
     data = b""
     while (left := end - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
         piece = os.read(descriptor, 65536)
-        if not piece:
-            return data
         data += piece
+        if not piece or data.endswith(b"\n"):
+            return data
     return b""
 
 

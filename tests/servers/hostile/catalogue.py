@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from . import escaping, files, homes, procfs, sharing, signals, staying, tracing
+from . import escaping, files, homes, procfs, sharing, signals, staying, tracing, wild
 from .orders import Order, Outcome
 
 Attack = Callable[[Order], Outcome]
 
-ROOMS = (escaping, files, homes, procfs, sharing, signals, staying, tracing)
+ROOMS = (escaping, files, homes, procfs, sharing, signals, staying, tracing, wild)
 
 
 def find_attack(name: str) -> Attack:

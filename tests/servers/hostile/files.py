@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import select
 import stat
 import tempfile
@@ -12,6 +13,7 @@ from typing import Final
 from . import system
 from .orders import Finder, Order, Outcome, worked
 
+_HOME_NAME: Final = re.compile(r"fluidmcp-[0-9a-f]{32}")
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _MAX_FILES: Final = 2000
 _IN_ALL: Final = 0xFFF
@@ -28,15 +30,15 @@ def read(order: Order) -> Outcome:
 def look_around(order: Order) -> Outcome:
     """Lists the temporary directories of the machine and reads every home of ours that is in one."""
     finder, errors = Finder(order), list[OSError]()
-    own = Path(os.path.expanduser("~"))
-    for base in {own.parent, Path("/tmp"), Path("/var/tmp")}:
+    own, temporary = Path(os.path.expanduser("~")), Path(tempfile.gettempdir())
+    for base in {own.parent, temporary, Path("/tmp"), Path("/var/tmp")}:
         try:
             names = os.listdir(base)
         except OSError as error:
             errors.append(error)
             continue
         for name in names:
-            if name.startswith("fluidmcp-") and base / name != own:
+            if _HOME_NAME.fullmatch(name) and base / name != own:
                 _read_tree(base / name, finder, errors)
     return finder.outcome(errors)
 

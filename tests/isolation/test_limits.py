@@ -1,0 +1,113 @@
+"""E03: a server that takes all there is is ended and its caller is told why; its neighbour is served meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from tests.isolation.levels import WORLDS, world_id
+from tests.isolation.rows import NOTHING, OWN_NAMESPACE, Row
+from tests.isolation.world import User, World, is_well, open_world
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LIMIT_SECONDS: Final = 30.0
+LIMITS: Final = {
+    "FMCP_MAX_MEMORY_MB": "192",
+    "FMCP_MAX_TASKS": "40",
+    "FMCP_MAX_DISK_MB": "24",
+    "FMCP_MAX_OPEN_FILES": "256",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """What is taken, how much, and which limit ends the server; `within` is how much it may have."""
+
+    attack: str
+    count: int
+    within: int
+    limit: str
+    """The variable that the caller is told of; empty: the system says no to the server, which goes on."""
+    refused: frozenset[str] = NOTHING
+    """Levels where the system says no before that, and the server goes on."""
+
+
+EXCESSES: Final[Sequence[Excess]] = (
+    Excess("wild.fork", 2000, 20, "FMCP_MAX_TASKS"),
+    Excess("wild.start_threads", 2000, 20, "FMCP_MAX_TASKS", frozenset({"uid", "auto", "namespace-ordinary"})),
+    Excess("wild.allocate", 1500, 64, "FMCP_MAX_MEMORY_MB"),
+    Excess("wild.allocate_in_children", 800, 64, "FMCP_MAX_MEMORY_MB"),
+    Excess("wild.write_memory_files", 600, 64, "FMCP_MAX_MEMORY_MB"),
+    Excess("wild.fill", 200, 8, "FMCP_MAX_DISK_MB", OWN_NAMESPACE),
+    Excess("wild.fill_nameless", 200, 8, "FMCP_MAX_DISK_MB", OWN_NAMESPACE),
+    Excess("wild.open_files", 1000, 100, ""),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[w for w in WORLDS if w[0] != "none"], ids=world_id)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    level, user = request.param
+    async with open_world(level, user, **LIMITS) as world:
+        yield world
+
+
+async def run_wild(world: World, attack: str, count: int, *, hold: bool) -> tuple[dict[str, Any], psutil.Process]:
+    """The attack of somebody new while a neighbour is served: what the caller hears, and the server that it was."""
+    neighbour, wild = world.make_person(), world.make_person()
+    for person in (neighbour, wild):
+        await world.settle(person, plant=False)
+    assert wild.server is not None
+    row = Row(name=attack, attack=attack, extra={"count": count, "hold": hold})
+    taking = asyncio.create_task(world.attack(wild, wild, row))
+    calls = 0
+    while not taking.done() or calls < 3:
+        assert await world.call(neighbour, "echo", text="hello") == "hello"
+        calls += 1
+    assert await world.serves(neighbour), "in the process that it was"
+    return await taking, wild.server
+
+
+@pytest.mark.threat("E03")
+@pytest.mark.parametrize("excess", EXCESSES, ids=lambda excess: excess.attack)
+async def test_who_takes_too_much_is_ended_and_told_and_the_neighbour_is_served(world: World, excess: Excess) -> None:
+    is_ended = bool(excess.limit) and not excess.refused & {world.level, f"{world.level}-{world.user}"}
+    told, server = await run_wild(world, excess.attack, excess.count, hold=is_ended)
+    if is_ended:
+        assert told["outcome"] == "cut off", told
+        assert excess.limit in told["detail"], told
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.02)
+    else:
+        assert told["outcome"] == "refused", told
+        assert is_well(server)
+
+
+@pytest.mark.threat("E03")
+@pytest.mark.parametrize("excess", EXCESSES, ids=lambda excess: excess.attack)
+async def test_who_stays_within_the_limits_is_served(world: World, excess: Excess) -> None:
+    told, server = await run_wild(world, excess.attack, excess.within, hold=False)
+    assert told["outcome"] == "found", told
+    assert is_well(server)
+
+
+@pytest.mark.threat("E03")
+@pytest.mark.parametrize(("level", "user"), [w for w in WORLDS if w[0] != "none"])
+async def test_what_all_processes_of_a_user_share_is_left_to_others(level: str, user: User) -> None:
+    """Somebody new is served while one server has all that the kernel gives to one user, with the usual limits."""
+    async with open_world(level, user) as world:
+        for attack in ("wild.send_descriptors", "wild.watch"):
+            wild = world.make_person()
+            await world.settle(wild, plant=False)
+            row = Row(name=attack, attack=attack, extra={"count": 400, "hold": True})
+            taking = asyncio.create_task(world.attack(wild, wild, row))
+            while not taking.done():
+                person = world.make_person()
+                assert await world.call(person, "echo", text="hello") == "hello"
+                await asyncio.wait({taking}, timeout=1.0)
+            assert (await taking)["outcome"] in ("refused", "found")
