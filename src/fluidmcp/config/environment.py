@@ -141,7 +141,7 @@ class Environment(BaseSettings):
     idle_timeout_seconds: _Seconds = Field(600.0, validation_alias="FMCP_IDLE_TIMEOUT_SECONDS")
     isolation: _Level = Field("auto", validation_alias="FMCP_ISOLATION")
     user_ids: _UserIds = Field(None, validate_default=False, validation_alias="FMCP_UID_RANGE")
-    max_memory_mb: _Megabytes = Field(2048, validation_alias="FMCP_MAX_MEMORY_MB")
+    max_memory_mb: _Megabytes = Field(4096, validation_alias="FMCP_MAX_MEMORY_MB")
     max_disk_mb: _Megabytes = Field(1024, validation_alias="FMCP_MAX_DISK_MB")
     max_tasks: _Count = Field(256, validation_alias="FMCP_MAX_TASKS")
     max_open_files: Annotated[int, Field(ge=64, le=1 << 20, description="a whole number between 64 and 1048576")] = (

@@ -50,7 +50,7 @@ class IsolationSettings:
     """User ids that belong to server processes alone."""
     allow_none: bool = False
     """Whether processes may be without any isolation although strangers use the gateway."""
-    max_memory_bytes: int = 2048 * MEGABYTE
+    max_memory_bytes: int = 4096 * MEGABYTE
     max_disk_bytes: int = 1024 * MEGABYTE
     """Of the private home and the temporary folder in it."""
     max_tasks: int = 256

@@ -11,7 +11,6 @@ from fluidmcp.processes.starter_child.order import (
     FAILED_TO_CONFINE,
     FAILED_TO_ENTER,
     FAILED_TO_EXECUTE,
-    Limits,
     Order,
     Report,
 )
@@ -58,7 +57,7 @@ def become_server(order: Order, keeper: int) -> Report:
 
 def _confine(order: Order, keeper: int) -> None:
     restore_signals()
-    _set_limits(order.limits, has_own_user=order.user_id is not None or order.has_namespaces)
+    _set_limits(order)
     leave_session_keyring()
     # As root it would otherwise keep what makes every wall pointless: kernel modules, raw devices, packet capture.
     kept = FILE_CAPABILITIES if order.reach.keeps_files and order.user_id is None else ()
@@ -89,11 +88,14 @@ def _rules(order: Order) -> list[tuple[int, str]]:
     return rules
 
 
-def _set_limits(limits: Limits, *, has_own_user: bool) -> None:
+def _set_limits(order: Order) -> None:
+    limits = order.limits
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _lower(resource.RLIMIT_NOFILE, limits.open_files)
-    _lower(resource.RLIMIT_FSIZE, limits.disk_bytes)
-    if has_own_user:
+    if order.home is not None:
+        # Who works with the operator's files may write large ones.
+        _lower(resource.RLIMIT_FSIZE, limits.disk_bytes)
+    if order.user_id is not None or order.has_namespaces:
         _lower(resource.RLIMIT_NPROC, limits.processes * _TASKS_PER_PROCESS)
     write_own("oom_score_adj", str(OUT_OF_MEMORY_SCORE))
 
