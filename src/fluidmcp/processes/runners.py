@@ -12,7 +12,10 @@ from typing import Final
 
 _SAY_PATH: Final = 'printf "%s" "$PATH"'
 _NPX_FLAGS: Final = frozenset({"-y", "--yes", "-q", "--quiet", "-s", "--silent", "--prefer-offline", "--offline"})
-_NPM_NAME: Final = re.compile(r"((?:@[a-z0-9._~-]+/)?[a-zA-Z0-9._~-]+)(?:@[^/\s]*)?", re.ASCII)
+_NPM_NAME: Final = re.compile(
+    r"(?!.*\.(?:tgz|tar|tar\.gz)$)((?:@[a-z0-9._~-]+/)?[a-zA-Z0-9_~-][a-zA-Z0-9._~-]*)(?:@[^/:\s]*)?", re.ASCII
+)
+"""A name, perhaps with a version or a tag; what begins with a dot or ends so is a file, and a colon leads elsewhere."""
 _PYTHON_NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:(?:==|@|[<>~!]=?).*)?", re.ASCII)
 _UV_FLAGS: Final = frozenset(
     {"-q", "--quiet", "--isolated", "--offline", "--native-tls", "--system-certs", "--no-config", "--no-progress"}
@@ -22,7 +25,7 @@ _UV_OPTIONS: Final = frozenset(
     {"--from", "--with", "--with-editable", "--with-requirements", "-w", "--python", "-p", "--index", "--default-index"}
     | {"--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--constraints", "-c", "--overrides"}
     | {"--build-constraints", "-b", "--config-file", "--resolution", "--prerelease", "--exclude-newer", "--link-mode"}
-    | {"--index-strategy", "--keyring-provider", "--python-preference", "--allow-insecure-host", "--directory"}
+    | {"--index-strategy", "--keyring-provider", "--python-preference", "--allow-insecure-host"}
 )
 """Those that take a value. A command line with another option is left to the tool itself."""
 
@@ -62,10 +65,12 @@ def _parse_npx(before: tuple[str, ...], words: tuple[str, ...]) -> RunnerCall | 
     packages: list[str] = []
     flags: list[str] = []
     index = 0
+    is_ended = False
     while index < len(words) and words[index].startswith("-"):
         word = words[index]
         index += 1
         if word == "--":
+            is_ended = True
             break
         if word in ("-p", "--package"):
             packages += words[index : index + 1]
@@ -79,7 +84,13 @@ def _parse_npx(before: tuple[str, ...], words: tuple[str, ...]) -> RunnerCall | 
     if index >= len(words):
         return None
     name, args = words[index], words[index + 1 :]
-    if args[:1] == ("--",) and not before:
+    if before and not is_ended:
+        # npm reads its own options up to the first `--`, behind the name too, and does not hand that on.
+        end = args.index("--") if "--" in args else len(args)
+        if any(word.startswith("-") for word in args[:end]):
+            return None
+        args = args[:end] + args[end + 1 :]
+    elif args[:1] == ("--",) and not before:
         return None
     specs = packages or [name]
     if not all(_NPM_NAME.fullmatch(spec) for spec in specs):
