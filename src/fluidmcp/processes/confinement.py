@@ -188,7 +188,7 @@ class Confinement:
             named=spec.named,
             directory=directory,
             owns_directory=spec.owns_directory,
-            left_out=os.path.realpath(spec.source) if spec.source else "",
+            left_out=[os.path.realpath(path) for path in (spec.source, os.path.dirname(place.home or "")) if path],
             read=spec.paths.read,
             write=spec.paths.write,
             may_install=spec.may_install,

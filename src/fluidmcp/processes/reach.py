@@ -120,6 +120,7 @@ class ReachBuilder:
     def __init__(self, home: str) -> None:
         self._home = os.path.realpath(home) if os.path.isabs(home) else ""
         self._links: dict[str, str] = {}
+        self._left_out: frozenset[str] = frozenset()
         self._system = tuple(filter(None, map(self._resolve, _system_paths())))
         self._system_links = dict(self._links)
 
@@ -132,31 +133,34 @@ class ReachBuilder:
         named: Iterable[str],
         directory: str,
         owns_directory: bool,
-        left_out: str,
+        left_out: Iterable[str],
         read: Iterable[str],
         write: Iterable[str],
         may_install: bool,
     ) -> Reach:
         """The reach of one process.
 
-        `program` is absolute; `named` are values of the entry's `env`; `left_out` is the file that describes the
-        servers; `read` and `write` are the entry's `paths`. `may_install`: caches of package managers may be written.
+        `program` is absolute; `named` are values of the entry's `env`; `read` and `write` are the entry's `paths`.
+        `left_out` stays out wherever it lies, unless `paths` names it: the file that describes the servers, the folder
+        of private homes; without symbolic links. `may_install`: caches of package managers may be written.
         """
         self._links = dict(self._system_links)
-        folders: list[str] = []
+        self._left_out = frozenset(left_out)
+        search_path = environment.get("PATH", "")
+        runtime = [path for path in search_path.split(os.pathsep) if self._may_be_whole(path)]
+        runtime += [environment[name] for name in (*_TOOL_FOLDERS, *_NAMED_FILES) if environment.get(name)]
+        for path in [program, *runtime]:
+            runtime += find_runtime(path, search_path=search_path)
+        folders = [opened for path in dict.fromkeys(runtime) for opened in self._open(path)]
         listed: list[str] = []
-        caches = cache_folders(environment)
-        folders += [path for path in environment.get("PATH", "").split(os.pathsep) if self._may_be_whole(path)]
-        folders += [environment[name] for name in (*_TOOL_FOLDERS, *_NAMED_FILES) if environment.get(name)]
-        for path in [program, *folders[:]]:
-            folders += find_runtime(path, search_path=environment.get("PATH", ""))
+        caches = [path for path in cache_folders(environment) if [*self._open(path)] == [path]]
         if owns_directory:
             folders.append(directory)
         elif self._may_be_whole(directory):
             listed.append(directory)
-            folders += _visible_entries(directory, left_out=left_out)
+            folders += self._visible_entries(directory)
         for text in (*args, *named):
-            folders += self._find_named(text, directory, left_out=left_out)
+            folders += self._find_named(text, directory)
         written = [*write, *(caches if may_install else ())]
         folders += [*read, *(() if may_install else caches)]
         resolve = self._resolve
@@ -167,44 +171,63 @@ class ReachBuilder:
             links=tuple(self._links.items()),
         )
 
-    def may_enter(self, directory: str) -> bool:
-        """Whether a server may be started in `directory` and see something of it."""
-        return self._may_be_whole(directory)
-
     def _may_be_whole(self, path: str) -> bool:
         """Whether a folder can be opened with all that is in it: not the operator's home, nor what holds homes."""
         if not os.path.isabs(path) or not os.path.isdir(path):
             return False
         real = os.path.realpath(path)
-        holds_home = bool(self._home) and (self._home + "/").startswith(real.rstrip("/") + "/")
-        return not holds_home and real not in ("/", "/tmp", "/var/tmp", "/dev/shm", "/run", "/var", "/etc", "/root")
+        holds_home = bool(self._home) and _is_within(self._home, real)
+        is_shared = real in ("/", "/tmp", "/var/tmp", "/dev/shm", "/run", "/var", "/etc", "/root")
+        return not (holds_home or is_shared or real in self._left_out)
 
-    def _find_named(self, text: str, directory: str, *, left_out: str) -> Iterator[str]:
+    def _open(self, path: str) -> Iterator[str]:
+        """A file, or a folder with all that is in it; of a folder that holds what stays out, what can be seen in it."""
+        if not os.path.isdir(path):
+            if os.path.realpath(path) not in self._left_out:
+                yield path
+        elif self._may_be_whole(path):
+            real = os.path.realpath(path)
+            if any(_is_within(left_out, real) for left_out in self._left_out):
+                yield from self._visible_entries(path)
+            else:
+                yield path
+
+    def _visible_entries(self, folder: str) -> Iterator[str]:
+        """What is in a folder and not hidden (`.env`, `.git` and `.fmcp-packages` are), but for what stays out."""
+        real = os.path.realpath(folder)
+        names = [name for name in _list_names(folder) if not name.startswith(".")]
+        for name in names[:_MAX_ENTRIES]:
+            path = os.path.join(folder, name)
+            # A link to where it came from would lead in a circle.
+            if not _is_within(real, os.path.realpath(path)):
+                yield from self._open(path)
+
+    def _find_named(self, text: str, directory: str) -> Iterator[str]:
         """What an argument or a value names: a file, with its project where it is code; a folder that is a project."""
         name = text.partition("=")[2] if text.startswith("-") and "=" in text else text
         if not name or name.startswith("-") or len(name) > os.pathconf("/", "PC_PATH_MAX"):
             return
-        for part in name.split(os.pathsep):
+        for part in filter(None, name.split(os.pathsep)):
             path = os.path.normpath(os.path.join(directory, part))
             if os.path.isfile(path):
-                yield path
+                yield from self._open(path)
                 if path.endswith(_CODE_ENDINGS):
-                    yield from self._find_project(os.path.dirname(path), left_out=left_out)
-            elif os.path.isdir(path) and _is_project(path) and self._may_be_whole(path):
-                yield path
+                    yield from self._find_project(os.path.dirname(path))
+            elif os.path.isdir(path) and _is_project(path):
+                yield from self._open(path)
 
-    def _find_project(self, folder: str, *, left_out: str) -> Iterator[str]:
+    def _find_project(self, folder: str) -> Iterator[str]:
         """The project that holds a folder of code, or what can be seen in that folder."""
         above = folder
         for _ in range(_MAX_PROJECT_DEPTH):
             if not self._may_be_whole(above):
                 break
             if _is_project(above):
-                yield from _visible_entries(above, left_out=left_out)
+                yield from self._visible_entries(above)
                 return
             above = os.path.dirname(above)
         if self._may_be_whole(folder):
-            yield from _visible_entries(folder, left_out=left_out)
+            yield from self._visible_entries(folder)
 
     def _resolve(self, path: str) -> str | None:
         """The path without symbolic links; those on the way are noted. None: there is nothing."""
@@ -231,13 +254,8 @@ def _list_names(folder: str) -> list[str]:
         return []
 
 
-def _visible_entries(folder: str, *, left_out: str) -> Iterator[str]:
-    """What is in a folder and not hidden: `.env`, `.git` and `.fmcp-packages` stay out, and the file of the servers."""
-    names = [name for name in _list_names(folder) if not name.startswith(".")]
-    for name in names[:_MAX_ENTRIES]:
-        path = os.path.join(folder, name)
-        if os.path.realpath(path) != left_out:
-            yield path
+def _is_within(path: str, folder: str) -> bool:
+    return (path + "/").startswith(folder.rstrip("/") + "/")
 
 
 def _is_project(folder: str) -> bool:
@@ -295,7 +313,9 @@ def find_runtime(path: str, *, search_path: str) -> list[str]:
         found += _modules_around(current)
         waiting += _installation_of(os.path.dirname(current), found)
         if os.path.islink(current):
-            waiting.append(os.path.normpath(os.path.join(os.path.dirname(current), os.readlink(current))))
+            # As the kernel does: from the folder that it is really in.
+            folder = os.path.realpath(os.path.dirname(current))
+            waiting.append(os.path.normpath(os.path.join(folder, os.readlink(current))))
         else:
             waiting += _interpreters_of(current, search_path)
     return found
