@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -180,9 +182,11 @@ def look_around(gateway: RunningGateway, folder: Path, seen: Seen) -> None:
     """Command lines of all processes, and all files."""
     for process in [psutil.Process(gateway.pid), *gateway.descendants()]:
         seen.add(f"command line of {process.pid}", " ".join(process.cmdline()))
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name != "tokens.json":
-            seen.add(str(path), path.read_bytes().decode(errors="replace"))
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names if name != "tokens.json"):
+            # A private home may be deleted while it is looked at.
+            with suppress(FileNotFoundError):
+                seen.add(str(path), path.read_bytes().decode(errors="replace"))
 
 
 @pytest.mark.promise(35, 110)

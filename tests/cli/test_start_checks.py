@@ -68,7 +68,9 @@ async def test_the_table_tells_them_apart_too(tmp_path: Path) -> None:
     entries = with_login(good=GOOD, needing=NEEDING, broken=BROKEN, unclear=UNCLEAR)
     done = await run_fluidmcp("run", write(tmp_path, **entries), cwd=tmp_path, env=CLIENT)
     assert done.code == 0
-    status = {line.split()[0]: line.split("/auth/login")[-1].strip() for line in done.stdout.splitlines()[2:]}
+    status = {
+        line.split()[0]: line.partition("/auth/login")[2].split(None, 1)[1] for line in done.stdout.splitlines()[2:]
+    }
     assert status == {
         "good": "ok, starts after a login",
         "needing": "ok, needs a login: Error: NOTION_TOKEN is required",
@@ -137,6 +139,7 @@ async def test_only_what_can_be_used_is_announced(tmp_path: Path) -> None:
             "Reading config.json...",
             "Added good endpoints",
             f"Starting FastAPI server on port {gateway.port}",
+            next(line for line in gateway.stdout.lines if line.startswith("Isolation of server processes: ")),
             "1 of 4 ready; not ready: missing (cannot start), locked (cannot start), far (refused)",
         ]
 

@@ -7,6 +7,7 @@ and the rest of it named one by one.
 
 import os
 import os.path
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -110,6 +111,7 @@ _MAX_PROJECT_DEPTH: Final = 4
 _MAX_HOPS: Final = 40
 _MAX_ENTRIES: Final = 4096
 _SHEBANG_BYTES: Final = 256
+_BETWEEN_WORDS: Final = re.compile(r"[\s'\"`;|&()<>{}]+")
 
 
 class ReachBuilder:
@@ -160,7 +162,9 @@ class ReachBuilder:
             listed.append(directory)
             folders += self._visible_entries(directory)
         for text in (*args, *named):
-            folders += self._find_named(text, directory)
+            # The words of it as well: `sh -c "exec node /srv/server.js"`.
+            for word in dict.fromkeys((text, *_BETWEEN_WORDS.split(text))):
+                folders += self._find_named(word, directory, search_path)
         written = [*write, *(caches if may_install else ())]
         folders += [*read, *(() if may_install else caches)]
         resolve = self._resolve
@@ -202,7 +206,7 @@ class ReachBuilder:
             if not _is_within(real, os.path.realpath(path)):
                 yield from self._open(path)
 
-    def _find_named(self, text: str, directory: str) -> Iterator[str]:
+    def _find_named(self, text: str, directory: str, search_path: str) -> Iterator[str]:
         """What an argument or a value names: a file, with its project where it is code; a folder that is a project."""
         name = text.partition("=")[2] if text.startswith("-") and "=" in text else text
         if not name or name.startswith("-") or len(name) > os.pathconf("/", "PC_PATH_MAX"):
@@ -210,7 +214,9 @@ class ReachBuilder:
         for part in filter(None, name.split(os.pathsep)):
             path = os.path.normpath(os.path.join(directory, part))
             if os.path.isfile(path):
-                yield from self._open(path)
+                runtime = find_runtime(path, search_path=search_path) if os.access(path, os.X_OK) else ()
+                for needed in (path, *runtime):
+                    yield from self._open(needed)
                 if path.endswith(_CODE_ENDINGS):
                     yield from self._find_project(os.path.dirname(path))
             elif os.path.isdir(path) and _is_project(path):
