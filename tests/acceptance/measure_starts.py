@@ -35,12 +35,14 @@ async def ask(client: httpx2.AsyncClient, gateway: RunningGateway, package: str,
     return answer
 
 
-async def measure(folder: Path, auth: dict[str, Any], *, hanging: bool, head_start_seconds: float) -> float:
+async def measure(
+    folder: Path, auth: dict[str, Any], *, hanging: bool, head_start_seconds: float, server_seconds: float
+) -> float:
     """Seconds until the first answer of a person, in a new gateway."""
-    programs = {"hanging": "hanging_server.py", "good": "stdlib_server.py"}
+    waiting = f"import runpy, time; time.sleep({server_seconds}); runpy.run_path({str(SERVERS / 'stdlib_server.py')!r})"
+    arguments = {"hanging": [str(SERVERS / "hanging_server.py")], "good": ["-c", waiting]}
     servers = {
-        name: {"command": sys.executable, "args": ["-I", str(SERVERS / program)], "auth": auth}
-        for name, program in programs.items()
+        name: {"command": sys.executable, "args": ["-I", *args], "auth": auth} for name, args in arguments.items()
     }
     config = folder / "servers.json"
     await asyncio.to_thread(config.write_text, json.dumps({"mcpServers": servers}), encoding="utf-8")
@@ -66,16 +68,21 @@ async def measure(folder: Path, auth: dict[str, Any], *, hanging: bool, head_sta
     return seconds
 
 
-async def compare(pairs: int, head_start_seconds: float) -> None:
+async def compare(pairs: int, head_start_seconds: float, server_seconds: float) -> None:
     times: dict[bool, list[float]] = {False: [], True: []}
     async with running_persons() as auth:
         for number in range(2 * pairs):
             # Each of the two kinds is the first of a pair as often as the other.
             hanging = number % 4 in (1, 2)
             with tempfile.TemporaryDirectory() as folder:
-                times[hanging].append(
-                    await measure(Path(folder), auth, hanging=hanging, head_start_seconds=head_start_seconds)
+                seconds = await measure(
+                    Path(folder),
+                    auth,
+                    hanging=hanging,
+                    head_start_seconds=head_start_seconds,
+                    server_seconds=server_seconds,
                 )
+                times[hanging].append(seconds)
     without, with_hanging = statistics.median(times[False]), statistics.median(times[True])
     report(f"first answer alone: {describe(times[False])}")
     report(f"first answer beside {HANGING_SERVERS} that hang: {describe(times[True])}")
@@ -94,8 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how servers that hang delay another person's start.")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--head-start", type=float, default=0.5, help="seconds that what hangs has before")
+    parser.add_argument("--server", type=float, default=0.2, help="seconds that the good server takes at least")
     options = parser.parse_args()
-    asyncio.run(compare(options.pairs, options.head_start))
+    asyncio.run(compare(options.pairs, options.head_start, options.server))
 
 
 if __name__ == "__main__":
