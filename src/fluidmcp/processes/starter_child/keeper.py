@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from fluidmcp.processes.starter_child.confine import become_server, restore_signals, write_own
+from fluidmcp.processes.starter_child.families import group_by_parent, list_family, read_table
 from fluidmcp.processes.starter_child.mounts import enter_own_view
 from fluidmcp.processes.starter_child.order import (
     FAILED_TO_CONFINE,
@@ -131,7 +132,7 @@ def _reap() -> Iterator[tuple[int, int]]:
 
 
 def _end_family() -> None:
-    family = find_family(os.getpid())
+    family = find_family()
     for pid in family:
         _send(pid, signal.SIGTERM)
     deadline = time.monotonic() + TERM_GRACE_SECONDS
@@ -147,7 +148,7 @@ def _kill_family() -> None:
         return
     deadline = time.monotonic() + KILL_SECONDS
     while _has_children() and time.monotonic() < deadline:
-        for pid in find_family(os.getpid()):
+        for pid in find_family():
             _send(pid, signal.SIGKILL)
         time.sleep(0)
 
@@ -162,29 +163,9 @@ def _has_children() -> bool:
     return True
 
 
-def find_family(root: int) -> list[int]:
-    """All descendants of `root`, found by the kernel's lists of children; those that die meanwhile may be in it."""
-    found: list[int] = []
-    waiting = [root]
-    while waiting:
-        parent = waiting.pop()
-        for child in _children(parent):
-            found.append(child)
-            waiting.append(child)
-    return found
-
-
-def _children(pid: int) -> Iterator[int]:
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return
-    for thread in threads:
-        try:
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                yield from map(int, file.read().split())
-        except OSError:
-            continue
+def find_family() -> list[int]:
+    """All our descendants; those that die meanwhile may be in it."""
+    return list_family(os.getpid(), group_by_parent(read_table()))
 
 
 def _send(pid: int, signum: int) -> None:

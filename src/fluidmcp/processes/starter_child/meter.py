@@ -9,8 +9,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
+from fluidmcp.processes.starter_child.families import Usage, group_by_parent, list_family, read_table
 from fluidmcp.processes.starter_child.keeper import END_NOW
 from fluidmcp.processes.starter_child.order import Kept, Notice
 
@@ -20,15 +21,7 @@ _DISK_SLICE_SECONDS: Final = 0.005
 _DISK_PAUSE_SECONDS: Final = 2.0
 _MAX_FILES: Final = 200_000
 """Of one home; more files count as too much disk, however small they are."""
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _BLOCK_BYTES: Final = 512
-_PARENT_FIELD, _RSS_FIELD = 1, 21
-"""Of `/proc/PID/stat`, counted behind the name (proc_pid_stat(5): ppid is 4, rss 24)."""
-
-
-class _Usage(NamedTuple):
-    parent: int
-    resident_bytes: int
 
 
 class Meter:
@@ -100,7 +93,7 @@ class Meter:
         return None
 
 
-def _find_excess(pid: int, kept: Kept, table: dict[int, _Usage], families: dict[int, list[int]]) -> Notice | None:
+def _find_excess(pid: int, kept: Kept, table: dict[int, Usage], families: dict[int, list[int]]) -> Notice | None:
     family = list_family(pid, families)
     if len(family) > kept.limits.processes:
         return Notice(pid, "processes", len(family), kept.limits.processes)
@@ -110,37 +103,6 @@ def _find_excess(pid: int, kept: Kept, table: dict[int, _Usage], families: dict[
     # What several processes share counts once; asked only now, because it costs more to find out.
     used = sum(_proportional_bytes(member, table[member].resident_bytes) for member in family)
     return Notice(pid, "memory", used, allowed) if used > allowed else None
-
-
-def read_table() -> dict[int, _Usage]:
-    """Parent and resident memory of every process that can be seen."""
-    table: dict[int, _Usage] = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if len(fields) > _RSS_FIELD:
-            table[int(name)] = _Usage(int(fields[_PARENT_FIELD]), int(fields[_RSS_FIELD]) * _PAGE_BYTES)
-    return table
-
-
-def group_by_parent(table: dict[int, _Usage]) -> dict[int, list[int]]:
-    children: dict[int, list[int]] = {}
-    for pid, usage in table.items():
-        children.setdefault(usage.parent, []).append(pid)
-    return children
-
-
-def list_family(pid: int, families: dict[int, list[int]]) -> list[int]:
-    """The descendants of `pid`, without itself."""
-    found = list(families.get(pid, ()))
-    for member in found:
-        found.extend(families.get(member, ()))
-    return found
 
 
 def _proportional_bytes(pid: int, otherwise: int) -> int:
