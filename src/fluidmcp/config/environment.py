@@ -108,8 +108,8 @@ _SealKeys = Annotated[
 _Megabytes = Annotated[int, Field(ge=16, le=1 << 20, description="megabytes, between 16 and 1048576")]
 _Level = Annotated[
     IsolationLevel,
-    BeforeValidator(_lower),
     BeforeValidator(parse_level),
+    BeforeValidator(_lower),  # the last one is called first
     Field(description=f"one of {', '.join(LEVELS)}"),
 ]
 _UserIds = Annotated[

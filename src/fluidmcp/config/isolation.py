@@ -74,7 +74,8 @@ def _read_list(reader: ObjectReader, key: str, *, directory: str, home: str) -> 
             reader.fault(key, "holds an empty path")
             continue
         expanded = home + text[1:] if home and (text == "~" or text.startswith("~/")) else text
-        path = os.path.normpath(os.path.join(os.path.abspath(directory), expanded))
+        # `normpath` leaves two slashes at the beginning as they are.
+        path = "/" + os.path.normpath(os.path.join(os.path.abspath(directory), expanded)).lstrip("/")
         if path == "/":
             reader.fault(key, 'may not be the whole file system: name folders, or set "isolation" to "none"')
         elif path == "/proc" or path.startswith("/proc/"):
