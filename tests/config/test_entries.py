@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluidmcp.config.entries import EnvVariable, ServersFile, parse_entry, parse_servers_file
+from fluidmcp.config.isolation import Paths
 from fluidmcp.errors import ConfigurationError
 
 
@@ -46,6 +47,24 @@ def test_an_entry_has_command_args_and_env():
         ("C", EnvVariable(value="3")),
     )
     assert entry.auth is None
+
+
+def test_an_entry_says_what_isolates_its_processes_and_what_they_may_reach():
+    value = {"command": "x", "isolation": "uid", "paths": {"read": ["data", "~/mail"], "write": ["/srv/out"]}}
+    entry = parse_entry("a", value, directory=Path("/work"), source="config.json", home="/home/operator")
+    assert entry.isolation == "uid"
+    assert entry.paths == Paths(read=("/work/data", "/home/operator/mail"), write=("/srv/out",))
+    plain = parse_entry("a", {"command": "x"}, directory=Path("/work"), source="config.json")
+    assert (plain.isolation, plain.paths, plain.owns_directory) == (None, Paths(), False)
+
+
+def test_a_package_owns_its_folder_and_a_file_does_not_own_the_working_directory():
+    text = b'{"mcpServers": {"a": {"command": "x", "paths": {"read": ["data"]}}}}'
+    path = Path("/packages/ann/mail/1.0.0/metadata.json")
+    (own,) = parse_servers_file(text, path=path).entries
+    assert (own.directory, own.owns_directory, own.paths.read) == (path.parent, True, (f"{path.parent}/data",))
+    (shared,) = parse_servers_file(text, path=path, directory=Path("/work")).entries
+    assert (shared.directory, shared.owns_directory, shared.paths.read) == (Path("/work"), False, ("/work/data",))
 
 
 def test_files_of_other_programs_are_read_as_they_are(caplog: pytest.LogCaptureFixture):
@@ -129,6 +148,9 @@ def test_two_packages_of_one_name_are_an_error(document: bytes, what: str):
         ({"command": "x", "env": {"A": {"valu": "c"}}}, "mcpServers.a.env.A.valu is not known"),
         ({"command": "x", "env": {"FMCP_SEAL_KEYS": {"required": True}}}, "begins with FMCP_"),
         ({"command": "x", "shared": 1}, "mcpServers.a.shared must be true or false"),
+        ({"command": "x", "isolation": "docker"}, "mcpServers.a.isolation must be one of auto, landlock, uid"),
+        ({"command": "x", "paths": ["/srv"]}, "mcpServers.a.paths must be an object, not a list"),
+        ({"command": "x", "paths": {"read": ["/"]}}, "mcpServers.a.paths.read may not be the whole file system"),
     ],
 )
 def test_a_fault_is_named_by_its_path_in_the_file(value: object, path: str):

@@ -7,7 +7,10 @@ import pytest
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import (
+    MEGABYTE,
     GatewaySettings,
+    IsolationSettings,
+    check_is_guarded,
     check_who_is_allowed,
     is_exposed,
     load_settings,
@@ -70,7 +73,14 @@ def test_every_variable_reaches_its_setting():
             "FMCP_MAX_SESSIONS": "8",
             "FMCP_MAX_SESSIONS_PER_PRINCIPAL": "9",
             "FMCP_LOG_LEVEL": "DEBUG",
-        }
+            "FMCP_ISOLATION": "Landlock",
+            "FMCP_UID_RANGE": " 200000-200999 ",
+            "FMCP_MAX_MEMORY_MB": "16",
+            "FMCP_MAX_DISK_MB": "17",
+            "FMCP_MAX_TASKS": "18",
+            "FMCP_MAX_OPEN_FILES": "64",
+        },
+        allow_unisolated=True,
     )
     limits = settings.limits
     assert settings.public_url == "https://mcp.example.com"
@@ -81,6 +91,15 @@ def test_every_variable_reaches_its_setting():
     assert (limits.max_concurrent_starts, limits.start_timeout_seconds) == (4, 5.5)
     assert (limits.request_timeout_seconds, limits.idle_timeout_seconds) == (6, 7)
     assert settings.log_level == "debug"
+    assert settings.isolation == IsolationSettings(
+        level="landlock",
+        user_ids=range(200_000, 201_000),
+        allow_none=True,
+        max_memory_bytes=16 * MEGABYTE,
+        max_disk_bytes=17 * MEGABYTE,
+        max_tasks=18,
+        max_open_files=64,
+    )
 
 
 def test_the_defaults_of_the_environment_are_those_of_the_settings():
@@ -107,6 +126,30 @@ def test_all_faults_are_told_at_once_and_no_value_is_repeated():
     names = "FMCP_MAX_PROCESSES FMCP_IDLE_TIMEOUT_SECONDS FMCP_LOG_LEVEL FMCP_ALLOWED_HOSTS FMCP_ALLOWED_ORIGINS "
     names += "FMCP_PUBLIC_URL MCP_CLIENT_SERVER_PORT --host --allow-env"
     assert [name for name in names.split() if name not in why] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must_be"),
+    [
+        ("FMCP_ISOLATION", "docker", "one of auto, landlock, uid, namespace, none"),
+        ("FMCP_ISOLATION", "landlock,uid", "one of auto, landlock, uid, namespace, none"),
+        ("FMCP_UID_RANGE", "1000", "user ids that nobody else has, FIRST-LAST, such as 200000-200999"),
+        ("FMCP_UID_RANGE", "0-65535", "user ids that nobody else has, FIRST-LAST"),
+        ("FMCP_UID_RANGE", "3000-2000", "user ids that nobody else has, FIRST-LAST"),
+        ("FMCP_UID_RANGE", "1000-2147483647", "user ids that nobody else has, FIRST-LAST"),
+        ("FMCP_MAX_MEMORY_MB", "15", "megabytes, between 16 and 1048576"),
+        ("FMCP_MAX_MEMORY_MB", "2G", "megabytes, between 16 and 1048576"),
+        ("FMCP_MAX_DISK_MB", "1048577", "megabytes, between 16 and 1048576"),
+        ("FMCP_MAX_TASKS", "0", "a whole number between 1 and 100000"),
+        ("FMCP_MAX_TASKS", "-1", "a whole number between 1 and 100000"),
+        ("FMCP_MAX_OPEN_FILES", "63", "a whole number between 64 and 1048576"),
+        ("FMCP_MAX_OPEN_FILES", "unlimited", "a whole number between 64 and 1048576"),
+    ],
+)
+def test_a_wrong_setting_of_the_isolation_is_refused(name: str, value: str, must_be: str):
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({name: value})
+    assert caught.value.why.startswith(f"{name} must be {must_be}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
@@ -165,6 +208,48 @@ def test_an_exposed_gateway_must_be_told_who_is_allowed(settings: GatewaySetting
 def test_on_this_machine_alone_nobody_must_be_named():
     check_who_is_allowed(load_settings({}), [entry()])
     check_who_is_allowed(load_settings({}, public_url="http://[::1]:8099"), [entry()])
+
+
+OPEN = ServerEntry(name="tools", command="x")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        load_settings({}, public_url="https://mcp.example.com"),
+        load_settings({"FMCP_PUBLIC_URL": "https://mcp.example.com"}),
+        load_settings({}, public_url="https://[2001:db8::1]:8443"),
+        GatewaySettings(host="0.0.0.0"),
+    ],
+    ids=["option", "variable", "v6", "host"],
+)
+def test_a_public_gateway_must_be_guarded_where_a_package_is_open(settings: GatewaySettings):
+    with pytest.raises(ConfigurationError) as caught:
+        check_is_guarded(settings, [entry(), OPEN, ServerEntry(name="more", command="x")])
+    assert caught.value.what == "Nothing guards tools, more, and the gateway can be reached from other machines."
+    assert settings.public_url in caught.value.why
+    for option in ("--oauth", "--secure", "--allow-insecure", "auth block"):
+        assert option in caught.value.hint
+    check_is_guarded(settings, [entry()])
+    check_is_guarded(settings, [])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        load_settings({}),
+        load_settings({}, public_url="http://[::1]:8099"),
+        load_settings({}, public_url="https://mcp.example.com", oauth=True),
+        load_settings({}, public_url="https://mcp.example.com", secure=True),
+        load_settings({}, public_url="https://mcp.example.com", allow_insecure=True),
+        load_settings({}, host="0.0.0.0", secure=True),
+    ],
+    ids=["local", "local-v6", "oauth", "secure", "insecure", "host-secure"],
+)
+def test_a_guarded_gateway_a_local_one_and_one_that_is_meant_to_be_open_may_have_open_packages(
+    settings: GatewaySettings,
+):
+    check_is_guarded(settings, [entry(), OPEN])
 
 
 @pytest.mark.promise(86)

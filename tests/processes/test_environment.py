@@ -4,7 +4,7 @@ import pytest
 
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.errors import ConfigurationError
-from fluidmcp.processes.environment import build_environment
+from fluidmcp.processes.environment import build_environment, forget_caches
 
 GATEWAY = {
     "PATH": "/usr/bin:/bin",
@@ -131,3 +131,13 @@ def test_an_entry_cannot_ask_for_a_variable_of_the_gateway(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         build_environment(asked, GATEWAY)
     assert name in caught.value.what
+
+
+def test_caches_that_may_not_be_written_are_forgotten_in_any_case() -> None:
+    environment = build_environment(entry(AUTH), {**GATEWAY, "PIP_CACHE_DIR": "/big/pip"}, token="the-token")
+    kept = {name: value for name, value in environment.items() if "cache" not in name.lower() and name != "UV_TOOL_DIR"}
+    assert len(kept) < len(environment)
+    environment["NPM_CONFIG_CACHE"] = environment["npm_config_cache"]
+    forget_caches(environment)
+    assert environment == kept
+    assert "UV_PYTHON_INSTALL_DIR" in environment, "it is where programs are, and no cache"
