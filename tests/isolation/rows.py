@@ -1,8 +1,8 @@
 """The attacks of E01, E02 and E04 as data: what each goes for, who gets it without a wall, and which walls stop it.
 
 Levels: `landlock` (one user for all), `uid` (landlock, and a user for each process), `namespace` (landlock, and
-namespaces for each process), `auto` (as root all of it together). A level that a row does not name leaves this attack open, and the tests say so as
-strictly as they say the opposite: docs/processes.md tells of it.
+namespaces for each process), `auto` (as root all of it together). A level that a row does not name leaves this attack
+open, and the tests say so as strictly as they say the opposite: docs/processes.md tells of it.
 """
 
 import os
@@ -16,6 +16,8 @@ ALL: Final = frozenset({"landlock", "uid", "namespace", "auto"})
 OTHER_USER: Final = frozenset({"uid", "namespace", "auto"})
 """Left open where all processes are one user's."""
 OWN_NAMESPACE: Final = frozenset({"namespace", "auto"})
+OTHER_KEYRING: Final = frozenset({"uid", "auto", "namespace-ordinary"})
+"""Users and user namespaces have keyrings of their own; a namespace of root's is not one."""
 WITH_USERS: Final = frozenset({"uid", "auto"})
 """Left open where root's servers are root."""
 NOTHING: Final = frozenset[str]()
@@ -188,7 +190,7 @@ SHARING: Final[Sequence[Row]] = (
     row("shared-memory-files", "files.read_shared_memory", seeks="token"),
     row("system-v-segments", "sharing.segments", seeks="token", stops=OTHER_USER),
     row("message-queue", "sharing.queue", seeks="token"),
-    row("key-of-the-user", "sharing.user_key", seeks="token", stops=OTHER_USER - {"namespace"} | {"namespace-ordinary"}),
+    row("key-of-the-user", "sharing.user_key", seeks="token", stops=OTHER_KEYRING),
     row("key-of-the-session", "sharing.session_key", seeks="session_key"),
     both("abstract-socket", "sharing.abstract_socket", seeks="token"),
     row("socket-by-path", "sharing.path_socket", path="tmp/socket", seeks="token", stops=OTHER_USER),
@@ -297,6 +299,7 @@ STAYING: Final[Sequence[Row]] = (
     row("without-environment", "staying.leave_without_environment"),
     row("with-erased-environment", "staying.leave_with_erased_environment"),
     row("first-of-a-process-namespace", "staying.leave_through_namespace"),
+    row("others-all-the-time", "staying.race"),
     row("deaf-to-signals", "signals.ignore_everything", extra={"is_marked": True}),
 )  # fmt: skip
 """E04: processes that are there when their server is not any more."""

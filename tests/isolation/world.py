@@ -79,6 +79,7 @@ class World:
     async def open_session(self, person: Person) -> None:
         params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
         answer = await self.ask(person, {"method": "initialize", "params": params})
+        assert answer.status_code == 200, answer.text
         person.session = answer.headers["mcp-session-id"]
 
     async def close_session(self, person: Person) -> None:
@@ -176,12 +177,17 @@ def is_well(process: psutil.Process) -> bool:
 
 
 def find_tagged(tag: str) -> list[psutil.Process]:
-    """Processes of this machine that have the text on their command line or as their name."""
+    """Processes of this machine that have the text on their command line or as their name.
+
+    The newest first, and with few steps: some are gone again in a few thousandths of a second.
+    """
     found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if tag in process.cmdline() or process.name() == tag[-15:]:
-                found.append(process)
+    for number in sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True):
+        with suppress(OSError, psutil.Error):
+            folder = Path(f"/proc/{number}")
+            names = (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            if tag.encode() in (folder / "cmdline").read_bytes() or names == tag[-15:]:
+                found.append(psutil.Process(number))
     return found
 
 

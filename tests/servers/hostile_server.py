@@ -44,8 +44,10 @@ class HostileServer:
             case "attack":
                 return json.dumps(self._attack(arguments).as_json())
             case "plant":
-                if self._planted is None:
-                    self._planted = Planted(os.environ.get(TOKEN_VARIABLE, "").encode(), str(arguments["label"]))
+                lasting = bool(arguments.get("lasting"))
+                if self._planted is None or lasting:
+                    token = os.environ.get(TOKEN_VARIABLE, "").encode()
+                    self._planted = Planted(token, str(arguments["label"]), lasting=lasting)
                 return json.dumps(self._planted.plant())
             case "echo":
                 return str(arguments["text"])

@@ -22,9 +22,10 @@ _MAX_MESSAGES: Final = 8
 class Planted:
     """Everything that has to stay open, alive or mapped for as long as the server lives."""
 
-    def __init__(self, token: bytes, label: str) -> None:
+    def __init__(self, token: bytes, label: str, *, lasting: bool = False) -> None:
         self._token = token
         self._label = label
+        self._lasting = lasting
         self._home = Path(os.path.expanduser("~"))
         self._folder = Path(tempfile.gettempdir())
         self._kept: list[object] = [bytearray(token)]
@@ -85,11 +86,15 @@ class Planted:
         return str(path)
 
     def _shared_segment(self) -> int:
-        """Deleted already, so that it ends with this process; who knows the number can still attach it."""
+        """Deleted already, so that it ends with this process; who knows the number can still attach it.
+
+        One that lasts stays on the machine. The test deletes it.
+        """
         number = system.call(system.SHMGET, 0, 4096, _IPC_CREAT | 0o600)
         place = system.call(system.SHMAT, number, 0, 0)
         ctypes.memmove(place, self._token, len(self._token))
-        system.call(system.SHMCTL, number, _IPC_RMID, 0)
+        if not self._lasting:
+            system.call(system.SHMCTL, number, _IPC_RMID, 0)
         return number
 
     def _queue(self) -> str:

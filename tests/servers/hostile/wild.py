@@ -109,6 +109,21 @@ def fill_nameless(order: Order) -> Outcome:
     return _take(order, one)
 
 
+def fill_deep(order: Order) -> Outcome:
+    """Megabytes on the disk, deeper than a path can name."""
+    folder = Path(tempfile.mkdtemp())
+    os.chdir(folder)
+    for _ in range(30):
+        os.mkdir("d" * 250)
+        os.chdir("d" * 250)
+
+    def one(number: int) -> None:
+        with open(str(number), "wb") as file:
+            file.write(b"x" * _MEGABYTE)
+
+    return _take(order, one)
+
+
 def make_files(order: Order) -> Outcome:
     """Many files with nothing in them."""
     folder = Path(tempfile.mkdtemp())
