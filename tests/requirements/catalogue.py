@@ -100,7 +100,7 @@ def render_threats(tests: TestsById) -> str:
     head = (
         "# Attacks, and the answer that each gets\n\n"
         "V: bearer tokens. B: the login per package. C: the login on the user's machine. D: found by a review of the\n"
-        "design. AS is the provider's authorization server, RT a refresh token.\n"
+        "design. E: hostile servers. AS is the provider's authorization server, RT a refresh token.\n"
         "Made by `scripts/update-docs` from `tests/requirements/threats.toml` and the marks of the tests.\n"
     )
     columns = "| id | attack | answer | shown by |\n|---|---|---|---|\n"
