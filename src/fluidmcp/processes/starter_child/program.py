@@ -171,5 +171,5 @@ def _try_own_view(order: Order, ids: tuple[int, int] | None, write_end: int) -> 
             map_ids(ids)
         enter_own_view(order)
     except OSError as error:
-        os.write(write_end, f"mount {error.filename or ''}: {os.strerror(error.errno or 0)}".encode())
+        os.write(write_end, f"mount: {os.strerror(error.errno or 0)}".encode())
     os._exit(0)
