@@ -21,6 +21,13 @@ LEVELS: Final[dict[str, tuple[User, ...]]] = {
 """Users of their own are given out by root alone; for an ordinary user `auto` is `namespace`."""
 WORLDS: Final = [(level, user) for level, users in LEVELS.items() for user in users if user in USERS]
 
+WALLS: Final = [
+    world
+    for world in WORLDS
+    if world in (("landlock", "ordinary"), ("uid", "root"), ("namespace", "ordinary"), ("auto", "root"))
+]
+"""One of each kind, where root and an ordinary user make no difference."""
+
 
 def world_id(world: tuple[str, User]) -> str:
     return "-".join(world)

@@ -13,8 +13,8 @@ from tests.isolation.world import Person, User, World, open_world
 
 WILD: Final = {
     "processors": Row(name="spin", attack="wild.spin", extra={"count": 1}),
-    "processes": Row(name="fork", attack="wild.fork", extra={"count": 100, "hold": True}),
-    "memory": Row(name="allocate", attack="wild.allocate", extra={"count": 1000, "hold": True}),
+    "processes": Row(name="fork", attack="wild.fork", extra={"count": 100, "hold": 4}),
+    "memory": Row(name="allocate", attack="wild.allocate", extra={"count": 1000, "hold": 4}),
 }
 """Within the usual limits: nobody is ended for it."""
 IDLE_SECONDS: Final = 3.0

@@ -9,13 +9,16 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from tests.isolation.levels import WORLDS, world_id
+from tests.isolation.levels import WALLS, world_id
 from tests.isolation.rows import NOTHING, OWN_NAMESPACE, Row
 from tests.isolation.world import User, World, is_well, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMIT_SECONDS: Final = 30.0
+HOLD_SECONDS: Final = 24.0
+"""How long it keeps what it took, unless it is ended: on a busy machine it is looked at seldom."""
+SHORT_HOLD_SECONDS: Final = 4.0
 LIMITS: Final = {
     "FMCP_MAX_MEMORY_MB": "192",
     "FMCP_MAX_TASKS": "40",
@@ -52,7 +55,7 @@ EXCESSES: Final[Sequence[Excess]] = (
 
 NOT_NOTICED: Final = {
     # Threads are counted by the kernel alone, where a process has a user (namespace) of its own.
-    "wild.start_threads": {"landlock", "namespace-root"},
+    "wild.start_threads": {"landlock"},
     # Memory that no process has mapped; files that have no name any more, or lie deeper than a path goes.
     "wild.write_memory_files": {"landlock", "uid", "namespace", "auto"},
     "wild.fill_nameless": {"landlock", "uid"},
@@ -61,14 +64,14 @@ NOT_NOTICED: Final = {
 """What is not noticed yet, by level: expected to fail, so that the one who mends it hears of it."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[w for w in WORLDS if w[0] != "none"], ids=world_id)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=WALLS, ids=world_id)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     level, user = request.param
     async with open_world(level, user, **LIMITS) as world:
         yield world
 
 
-async def run_wild(world: World, attack: str, count: int, *, hold: bool) -> tuple[dict[str, Any], psutil.Process]:
+async def run_wild(world: World, attack: str, count: int, *, hold: float) -> tuple[dict[str, Any], psutil.Process]:
     """The attack of somebody new while a neighbour is served: what the caller hears, and the server that it was."""
     neighbour, wild = world.make_person(), world.make_person()
     for person in (neighbour, wild):
@@ -89,10 +92,12 @@ async def run_wild(world: World, attack: str, count: int, *, hold: bool) -> tupl
 async def test_who_takes_too_much_is_ended_and_told_and_the_neighbour_is_served(
     request: pytest.FixtureRequest, world: World, excess: Excess
 ) -> None:
+    hold = HOLD_SECONDS
     if NOT_NOTICED.get(excess.attack, set()) & {world.level, f"{world.level}-{world.user}"}:
+        hold = SHORT_HOLD_SECONDS
         request.applymarker(pytest.mark.xfail(strict=True, reason="it is not noticed yet"))
     is_ended = bool(excess.limit) and not excess.refused & {world.level, f"{world.level}-{world.user}"}
-    told, server = await run_wild(world, excess.attack, excess.count, hold=is_ended)
+    told, server = await run_wild(world, excess.attack, excess.count, hold=hold if is_ended else 0)
     if is_ended:
         assert told["outcome"] == "cut off", told
         assert excess.limit in told["detail"], told
@@ -107,13 +112,13 @@ async def test_who_takes_too_much_is_ended_and_told_and_the_neighbour_is_served(
 @pytest.mark.threat("E03")
 @pytest.mark.parametrize("excess", EXCESSES, ids=lambda excess: excess.attack)
 async def test_who_stays_within_the_limits_is_served(world: World, excess: Excess) -> None:
-    told, server = await run_wild(world, excess.attack, excess.within, hold=False)
+    told, server = await run_wild(world, excess.attack, excess.within, hold=0)
     assert told["outcome"] == "found", told
     assert is_well(server)
 
 
 @pytest.mark.threat("E03")
-@pytest.mark.parametrize(("level", "user"), [w for w in WORLDS if w[0] != "none"])
+@pytest.mark.parametrize(("level", "user"), [world for world in WALLS if world[0] != "auto"])
 async def test_what_all_processes_of_a_user_share_is_left_to_others(
     request: pytest.FixtureRequest, level: str, user: User
 ) -> None:
@@ -125,7 +130,7 @@ async def test_what_all_processes_of_a_user_share_is_left_to_others(
         for attack in ("wild.send_descriptors", "wild.watch"):
             wild = world.make_person()
             await world.settle(wild, plant=False)
-            row = Row(name=attack, attack=attack, extra={"count": 400, "hold": True})
+            row = Row(name=attack, attack=attack, extra={"count": 400, "hold": 4})
             taking = asyncio.create_task(world.attack(wild, wild, row))
             while not taking.done():
                 person = world.make_person()

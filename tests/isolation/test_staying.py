@@ -12,7 +12,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from tests.isolation.levels import WORLDS, world_id
+from tests.isolation.levels import WALLS, WORLDS, world_id
 from tests.isolation.rows import HOMES, STAYING, Row
 from tests.isolation.world import Person, World, find_tagged, open_world
 
@@ -22,7 +22,12 @@ LIMIT_SECONDS = 10.0
 LOOKS = 10
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=WORLDS, ids=world_id)
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[*(world for world in WORLDS if world[0] == "none"), *WALLS],
+    ids=world_id,
+)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     level, user = request.param
     async with open_world(level, user) as world:

@@ -25,7 +25,7 @@ from hostile.planting import Planted
 from hostile.system import NotHereError
 
 TOKEN_VARIABLE = "GMAIL_ACCESS_TOKEN"
-ATTACK_SECONDS = 12.0
+ATTACK_SECONDS = 35.0
 TOOLS = ("attack", "plant", "echo", "pid", "home", "pending")
 
 

@@ -1,7 +1,7 @@
 """E03: takes as much as there is of something. Each has bounds of its own in number (`extra["count"]`) and in time.
 
-What was taken is held for a while, so that whoever looks at times sees it; then the attack reports what it had. A
-server that is ended for it reports nothing.
+What was taken is held for `extra["hold"]` seconds, so that whoever looks at times sees it; then the attack reports what
+it had. A server that is ended for it reports nothing.
 """
 
 import contextlib
@@ -20,7 +20,9 @@ from typing import Final
 from . import system
 from .orders import Order, Outcome, outcome_of, worked
 
-HOLD_SECONDS: Final = 5.0
+TAKE_SECONDS: Final = 8.0
+CHILD_SECONDS: Final = 40
+"""When a child ends by itself, should nobody end it."""
 _MEGABYTE: Final = 1024 * 1024
 _PAGE: Final = 4096
 _FDS_PER_MESSAGE: Final = 250
@@ -31,7 +33,7 @@ def fork(order: Order) -> Outcome:
 
     def one(_: int) -> None:
         if os.fork() == 0:
-            signal.alarm(int(HOLD_SECONDS) + 10)
+            signal.alarm(CHILD_SECONDS)
             signal.pause()
             os._exit(0)
 
@@ -43,7 +45,7 @@ def start_threads(order: Order) -> Outcome:
     threading.stack_size(64 * 1024)
 
     def one(_: int) -> None:
-        threading.Thread(target=time.sleep, args=(HOLD_SECONDS + 1,), daemon=True).start()
+        threading.Thread(target=time.sleep, args=(CHILD_SECONDS,), daemon=True).start()
 
     return _take(order, one)
 
@@ -67,7 +69,7 @@ def allocate_in_children(order: Order) -> Outcome:
 
     def one(_: int) -> None:
         if os.fork() == 0:
-            signal.alarm(int(HOLD_SECONDS) + 10)
+            signal.alarm(CHILD_SECONDS)
             kept = [bytearray(os.urandom(_PAGE) * (_MEGABYTE // _PAGE)) for _ in range(share)]
             signal.pause()
             os._exit(len(kept))
@@ -160,7 +162,7 @@ def watch(order: Order) -> Outcome:
 
 def spin(order: Order) -> Outcome:
     """Processor time: that of every core, for a while."""
-    end = time.monotonic() + HOLD_SECONDS
+    end = time.monotonic() + TAKE_SECONDS
     for _ in range(os.cpu_count() or 1):
         if os.fork() == 0:
             while time.monotonic() < end:
@@ -176,7 +178,7 @@ def spin(order: Order) -> Outcome:
 def _take(order: Order, one: Callable[[int], object]) -> Outcome:
     """Take as many as are asked for; found, where it had them all."""
     count = int(order.extra["count"])
-    end = time.monotonic() + HOLD_SECONDS
+    end = time.monotonic() + TAKE_SECONDS
     taken = 0
     outcome = worked(f"it has {count}")
     try:
@@ -188,6 +190,5 @@ def _take(order: Order, one: Callable[[int], object]) -> Outcome:
     except (OSError, RuntimeError, MemoryError) as error:
         why = outcome_of(error).detail if isinstance(error, OSError) else str(error)
         outcome = Outcome("refused", f"{taken} of {count}: {why}")
-    if order.extra.get("hold"):
-        time.sleep(max(0.0, end - time.monotonic()))
+    time.sleep(float(order.extra.get("hold", 0)))
     return outcome
