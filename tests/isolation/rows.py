@@ -208,7 +208,7 @@ LOCAL: Final[Sequence[Row]] = (
     row("socket-by-path", "sharing.path_socket", path="tmp/socket", seeks="token", stops=OTHER_USER),
     row("key-of-the-session", "sharing.session_key", seeks="session_key"),
     row("packets-of-loopback", "sharing.sniff", seeks="token", finds=ROOT),
-    row("core-pattern", "escaping.open_special", path=CORE_PATTERN, finds=ROOT, extra=FOR_WRITING, stops=WITH_USERS),
+    row("core-pattern", "escaping.open_special", path=CORE_PATTERN, finds=ROOT, extra=FOR_WRITING, stops=OWN_NAMESPACE),
     row("capabilities", "escaping.raise_capabilities", finds=ROOT, stops=WITH_USERS),
     row("made-device", "escaping.make_device", path="/dev/zero", finds=ROOT),
     row("mount-in-a-namespace", "escaping.mount_in_namespace", path=FILE, seeks="token"),

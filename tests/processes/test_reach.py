@@ -119,6 +119,7 @@ def test_a_node_installation_is_whole(ground: Ground):
 
 def test_the_interpreter_of_a_script_is_found(ground: Ground):
     interpreter = ground.write("runtimes/lua")
+    interpreter.chmod(0o755)
     script = ground.write("scripts/server", f"#! {interpreter} -W\nprint(1)\n")
     assert may_read(ground.build(program=str(script)), interpreter)
 

@@ -280,6 +280,7 @@ class PackageServers:
             environment=environment,
             directory=entry.directory,
             private_home=is_personal,
+            token_variable="" if entry.auth is None else entry.auth.env_var_name,
             isolation=self._isolation,
             paths=entry.paths,
             named=tuple(environment[name] for name, _ in entry.env if name in environment),

@@ -51,7 +51,8 @@ class KeptChild:
         self._starter.read_notices()
         _, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        return SIGNAL_EXIT_CODE - code if self._is_first and code > SIGNAL_EXIT_CODE else code
+        is_signal = self._is_first and code - SIGNAL_EXIT_CODE in signal.valid_signals()
+        return SIGNAL_EXIT_CODE - code if is_signal else code
 
     def kill(self) -> None:
         os.kill(self.pid, END_NOW)
@@ -166,6 +167,8 @@ class Confinement:
             has_landlock=place.wall.has_landlock,
             has_namespaces=place.wall.has_namespaces,
             user_id=place.user_id,
+            # Where persons' files are those of other users, nobody needs to get at these.
+            keeps_capabilities=place.home is None and not place.wall.has_user_ids,
             home=None if place.home is None else str(place.home),
             home_folders=FOLDERS,
             reach=reach,

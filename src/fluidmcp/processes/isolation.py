@@ -21,12 +21,15 @@ NO_MACHINE: Final = Machine(
 )
 """What there is where the starter cannot run."""
 
+_TRUNCATE_ABI: Final = 3
+"""From here on opening a file for writing is not the only way to change it that is asked about."""
+
 _HOW: Final = {
     "landlock": "Landlock needs Linux 5.13 or later with `landlock` among the active security modules "
     "(cat /sys/kernel/security/lsm; else the kernel option lsm=landlock,...), and in a container a seccomp profile "
     "that allows landlock_create_ruleset (that of Docker 23 or later does; gVisor has none).",
-    "uid": "Start the gateway as root with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL, and give it ids that nobody "
-    "else has: FMCP_UID_RANGE=200000-200999.",
+    "uid": "Start the gateway as root with CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_KILL, "
+    "and give it ids that nobody else has: FMCP_UID_RANGE=200000-200999.",
     "namespace": "Namespaces need user namespaces for ordinary users (Ubuntu 23.10 and later: sysctl "
     "kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile; Debian: "
     "kernel.unprivileged_userns_clone=1), or root with CAP_SYS_ADMIN; in a container also an unmasked /proc "
@@ -78,10 +81,17 @@ def choose_wall(level: IsolationLevel, machine: Machine, user_ids: range | None)
         has_landlock=True,
         has_user_ids=level in ("auto", "uid", "namespace") and not no_user_ids,
         has_namespaces=level in ("auto", "namespace") and not machine.no_namespaces,
-        weakness=""
-        if machine.landlock_abi >= SCOPES_ABI
-        else f"Landlock ABI {machine.landlock_abi}: signals and abstract sockets are not kept inside before Linux 6.12",
+        weakness=_find_weakness(machine.landlock_abi),
     )
+
+
+def _find_weakness(abi: int) -> str:
+    lacks: list[str] = []
+    if abi < _TRUNCATE_ABI:
+        lacks.append("files can be emptied before Linux 6.2")
+    if abi < SCOPES_ABI:
+        lacks.append("signals and abstract sockets are not kept inside before Linux 6.12")
+    return f"Landlock ABI {abi}: {'; '.join(lacks)}" if lacks else ""
 
 
 def refuse_none(name: str, wall: Wall, level: IsolationLevel) -> ConfigurationError:

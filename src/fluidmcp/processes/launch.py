@@ -88,7 +88,8 @@ class ColdLauncher:
             place = Place(spec=spec, program=program, environment={**spec.environment, **dict([self._watchdog.mark])})
             if self._confinement is not None and spec.isolation != "none":
                 place.wall = await self._confinement.choose_wall(spec.isolation)
-                place.user_id = self._confinement.take_user_id(place.wall, spec.package)
+                if spec.private_home:
+                    place.user_id = self._confinement.take_user_id(place.wall, spec.package)
                 if place.user_id is not None:
                     unless_started.callback(self._confinement.give_back, place.user_id)
             if spec.private_home:

@@ -25,6 +25,8 @@ class LaunchSpec:
     private_home: bool = False
     """Whether it serves one known person, who has a home of their own and reaches nothing of the operator's."""
     secrets: tuple[Secret, ...] = ()
+    token_variable: str = ""
+    """The variable of the environment that holds the person's token, if any does."""
     isolation: IsolationLevel = "none"
     paths: Paths = field(default_factory=Paths)
     """What it needs of the file system beyond what every process may reach."""

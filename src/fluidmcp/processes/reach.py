@@ -7,6 +7,7 @@ and the rest of it named one by one.
 
 import os
 import os.path
+import pwd
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -120,7 +121,10 @@ class ReachBuilder:
     """
 
     def __init__(self, home: str) -> None:
-        self._home = os.path.realpath(home) if os.path.isabs(home) else ""
+        # Both: a service often has no HOME, or another one.
+        homes = (home, pwd.getpwuid(os.getuid()).pw_dir if _has_account() else "")
+        self._homes = {os.path.realpath(path) for path in homes if os.path.isabs(path) and path != "/"}
+        self._written: tuple[str, ...] = ()
         self._links: dict[str, str] = {}
         self._left_out: frozenset[str] = frozenset()
         self._system = tuple(filter(None, map(self._resolve, _system_paths())))
@@ -148,11 +152,13 @@ class ReachBuilder:
         """
         self._links = dict(self._system_links)
         self._left_out = frozenset(left_out)
+        self._written = tuple(os.path.realpath(path) for path in write)
+        untrusted = tuple(map(os.path.realpath, cache_folders(environment)))
         search_path = environment.get("PATH", "")
         runtime = [path for path in search_path.split(os.pathsep) if self._may_be_whole(path)]
         runtime += [environment[name] for name in (*_TOOL_FOLDERS, *_NAMED_FILES) if environment.get(name)]
         for path in [program, *runtime]:
-            runtime += find_runtime(path, search_path=search_path)
+            runtime += find_runtime(path, search_path=search_path, untrusted=untrusted)
         folders = [opened for path in dict.fromkeys(runtime) for opened in self._open(path)]
         listed: list[str] = []
         caches = [path for path in cache_folders(environment) if [*self._open(path)] == [path]]
@@ -180,8 +186,8 @@ class ReachBuilder:
         if not os.path.isabs(path) or not os.path.isdir(path):
             return False
         real = os.path.realpath(path)
-        holds_home = bool(self._home) and _is_within(self._home, real)
-        is_shared = real in ("/", "/tmp", "/var/tmp", "/dev/shm", "/run", "/var", "/etc", "/root")
+        holds_home = any(_is_within(home, real) for home in self._homes) or os.path.dirname(real) == "/home"
+        is_shared = real in ("/", "/tmp", "/var/tmp", "/dev/shm", "/run", "/var", "/etc", "/root", "/home")
         return not (holds_home or is_shared or real in self._left_out)
 
     def _open(self, path: str) -> Iterator[str]:
@@ -219,8 +225,9 @@ class ReachBuilder:
                     yield from self._open(needed)
                 if path.endswith(_CODE_ENDINGS):
                     yield from self._find_project(os.path.dirname(path))
-            elif os.path.isdir(path) and _is_project(path):
-                yield from self._open(path)
+            elif os.path.isdir(path) and _is_project(path) and self._may_be_whole(path):
+                yield from self._visible_entries(path)
+                yield from filter(os.path.isdir, (os.path.join(path, ".venv"),))
 
     def _find_project(self, folder: str) -> Iterator[str]:
         """The project that holds a folder of code, or what can be seen in that folder."""
@@ -236,8 +243,25 @@ class ReachBuilder:
             yield from self._visible_entries(folder)
 
     def _resolve(self, path: str) -> str | None:
-        """The path without symbolic links; those on the way are noted. None: there is nothing."""
-        return resolve_links(path, self._links)
+        """The path without symbolic links; those on the way are noted. None: there is nothing.
+
+        None also where a link on the way stands in a folder that processes write to: one of them may have put it there
+        for the next one to follow.
+        """
+        links: dict[str, str] = {}
+        found = resolve_links(path, links)
+        if any(_is_within(link, written) and link != written for link in links for written in self._written):
+            return None
+        self._links.update(links)
+        return found
+
+
+def _has_account() -> bool:
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True
 
 
 def cache_folders(environment: Mapping[str, str]) -> list[str]:
@@ -297,11 +321,12 @@ def resolve_links(path: str, links: dict[str, str]) -> str | None:
     return current if current and os.path.exists(current) else None
 
 
-def find_runtime(path: str, *, search_path: str) -> list[str]:
+def find_runtime(path: str, *, search_path: str, untrusted: tuple[str, ...] = ()) -> list[str]:
     """What a program needs beside itself, found by following its links and the first line of a script.
 
     Installations of Python and Node are recognized by what is in them; virtual environments name the one that they
-    were made from, and folders that they import from (`*.pth`).
+    were made from, and folders that they import from (`*.pth`). What is installed below `untrusted` folders names
+    nothing outside of itself: its author wrote those files.
     """
     found: list[str] = []
     waiting = [path]
@@ -313,11 +338,11 @@ def find_runtime(path: str, *, search_path: str) -> list[str]:
         seen.add(current)
         if os.path.isdir(current):
             # A folder of PATH: the installation that it belongs to.
-            waiting += _installation_of(current, found)
+            waiting += _installation_of(current, found, untrusted)
             continue
         found.append(current)
         found += _modules_around(current)
-        waiting += _installation_of(os.path.dirname(current), found)
+        waiting += _installation_of(os.path.dirname(current), found, untrusted)
         if os.path.islink(current):
             # As the kernel does: from the folder that it is really in.
             folder = os.path.realpath(os.path.dirname(current))
@@ -327,7 +352,7 @@ def find_runtime(path: str, *, search_path: str) -> list[str]:
     return found
 
 
-def _installation_of(folder: str, found: list[str]) -> list[str]:
+def _installation_of(folder: str, found: list[str], untrusted: tuple[str, ...]) -> list[str]:
     """Add the installation whose `bin` the folder is to `found`; what to look at next."""
     prefix = os.path.dirname(folder)
     if os.path.basename(folder) not in ("bin", "Scripts") or prefix in ("/", "/usr", "/usr/local"):
@@ -335,7 +360,8 @@ def _installation_of(folder: str, found: list[str]) -> list[str]:
     configuration = os.path.join(prefix, "pyvenv.cfg")
     if os.path.isfile(configuration):
         found.append(prefix)
-        found += _imported_folders(prefix)
+        if not any(_is_within(os.path.realpath(prefix), place) for place in untrusted):
+            found += _imported_folders(prefix)
         return _base_of(configuration)
     is_python = any(name.startswith("python3") for name in _list_names(os.path.join(prefix, "lib")))
     is_node = os.path.isfile(os.path.join(folder, "node"))
@@ -383,7 +409,8 @@ def _paths_in(file_name: str) -> Iterator[str]:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError):
         return
-    yield from (line.strip() for line in lines if os.path.isabs(line.strip()) and os.path.isdir(line.strip()))
+    paths = (line.strip() for line in lines)
+    yield from (path for path in paths if os.path.isabs(path) and os.path.isdir(path) and "/." not in path)
 
 
 def _interpreters_of(script: str, search_path: str) -> Iterator[str]:
@@ -398,11 +425,15 @@ def _interpreters_of(script: str, search_path: str) -> Iterator[str]:
     words = os.fsdecode(first[2:]).split()
     if not words:
         return
+    if "\0" in words[0] or not os.access(words[0], os.X_OK):
+        return
     yield words[0]
     if os.path.basename(words[0]) == "env":
         for word in words[1:]:
-            if word.startswith("-") or "=" in word:
+            if word == "-S" or "=" in word:
                 continue
+            if word.startswith("-") or "/" in word:
+                return
             for folder in search_path.split(os.pathsep):
                 path = os.path.join(folder, word)
                 if os.path.isfile(path):

@@ -86,7 +86,12 @@ class Starter:
             with contextlib.ExitStack() as always:
                 always.callback(os.close, write_end)
                 self._send(START, order, [*pipes, write_end])
-            return decode_report(await _read_to_end(read_end))
+            report = decode_report(await _read_to_end(read_end))
+            if report == Report() and self._process is not None and self._process.returncode is None:
+                # It is stuck, and must not carry the order out when nobody waits for it any more.
+                self._process.kill()
+                self._close_control()
+            return report
         finally:
             os.close(read_end)
 

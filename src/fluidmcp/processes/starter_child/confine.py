@@ -60,7 +60,7 @@ def _confine(order: Order, keeper: int) -> None:
     _set_limits(order)
     leave_session_keyring()
     # As root it would otherwise keep what makes every wall pointless: kernel modules, raw devices, packet capture.
-    kept = FILE_CAPABILITIES if order.reach.keeps_files and order.user_id is None else ()
+    kept = FILE_CAPABILITIES if order.keeps_capabilities else ()
     if order.user_id is not None:
         os.setgroups([])
         os.setresgid(order.user_id, order.user_id, order.user_id)

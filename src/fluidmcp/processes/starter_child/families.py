@@ -41,7 +41,11 @@ def group_by_parent(table: dict[int, Usage]) -> dict[int, list[int]]:
 
 def list_family(pid: int, families: dict[int, list[int]]) -> list[int]:
     """The descendants of `pid`, without itself."""
-    found = list(families.get(pid, ()))
-    for member in found:
-        found.extend(families.get(member, ()))
-    return found
+    found = dict.fromkeys(families.get(pid, ()))
+    waiting = list(found)
+    while waiting:
+        # A number may have been given anew while the table was read: no circle is walked twice.
+        more = [child for child in families.get(waiting.pop(), ()) if child not in found and child != pid]
+        found.update(dict.fromkeys(more))
+        waiting += more
+    return list(found)

@@ -34,7 +34,7 @@ END_NOW: Final = signal.SIGUSR1
 """Asks a keeper to kill all that it keeps."""
 _GATEWAY_GONE: Final = signal.SIGUSR2
 """What the kernel sends when the gateway ends, however it ends."""
-TERM_GRACE_SECONDS: Final = 1.0
+TERM_GRACE_SECONDS: Final = 0.5
 """How long processes may take to end by themselves after the gateway is gone."""
 KILL_SECONDS: Final = 4.0
 """How long a keeper goes on killing what is born faster than it dies."""
@@ -90,9 +90,13 @@ def _run_server(order: Order, pipes: tuple[int, int, int], report: int) -> NoRet
     # Nothing but the three streams goes on into the program, and the report only as far as the exec.
     os.closerange(3, report)
     os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
-    failure = become_server(order, os.getppid())
-    os.write(report, encode(failure))
-    os._exit(_NOT_STARTED)
+    failure = Report(failed_at=FAILED_TO_CONFINE, detail="an unexpected error")
+    try:
+        failure = become_server(order, os.getppid())
+    finally:
+        # Never back into the starter's own code, whatever happened.
+        os.write(report, encode(failure))
+        os._exit(_NOT_STARTED)
 
 
 def _close_all() -> None:

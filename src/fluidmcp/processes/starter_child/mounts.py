@@ -16,6 +16,7 @@ from fluidmcp.processes.starter_child.syscalls import (
     MS_REC,
     MS_SLAVE,
     detach,
+    make_read_only,
     mount,
     pivot_root,
 )
@@ -45,12 +46,18 @@ def enter_own_view(order: Order) -> None:
     mount(None, "/", None, MS_REC | MS_SLAVE)
     if order.home is None:
         _mount_proc("/proc")
+        # Who is root would otherwise set what the kernel runs outside of every namespace (core_pattern).
+        mount("/proc/sys", "/proc/sys", None, MS_BIND)
+        make_read_only("/proc/sys")
         return
     # The folder of the home is hidden by the new root, and there again in it.
     root = order.home
     mount("tmpfs", root, "tmpfs", _SAFE, _ROOT_OPTIONS)
     for path in _outermost((*order.reach.read, *order.reach.listed, *order.reach.write)):
         _bind(root, path)
+        # Rules of files do not cover modes: root's process could make the system's programs setuid.
+        if os.path.exists(root + path):
+            make_read_only(root + path, only_safe=_is_written(path, order.reach.write))
     for path, target in order.reach.links:
         _link(root + path, target)
     _make_home(root, order.home, order)
@@ -64,6 +71,11 @@ def enter_own_view(order: Order) -> None:
     pivot_root(".", ".")
     detach(".")
     os.chdir("/")
+
+
+def _is_written(path: str, written: tuple[str, ...]) -> bool:
+    """Whether something at or below `path` may be written."""
+    return any((place + "/").startswith(path.rstrip("/") + "/") for place in written)
 
 
 def _mount_proc(path: str) -> None:

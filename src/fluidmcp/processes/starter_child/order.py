@@ -49,6 +49,8 @@ class Order(NamedTuple):
     has_namespaces: bool
     user_id: int | None
     """The user and group to become; None: stay who the gateway is."""
+    keeps_capabilities: bool
+    """Whether root's process keeps what lets it work with everybody's files."""
     home: str | None
     """The private home, which exists; None: no person is known."""
     home_folders: tuple[str, ...]

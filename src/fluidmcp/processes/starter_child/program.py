@@ -36,7 +36,13 @@ from fluidmcp.processes.starter_child.order import (
 )
 
 _PROBE_FOLDERS: Final = ("/tmp", "/dev/shm", "/var/tmp")
-_CAPABILITIES_FOR_USERS: Final = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}
+_CAPABILITIES_FOR_USERS: Final = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+}
 
 
 def main() -> None:
@@ -149,7 +155,7 @@ def _try_namespaces() -> str:
     folder = next((path for path in _PROBE_FOLDERS if os.path.isdir(path)), "")
     reach = Reach(read=("/usr",))
     limits = Limits(1 << 30, 1, 64, 1 << 20)
-    order = Order("", (), {}, "/", False, True, None, folder, ("tmp",), reach, limits)
+    order = Order("", (), {}, "/", False, True, None, False, folder, ("tmp",), reach, limits)
     flags = _namespace_flags()
     ids = _ids_to_map(flags)
     read_end, write_end = os.pipe()
