@@ -20,6 +20,7 @@ from fluidmcp.processes.starter_child.syscalls import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
+    clear_user_keyring,
     keep_capabilities,
     leave_session_keyring,
     prctl,
@@ -65,6 +66,7 @@ def _confine(order: Order, keeper: int) -> None:
         os.setgroups([])
         os.setresgid(order.user_id, order.user_id, order.user_id)
         os.setresuid(order.user_id, order.user_id, order.user_id)
+        clear_user_keyring()
     keep_capabilities(kept)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     # After the change of user, which clears it: whoever kills the keeper ends the server.

@@ -106,7 +106,7 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 def _start(order: Order, descriptors: list[int], meter: Meter) -> None:
     stdin, stdout, stderr, report = descriptors
-    flags = _namespace_flags() if order.has_namespaces else 0
+    flags = _namespace_flags() if order.has_namespaces else _ipc_flag(order)
     ids = _ids_to_map(flags)
     try:
         pid = syscalls.fork(flags | syscalls.CLONE_PARENT)
@@ -118,6 +118,12 @@ def _start(order: Order, descriptors: list[int], meter: Meter) -> None:
     # Before the gateway knows the number, and may wait for it.
     meter.add(Kept(pid, order.limits, None if order.has_namespaces else order.home))
     os.write(report, encode(Report(pid=pid)))
+
+
+def _ipc_flag(order: Order) -> int:
+    """Who gets a user id after somebody else must not find the shared memory that this user left."""
+    has_other_user = order.user_id is not None and syscalls.has_capability(syscalls.CAP_SYS_ADMIN)
+    return syscalls.CLONE_NEWIPC if has_other_user else 0
 
 
 def _namespace_flags() -> int:

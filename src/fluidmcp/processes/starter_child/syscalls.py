@@ -49,6 +49,8 @@ _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
+_KEYCTL_CLEAR: Final = 7
+_USER_KEYRING: Final = -4
 
 
 def is_known_machine() -> bool:
@@ -155,6 +157,12 @@ def leave_session_keyring() -> None:
     """A session keyring of our own, so that keys of the operator's login are not possessed (keyrings(7))."""
     calls = _calls()
     calls.syscall(calls.keyctl, ctypes.c_ulong(_KEYCTL_JOIN_SESSION_KEYRING), None)
+
+
+def clear_user_keyring() -> None:
+    """Forget what an earlier process with this user id left in the keyring of the user."""
+    calls = _calls()
+    calls.syscall(calls.keyctl, ctypes.c_ulong(_KEYCTL_CLEAR), ctypes.c_long(_USER_KEYRING))
 
 
 def bound_capabilities(kept: tuple[int, ...]) -> None:
