@@ -95,7 +95,7 @@ async def test_who_takes_too_much_is_ended_and_told_and_the_neighbour_is_served(
     hold = HOLD_SECONDS
     if NOT_NOTICED.get(excess.attack, set()) & {world.level, f"{world.level}-{world.user}"}:
         hold = SHORT_HOLD_SECONDS
-        request.applymarker(pytest.mark.xfail(strict=True, reason="it is not noticed yet"))
+        request.applymarker(pytest.mark.xfail(strict=False, reason="it is not noticed yet"))
     is_ended = bool(excess.limit) and not excess.refused & {world.level, f"{world.level}-{world.user}"}
     told, server = await run_wild(world, excess.attack, excess.count, hold=hold if is_ended else 0)
     if is_ended:
@@ -119,13 +119,8 @@ async def test_who_stays_within_the_limits_is_served(world: World, excess: Exces
 
 @pytest.mark.threat("E03")
 @pytest.mark.parametrize(("level", "user"), [world for world in WALLS if world[0] != "auto"])
-async def test_what_all_processes_of_a_user_share_is_left_to_others(
-    request: pytest.FixtureRequest, level: str, user: User
-) -> None:
+async def test_what_all_processes_of_a_user_share_is_left_to_others(level: str, user: User) -> None:
     """Somebody new is served while one server has all that the kernel gives to one user, with the usual limits."""
-    if user == "ordinary":
-        reason = "ETOOMANYREFS: descriptors that are sent count for the user, and the starter gets none any more"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     async with open_world(level, user) as world:
         for attack in ("wild.send_descriptors", "wild.watch"):
             wild = world.make_person()

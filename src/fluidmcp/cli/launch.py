@@ -80,11 +80,12 @@ def run_target(options: RunOptions) -> int:
         report_mistakes(loaded, faults)
         return EXIT_MISTAKE
     # Imported when everything that can be said without the libraries of a gateway has been said.
-    from fluidmcp.cli.serve import hide_memory
+    from fluidmcp.cli.serve import allow_many_descriptors, hide_memory
     from fluidmcp.cli.start import start_gateway
     from fluidmcp.cli.table import show_table
 
     hide_memory()
+    allow_many_descriptors()
     run = start_gateway if options.start_server else show_table
     return run(loaded, faults, settings, environ)
 

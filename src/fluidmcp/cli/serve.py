@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import errno
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -43,6 +44,17 @@ def hide_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def allow_many_descriptors() -> None:
+    """As many open files as this user may have: the usual soft limit is 1024, for programs that use `select`.
+
+    It also bounds the descriptors that are on their way between all processes of this user (unix(7), ETOOMANYREFS), so
+    that one server could keep the starter from getting any.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_sockets(settings: GatewaySettings) -> list[socket.socket]:
