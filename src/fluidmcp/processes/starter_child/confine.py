@@ -33,6 +33,16 @@ _TASKS_PER_PROCESS: Final = 16
 """
 
 
+_CHANGED_SIGNALS: Final = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+)
+
+
 class ConfinementError(OSError):
     """A step of the confinement failed, or did not do what it has to."""
 
@@ -120,8 +130,8 @@ def _lower(kind: int, value: int) -> None:
 
 
 def restore_signals() -> None:
-    """What Python and the keeper changed: programs expect the system's own dispositions, and nothing blocked."""
-    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+    """What Python, starter and keeper changed: programs expect the system's own dispositions, and nothing blocked."""
+    for signum in _CHANGED_SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
