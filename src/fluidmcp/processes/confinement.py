@@ -177,6 +177,8 @@ class Confinement:
 
     def _build_reach(self, place: Place, directory: str) -> Reach:
         spec = place.spec
+        # A package's own file describes nobody else's server.
+        source = "" if spec.owns_directory else spec.source
         if spec.may_install:
             for folder in cache_folders(spec.environment):
                 # What is not there yet could not be opened for the process that is to fill it.
@@ -191,7 +193,7 @@ class Confinement:
             named=spec.named,
             directory=directory,
             owns_directory=spec.owns_directory,
-            left_out=[os.path.realpath(path) for path in (spec.source, os.path.dirname(place.home or "")) if path],
+            left_out=[os.path.realpath(path) for path in (source, os.path.dirname(place.home or "")) if path],
             read=spec.paths.read,
             write=spec.paths.write,
             may_install=spec.may_install,

@@ -127,6 +127,7 @@ class ReachBuilder:
         self._written: tuple[str, ...] = ()
         self._links: dict[str, str] = {}
         self._left_out: frozenset[str] = frozenset()
+        self._listed: list[str] = []
         self._system = tuple(filter(None, map(self._resolve, _system_paths())))
         self._system_links = dict(self._links)
 
@@ -151,6 +152,7 @@ class ReachBuilder:
         of private homes; without symbolic links. `may_install`: caches of package managers may be written.
         """
         self._links = dict(self._system_links)
+        self._listed = []
         self._left_out = frozenset(left_out)
         self._written = tuple(os.path.realpath(path) for path in write)
         untrusted = tuple(map(os.path.realpath, cache_folders(environment)))
@@ -160,12 +162,10 @@ class ReachBuilder:
         for path in [program, *runtime]:
             runtime += find_runtime(path, search_path=search_path, untrusted=untrusted)
         folders = [opened for path in dict.fromkeys(runtime) for opened in self._open(path)]
-        listed: list[str] = []
         caches = [path for path in cache_folders(environment) if [*self._open(path)] == [path]]
         if owns_directory:
             folders.append(directory)
         elif self._may_be_whole(directory):
-            listed.append(directory)
             folders += self._visible_entries(directory)
         for text in (*args, *named):
             # The words of it as well: `sh -c "exec node /srv/server.js"`.
@@ -176,7 +176,7 @@ class ReachBuilder:
         resolve = self._resolve
         return Reach(
             read=tuple(dict.fromkeys((*self._system, *filter(None, map(resolve, folders))))),
-            listed=tuple(filter(None, map(resolve, listed))),
+            listed=tuple(filter(None, map(resolve, dict.fromkeys(self._listed)))),
             write=tuple(dict.fromkeys(filter(None, map(resolve, written)))),
             links=tuple(self._links.items()),
         )
@@ -205,6 +205,8 @@ class ReachBuilder:
     def _visible_entries(self, folder: str) -> Iterator[str]:
         """What is in a folder and not hidden (`.env`, `.git` and `.fmcp-packages` are), but for what stays out."""
         real = os.path.realpath(folder)
+        # Python finds modules by the names in a folder.
+        self._listed.append(folder)
         names = [name for name in _list_names(folder) if not name.startswith(".")]
         for name in names[:_MAX_ENTRIES]:
             path = os.path.join(folder, name)
