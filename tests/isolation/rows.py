@@ -248,7 +248,9 @@ SIGNALS: Final[Sequence[Row]] = (
     end("kill-to-the-starter", "starter", "SIGKILL"),
     row("no-processor-time-for-the-other", "signals.limit_time", at="victim", stops=OTHER_USER),
     row("no-files-for-the-other", "signals.limit_files", at="victim", stops=OTHER_USER),
-    row("no-files-for-the-gateway", "signals.limit_files", at="gateway", stops=OTHER_USER),
+    row(
+        "no-files-for-the-gateway", "signals.limit_files", at="gateway", stops=OTHER_USER, local_stops=OWN_NAMESPACE
+    ),
     row("slower", "signals.slow_down", at="victim", stops=OTHER_USER),
     row("on-one-processor", "signals.pin", at="victim", stops=OTHER_USER),
     row("first-to-go-when-memory-is-short", "procfs.adjust_score", at="victim", local_stops=OTHER_USER),
