@@ -48,7 +48,9 @@ async def test_nothing_is_left_after_the_suite(fixture: FixtureName, tmp_path: P
                 while count_open_work(running, tasks):
                     # The suite leaves at once when it is done; with each turn the gateway learns more of that.
                     assert (await running.client.get("/health")).is_success
-            processes = [child for child in psutil.Process().children() if fixture in " ".join(child.cmdline())]
+            processes = [
+                child for child in psutil.Process().children(recursive=True) if fixture in " ".join(child.cmdline())
+            ]
             assert len(processes) >= running.gateway.process_count > 0
             for session in list(running.gateway.sessions):
                 headers = {"mcp-session-id": session.session_id}
