@@ -434,6 +434,21 @@ async def test_a_keeper_takes_its_family_along_where_nobody_else_is_left_to_end_
             await until(lambda: not is_running(numbers["keeper"]))
 
 
+@pytest.mark.threat("E04")
+async def test_the_watchdog_takes_the_family_of_a_keeper_along_that_does_not_get_to_it(
+    stage: Stage, level: IsolationLevel, tmp_path: Path
+) -> None:
+    async with open_family() as family:
+        starting = start_gateway(level, tmp_path / "theirs", "runaway", str(family.port))
+        async with starting as (gateway, numbers):
+            await family.arrived()
+            await family.arrived()
+            os.kill(numbers["keeper"], signal.SIGSTOP)
+            gateway.kill()
+            assert {await family.ended(), await family.ended()} == {1, 2}
+            await until(lambda: not is_running(numbers["keeper"]))
+
+
 async def test_the_helpers_of_an_ordinary_user_belong_to_root_in_proc(
     stage: Stage, level: IsolationLevel, open_folder: Path
 ) -> None:

@@ -2,8 +2,8 @@
 
 It reads lines from its standard input and remembers them. When the gateway is gone, however it went, the pipe ends;
 then every process group that is still registered, and every process whose environment carries the gateway's mark, is
-asked to end, is killed a second later, and the private homes are deleted. Run by its path with `-I -S`: it must not
-import anything but a few modules of the standard library.
+asked to end, is killed a second later together with all that descends from it, and the private homes are deleted. Run
+by its path with `-I -S`: it must not import anything but a few modules of the standard library.
 
 Lines: `M hex` the mark (`NAME=value`, as hexadecimal), `G pgid` / `g pgid` remember / forget a process group,
 `H hex` / `h hex` remember / forget a directory.
@@ -164,6 +164,24 @@ def find_marked(mark: bytes) -> set[int]:
     return found
 
 
+def find_descendants(leaders: set[int]) -> set[int]:
+    """All that the leaders started, whatever group or environment it has now: a keeper may not get to it in time."""
+    children: dict[int, list[int]] = {}
+    with contextlib.suppress(OSError):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                # The name stands in parentheses, and may hold some itself; the parent is the second field behind it.
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(name))
+    found: set[int] = set()
+    waiting = list(leaders)
+    while waiting:
+        new = set(children.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return found
+
+
 def send(groups: set[int], processes: set[int], signum: int) -> bool:
     """Signal them all (0: just look); True while any of them is there."""
     any_left = False
@@ -184,7 +202,7 @@ def end_all(groups: set[int], mark: bytes) -> None:
     while send(groups, processes, 0) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     # Looking again: whoever forked meanwhile is found too.
-    send(groups, find_marked(mark), signal.SIGKILL)
+    send(groups, find_marked(mark) | find_descendants(groups), signal.SIGKILL)
 
 
 def main() -> None:
