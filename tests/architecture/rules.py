@@ -1,6 +1,7 @@
 """The rules of the code base, as pure functions: the text of a file in, the breaches out (line and reason)."""
 
 import ast
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ CATCHES_EVERYTHING = (
     "src/fluidmcp/processes/pool.py",
 )
 """The table of answers, the end of the program, and the loop that supervises children."""
+
+HELPERS = ("src/fluidmcp/processes/starter_child/", "src/fluidmcp/processes/watchdog_child.py")
+"""Programs that run by their path with `-I -S` and fork: each holds nothing but the standard library and itself."""
 
 PLAYS_A_SLOW_PART = ("tests/servers/", "tests/providers/")
 """Programs that tests talk to: being late is what some of them are for."""
@@ -117,6 +121,17 @@ def failures_are_caught_by_name(path: str, tree: ast.Module) -> Iterator[Breach]
             yield Breach(node.lineno, "suppresses everything")
 
 
+def helpers_stand_alone(path: str, tree: ast.Module) -> Iterator[Breach]:
+    """What a helper imports is there without packages, is loaded quickly, and keeps its forks small."""
+    own = next((_module_of(helper.rstrip("/")) for helper in HELPERS if path.startswith(helper)), None)
+    if own is None:
+        return
+    for line, module in _imported_modules(path, tree):
+        is_own = f"{module}.".startswith(f"{own}.")
+        if not is_own and module.partition(".")[0] not in sys.stdlib_module_names:
+            yield Breach(line, f"{module} is neither of the standard library nor of the helper")
+
+
 def sizes_are_bounded(path: str, tree: ast.Module) -> Iterator[Breach]:
     last = max((node.end_lineno or 0 for node in tree.body), default=0)
     if last > MAX_MODULE_LINES:
@@ -178,6 +193,7 @@ SOURCE_RULES: Sequence[Rule] = (
     environment_is_read_in_one_place,
     output_goes_through_one_place,
     failures_are_caught_by_name,
+    helpers_stand_alone,
     sizes_are_bounded,
     modules_hold_no_state,
 )

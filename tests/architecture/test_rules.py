@@ -9,6 +9,7 @@ import pytest
 from tests.architecture import rules
 from tests.architecture.rules import Rule
 
+STARTER = "src/fluidmcp/processes/starter_child"
 LOOKS = "async def f():\n  async with asyncio.timeout(5):\n    while x():\n      await asyncio.sleep(0.01)"
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,13 @@ def test_no_file_names_a_package_registry_or_a_place_outside_of_the_repository()
             "try:\n    f()\nexcept (A, Exception) as e:\n    g(e)",
         ),
         (rules.failures_are_caught_by_name, "src/fluidmcp/a.py", "with contextlib.suppress(Exception):\n    f()"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "import msgspec"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.errors import FluidMCPError"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes import starter"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes.starter_child_of_another import x"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from .. import starter"),
+        (rules.helpers_stand_alone, f"{STARTER}/__main__.py", "def f():\n    import uvloop.loop"),
+        (rules.helpers_stand_alone, "src/fluidmcp/processes/watchdog_child.py", "import fluidmcp.processes.home"),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "a = 1\n" * 501),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "async def f():\n" + "    a = 1\n" * 60),
         (rules.modules_hold_no_state, "src/fluidmcp/a.py", "cache = {}"),
@@ -113,6 +121,11 @@ def test_a_breach_is_noticed(rule: Rule, path: str, text: str):
             "src/fluidmcp/a.py",
             "try:\n    f()\nexcept (OSError, ValueError):\n    g()",
         ),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "import os.path, ctypes\nfrom collections.abc import Iterator"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes.starter_child.order import Order"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes.starter_child import order"),
+        (rules.helpers_stand_alone, f"{STARTER}/a.py", "from . import order\nfrom .order import Order"),
+        (rules.helpers_stand_alone, "src/fluidmcp/processes/starter.py", "import msgspec"),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "def f():\n" + "    a = 1\n" * 59),
         (rules.modules_hold_no_state, "src/fluidmcp/a.py", "__all__ = ['a']\nNAMES = {'a': 1}\ndef f():\n    x = []"),
         (rules.tests_wait_for_events, "tests/servers/slow.py", "time.sleep(1)"),
