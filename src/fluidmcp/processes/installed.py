@@ -68,14 +68,14 @@ class InstalledPrograms:
         try:
             async with asyncio.timeout(INSTALL_SECONDS):
                 await process.wait_exited()
+            ending = process.exit_description()
         except TimeoutError:
-            pass  # told below: it runs
+            ending = f"no answer within {INSTALL_SECONDS:g} seconds"
         finally:
             await process.stop()
         path = next((os.fsdecode(line) for line in reversed(lines) if line.startswith(b"/")), "")
         folder = path.partition(os.pathsep)[0]
         name = call.program or (_read_program(Path(folder), call.package) if folder else None)
-        ending = process.exit_description()
         if ending != "exit code 0" or not name or "/" in name:
             raise ServerStartError(
                 f"The server of '{spec.package}' could not be installed.",
