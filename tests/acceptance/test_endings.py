@@ -98,9 +98,11 @@ async def test_a_killed_server_behind_a_shell_is_replaced(tmp_path: Path) -> Non
     ):
         first = psutil.Process(read_number(await call(client, gateway, "wrapped", "pid")))
         shell = first.parent()
-        first.kill()
         assert shell is not None
-        await asyncio.to_thread(psutil.wait_procs, [first, shell], timeout=60)
+        keeper = shell.parent()
+        assert keeper is not None
+        first.kill()
+        await asyncio.to_thread(psutil.wait_procs, [first, shell, keeper], timeout=60)
         answer = await call(client, gateway, "wrapped", "pid")
         if "error" in answer:
             # The request overtook the news of the death: it is told so, and the next one finds a new process.
