@@ -9,6 +9,7 @@ from tests.acceptance.harness import run_fluidmcp, start_fluidmcp
 from tests.cli.test_guarded_run import MANUAL, SERVE, at, list_tools
 from tests.cli.test_run import AUTH, CLIENT, GOOD, install, read_error, write
 
+SERVE_FILE: Final = ("run", "config.json", "--start-server")
 PUBLIC: Final = ("--public-url", "https://mcp.example.com")
 TOKEN: Final = "a-token-of-our-own"
 SECURE: Final = ("--secure", "--token", TOKEN)
@@ -135,3 +136,27 @@ async def test_e06_on_this_machine_alone_no_isolation_is_the_choice_of_the_opera
         await gateway.stdout.wait_for("Isolation of server processes: landlock (good)")
         await gateway.stdout.wait_for("Isolation of server processes: none (bare)")
         assert await list_tools(gateway, TOKEN, "bare") == 200
+
+
+@pytest.mark.threat("E01")
+@pytest.mark.parametrize("path", ["~", "~/..", "{temporary}"])
+async def test_paths_that_hold_the_operators_home_or_the_private_homes_are_refused(tmp_path: Path, path: str):
+    home, temporary = tmp_path / "operator", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    write(tmp_path, wide=GOOD | {"paths": {"write": [path.format(temporary=temporary)]}})
+    env = {"HOME": str(home), "TMPDIR": str(temporary)}
+    what, why, do = read_error(await run_fluidmcp(*SERVE_FILE, "--secure", env=env, cwd=tmp_path))
+    assert "A path of wide is too wide: " in what
+    assert "private homes" in why
+    assert "one by one" in do
+
+
+async def test_a_folder_that_isolation_keeps_away_is_named_in_the_log(tmp_path: Path):
+    folder = tmp_path / ".hidden" / "docs"
+    folder.mkdir(parents=True)
+    write(tmp_path, files=GOOD | {"args": [*GOOD["args"], str(folder)]})
+    async with start_fluidmcp(*SERVE_FILE, "--secure", cwd=tmp_path) as gateway:
+        line = await gateway.stderr.wait_for("isolation keeps ")
+        assert str(folder) in line
+        assert '"paths"' in line

@@ -144,11 +144,8 @@ async def test_a_home_is_deleted_whatever_is_in_it_and_nothing_else_is(world: Wo
 
 
 @pytest.mark.threat("E04")
-async def test_no_process_outlives_a_killed_gateway(request: pytest.FixtureRequest, world: World) -> None:
+async def test_no_process_outlives_a_killed_gateway(world: World) -> None:
     """The last one of each world, which it ends."""
-    if world.level in ("landlock", "uid"):
-        reason = "the watchdog kills the keepers at the moment at which they would kill their families"
-        request.applymarker(pytest.mark.xfail(strict=False, reason=reason))
     person = await start_session(world)
     staying = [(row, await leave(world, person, row)) for row in STAYING if row.attack != "staying.race"]
     family = world.gateway.descendants()

@@ -11,6 +11,9 @@ from fluidmcp.cli.diagnosis import Verdict, diagnose
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError
 from fluidmcp.processes.environment import build_environment
+from fluidmcp.processes.home import homes_folder
+from fluidmcp.processes.isolation import paths_too_wide
+from fluidmcp.processes.reach import find_too_wide
 
 _INSTALL_HINTS: Final = {
     "npx": "Install Node.js, which brings npx",
@@ -60,7 +63,11 @@ def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: 
             why=f"{entry.directory} is not a directory.",
             hint="Create it, or start fluidmcp in another directory.",
         )
-    absent = next((path for path in (*entry.paths.read, *entry.paths.write) if not os.path.exists(path)), None)
+    paths = (*entry.paths.read, *entry.paths.write)
+    too_wide = find_too_wide(paths, environ.get("HOME", ""), str(homes_folder())) if person_known else None
+    if too_wide is not None:
+        raise paths_too_wide(entry.name, too_wide)
+    absent = next((path for path in paths if not os.path.exists(path)), None)
     if absent is not None:
         raise ConfigurationError(
             f"A path of {entry.name} is not there: {absent}",

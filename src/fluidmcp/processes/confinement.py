@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import signal
 from typing import Final
@@ -11,10 +12,17 @@ from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.settings import IsolationSettings
 from fluidmcp.errors import CapacityError, ServerProcessError, ServerStartError
 from fluidmcp.processes.home import FOLDERS
-from fluidmcp.processes.isolation import NO_MACHINE, UserIds, Wall, can_isolate, choose_wall
+from fluidmcp.processes.isolation import (
+    NO_MACHINE,
+    UserIds,
+    Wall,
+    can_isolate,
+    choose_wall,
+    paths_too_wide,
+)
 from fluidmcp.processes.launch_spec import Place, holds_nul, no_interpreter, spawn_failure
 from fluidmcp.processes.process import ServerProcess
-from fluidmcp.processes.reach import ReachBuilder, cache_folders
+from fluidmcp.processes.reach import ReachBuilder, cache_folders, find_too_wide
 from fluidmcp.processes.starter import Starter
 from fluidmcp.processes.starter_child.keeper import END_NOW, SIGNAL_EXIT_CODE
 from fluidmcp.processes.starter_child.order import (
@@ -27,6 +35,8 @@ from fluidmcp.processes.starter_child.order import (
     Reach,
     Report,
 )
+
+logger = logging.getLogger(__name__)
 
 USER_ID_RETRY_SECONDS: Final = 5.0
 _MEGABYTE: Final = 1024 * 1024
@@ -68,6 +78,8 @@ class Confinement:
         self._operator_home = operator_home
         self._reaches: ReachBuilder | None = None
         self._processes: dict[int, ServerProcess] = {}
+        self._told: set[tuple[str, str]] = set()
+        """Folders of which it was said that they are not reached, with the package that names them."""
         self._limits = Limits(
             memory_bytes=settings.max_memory_bytes,
             processes=settings.max_tasks,
@@ -157,6 +169,8 @@ class Confinement:
         spec = place.spec
         directory = os.path.abspath(spec.directory)
         reach = Reach(keeps_files=True) if place.home is None else self._build_reach(place, directory)
+        if place.home is not None:
+            self._warn_of_unreached(place, directory, reach)
         if place.home is not None and not _is_reached(directory, reach):
             directory = str(place.home)
         return Order(
@@ -175,8 +189,31 @@ class Confinement:
             limits=self._limits,
         )
 
+    def _warn_of_unreached(self, place: Place, directory: str, reach: Reach) -> None:
+        """Say once of each folder that the arguments name and isolation keeps away: the server itself can only fail."""
+        for word in place.spec.args:
+            path = os.path.realpath(os.path.join(directory, word))
+            if word.startswith("-") or "/" not in word or not os.path.isdir(path):
+                continue
+            known = (*reach.read, *reach.write)
+            told = (place.spec.package, path)
+            if told not in self._told and not any(path == folder or path.startswith(folder + "/") for folder in known):
+                self._told.add(told)
+                logger.warning(
+                    'isolation keeps %s from %s; if the server needs it: "paths": {"read": ["%s"]}, or "write"',
+                    path,
+                    place.spec.package,
+                    path,
+                )
+
+    def _kept_out(self, place: Place) -> tuple[str, ...]:
+        return (self._operator_home, "" if place.home is None else str(place.home.parent))
+
     def _build_reach(self, place: Place, directory: str) -> Reach:
         spec = place.spec
+        too_wide = find_too_wide((*spec.paths.read, *spec.paths.write), *self._kept_out(place))
+        if too_wide is not None:
+            raise paths_too_wide(spec.package, too_wide)
         # A package's own file describes nobody else's server.
         source = "" if spec.owns_directory else spec.source
         if spec.may_install:

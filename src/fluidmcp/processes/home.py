@@ -20,9 +20,14 @@ _DIRECTORIES = {
 FOLDERS: Final = (".config", ".cache", ".local", ".local/share", ".local/state", "tmp")
 
 
+def homes_folder(base: Path | None = None) -> Path:
+    """Where private homes are made: `base`, or the system's temporary directory."""
+    return Path(os.path.realpath(base or tempfile.gettempdir()))
+
+
 def choose_home(base: Path | None) -> Path:
     """A name that nobody can guess, below `base` or the system's temporary directory; nothing is made yet."""
-    return Path(base or tempfile.gettempdir()).absolute() / f"fluidmcp-{secrets.token_hex(16)}"
+    return homes_folder(base) / f"fluidmcp-{secrets.token_hex(16)}"
 
 
 def create_home(home: Path, *, user_id: int | None = None) -> None:

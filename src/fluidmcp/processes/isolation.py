@@ -105,6 +105,15 @@ def refuse_none(name: str, wall: Wall, level: IsolationLevel) -> ConfigurationEr
     return ConfigurationError(f"The server processes of '{name}' would not be isolated.", why=why, hint=hint)
 
 
+def paths_too_wide(name: str, path: str) -> ConfigurationError:
+    """Why a path of an entry is not opened to the processes of persons."""
+    return ConfigurationError(
+        f"A path of {name} is too wide: {path}",
+        why="The operator's own files, or the private homes of all people, lie below it.",
+        hint="Name the folders that the server needs, one by one, in `paths` of the entry.",
+    )
+
+
 class UserIds:
     """Hands out the ids of a range, each to one process at a time, the longest unused first."""
 

@@ -266,6 +266,12 @@ def _has_account() -> bool:
     return True
 
 
+def find_too_wide(paths: Iterable[str], *kept_out: str) -> str | None:
+    """The first of `paths` that would open one of the folders `kept_out` whole; None: there is none."""
+    real = [os.path.realpath(folder) for folder in kept_out if folder]
+    return next((path for path in paths if any(_is_within(folder, os.path.realpath(path)) for folder in real)), None)
+
+
 def cache_folders(environment: Mapping[str, str]) -> list[str]:
     return [value for name, value in environment.items() if value and name.lower() in CACHE_FOLDERS]
 
