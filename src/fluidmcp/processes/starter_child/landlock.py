@@ -13,6 +13,7 @@ from fluidmcp.processes.starter_child.syscalls import (
     landlock_add_path,
     landlock_create_ruleset,
     landlock_restrict_self,
+    open_place,
 )
 
 SCOPES_ABI: Final = 6
@@ -79,7 +80,7 @@ def _known_rights(version: int) -> int:
 
 def _allow(ruleset: int, rights: int, path: str) -> None:
     try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = open_place(path)
     except OSError:
         return
     try:

@@ -5,6 +5,7 @@ reached either way.
 """
 
 import os
+import stat
 from typing import Final
 
 from fluidmcp.processes.starter_child.order import Order
@@ -18,6 +19,7 @@ from fluidmcp.processes.starter_child.syscalls import (
     detach,
     make_read_only,
     mount,
+    open_place,
     pivot_root,
 )
 
@@ -95,14 +97,19 @@ def _outermost(paths: tuple[str, ...]) -> list[str]:
 
 def _bind(root: str, path: str) -> None:
     target = root + path
-    if os.path.isdir(path):
-        os.makedirs(target, exist_ok=True)
-    elif os.path.exists(path):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    else:
+    try:
+        source = open_place(path)
+    except OSError:
         return
-    mount(path, target, None, MS_BIND | MS_REC)
+    try:
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            os.makedirs(target, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        mount(f"/proc/self/fd/{source}", target, None, MS_BIND | MS_REC)
+    finally:
+        os.close(source)
 
 
 def _link(path: str, target: str) -> None:

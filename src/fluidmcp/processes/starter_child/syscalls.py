@@ -43,8 +43,10 @@ _NUMBERS: Final = {
     "x86_64": (56, 155, 250, 444, 445, 446),
     "aarch64": (220, 41, 219, 444, 445, 446),
 }
+_OPENAT2: Final = 437
 _MOUNT_SETATTR: Final = 442
-"""On every machine."""
+"""These two on every machine."""
+_RESOLVE_NO_SYMLINKS: Final = 4
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
@@ -183,6 +185,16 @@ def keep_capabilities(kept: tuple[int, ...]) -> None:
     low = mask & 0xFFFFFFFF
     data = (ctypes.c_uint32 * 6)(low, low, 0, mask >> 32, mask >> 32, 0)
     _calls().call("capset", header, data)
+
+
+def open_place(path: str) -> int:
+    """A descriptor of a place (O_PATH), to whose path no symbolic link contributes (openat2(2), RESOLVE_NO_SYMLINKS).
+
+    Paths were followed when the order was made; one that has become a link since then was planted. Raises OSError.
+    """
+    calls = _calls()
+    how = b"".join(value.to_bytes(8, sys.byteorder) for value in (os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS))
+    return calls.syscall(_OPENAT2, ctypes.c_int(_AT_FDCWD), os.fsencode(path), how, ctypes.c_size_t(len(how)))
 
 
 def has_capability(capability: int) -> bool:
