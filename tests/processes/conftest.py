@@ -17,6 +17,7 @@ from fluidmcp.processes.launch import ColdLauncher
 from fluidmcp.processes.launch_spec import LaunchSpec
 from fluidmcp.processes.process import ServerProcess
 from fluidmcp.processes.watchdog import Watchdog
+from tests.processes.reaching import Ground
 from tests.timing import JumpingLoop
 
 CHILD = Path(__file__).parents[1] / "servers" / "child_lines.py"
@@ -104,3 +105,12 @@ async def launch(launcher: ColdLauncher) -> AsyncIterator[Launch]:
 
     yield launch
     await asyncio.gather(*(child.process.stop() for child in children))
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    ground = Ground(tmp_path)
+    ground.write("bin/server", "#!/bin/sh\n").chmod(0o755)
+    ground.write("homes/operator/.ssh/id", "secret")
+    ground.work.mkdir()
+    return ground

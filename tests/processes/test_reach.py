@@ -2,75 +2,13 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fluidmcp.processes.reach import ReachBuilder, find_runtime, find_too_wide, resolve_links
+from fluidmcp.processes.reach import ReachBuilder, find_runtime, resolve_links
 from fluidmcp.processes.starter_child.order import Reach
-
-
-@dataclass
-class Ground:
-    """An operator with a home, a working directory outside of it, and what is asked for."""
-
-    folder: Path
-    asked: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "homes" / "operator"
-
-    @property
-    def work(self) -> Path:
-        return self.folder / "work"
-
-    def write(self, path: str, text: str = "") -> Path:
-        place = self.folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-        return place
-
-    def link(self, path: str, target: str | Path) -> Path:
-        place = self.folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(target)
-        return place
-
-    def build(self, **changes: Any) -> Reach:
-        asked: dict[str, Any] = {
-            "program": str(self.folder / "bin" / "server"),
-            "args": (),
-            "environment": {"PATH": "/usr/bin:/bin"},
-            "named": (),
-            "directory": str(self.work),
-            "owns_directory": False,
-            "left_out": (),
-            "read": (),
-            "write": (),
-            "may_install": False,
-        }
-        return ReachBuilder(str(self.home)).build(**{**asked, **changes})
-
-
-@pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    ground = Ground(tmp_path)
-    ground.write("bin/server", "#!/bin/sh\n").chmod(0o755)
-    ground.write("homes/operator/.ssh/id", "secret")
-    ground.work.mkdir()
-    return ground
-
-
-def may_read(reach: Reach, path: str | Path) -> bool:
-    return is_below(path, (*reach.read, *reach.write))
-
-
-def is_below(path: str | Path, folders: tuple[str, ...]) -> bool:
-    return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
-
+from tests.processes.reaching import Ground, is_below, may_read
 
 # The program and what it runs with
 
@@ -494,33 +432,3 @@ def test_links_are_resolved_and_noted(ground: Ground, path: str, expected: str |
     assert resolved == (None if expected is None else f"{ground.folder}/{expected}")
     noted = {f"{ground.folder}/{name}": target.format(ground.folder) for name, target in links.items()}
     assert found == noted
-
-
-def test_a_link_in_a_folder_that_may_be_written_leads_nowhere(ground: Ground):
-    """E01: one process could put it there for the next one, which would be opened what it leads to."""
-    secret = ground.write("home/.ssh/id", "secret")
-    planted = ground.link("memory/memory.json", secret)
-    reach = ground.build(args=(str(planted),), named=(str(planted),), write=(str(planted.parent),))
-    assert not may_read(reach, secret)
-    assert str(planted.parent) in reach.write
-
-
-@pytest.mark.parametrize("line", ["{}", "#!{}", "#!/usr/bin/env -S -u {} python3", "#!/usr/bin/env {}"])
-def test_what_an_installed_package_says_of_itself_opens_nothing_outside_of_it(ground: Ground, line: str):
-    """E01: the author of a package writes its `*.pth` files and the first lines of its programs."""
-    secret = ground.write("elsewhere/tokens.json", "{}")
-    ground.write("cache/archive/a/pyvenv.cfg")
-    ground.write("cache/archive/a/lib/python3.11/site-packages/evil.pth", f"{secret.parent}\n")
-    program = ground.write("cache/archive/a/bin/server", line.format(secret) + "\n")
-    program.chmod(0o755)
-    reach = ground.build(program=str(program), environment={"UV_CACHE_DIR": str(ground.folder / "cache")})
-    assert may_read(reach, program)
-    assert not may_read(reach, secret)
-
-
-@pytest.mark.parametrize(
-    ("path", "is_too_wide"), [("{0}", True), ("{0}/..", True), ("{0}/docs", False), ("/srv", False)]
-)
-def test_a_path_that_opens_what_stays_out_is_too_wide(tmp_path: Path, path: str, is_too_wide: bool):
-    named = path.format(tmp_path)
-    assert find_too_wide([named], "", str(tmp_path)) == (named if is_too_wide else None)
