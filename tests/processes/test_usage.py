@@ -33,7 +33,7 @@ class Proc:
             if self._has_children:
                 (folder / "task" / str(thread) / "children").touch()
         ticks = " ".join([str(seconds * TICKS // 4)] * 4)
-        (folder / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0 -1 0 0 0 0 0 {ticks} 20 0\n")
+        (folder / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0 -1 0 0 0 0 0 {ticks} 20 0 1 0 1 0 0\n")
         if self._has_children and (self.root / str(parent)).exists():
             threads_of_parent = sorted((self.root / str(parent) / "task").iterdir())
             children = threads_of_parent[pid % len(threads_of_parent)] / "children"

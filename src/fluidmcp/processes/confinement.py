@@ -28,6 +28,7 @@ from fluidmcp.processes.starter_child.keeper import END_NOW, SIGNAL_EXIT_CODE
 from fluidmcp.processes.starter_child.order import (
     FAILED_TO_CONFINE,
     FAILED_TO_ENTER,
+    THREADS_PER_PROCESS,
     Kept,
     Limits,
     Notice,
@@ -44,6 +45,7 @@ _LIMIT_TEXTS: Final = {
     "memory": ("{used} MB of memory, and {allowed} MB are allowed (FMCP_MAX_MEMORY_MB)", _MEGABYTE),
     "disk": ("{used} MB of disk in its home, and {allowed} MB are allowed (FMCP_MAX_DISK_MB)", _MEGABYTE),
     "processes": ("{used} processes, and {allowed} are allowed (FMCP_MAX_TASKS)", 1),
+    "threads": (f"{{used}} threads, and {{allowed}} are allowed (FMCP_MAX_TASKS, times {THREADS_PER_PROCESS})", 1),
 }
 
 

@@ -4,21 +4,16 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-PROC: Final = Path("/proc")
+from fluidmcp.processes.starter_child.families import PROC, Stat, group_by_parent, read_stat
+
 MAX_TREE_PROCESSES: Final = 64
 """The time of a larger tree is not told: who starts processes without end shall not make looking at them expensive."""
 MAX_THREADS: Final = 256
 """As above, for one process; each thread has its own list of children."""
 MAX_PROCESSES: Final = 4096
 """As above, for the whole machine, where the kernel keeps no lists of children."""
-
-
-class _Stat(NamedTuple):
-    parent: int
-    ticks: int
-    """Of the process itself, and of its children that have ended and were waited for."""
 
 
 def processor_seconds(pids: Iterable[int], *, proc: Path = PROC) -> dict[int, float]:
@@ -31,26 +26,24 @@ def processor_seconds(pids: Iterable[int], *, proc: Path = PROC) -> dict[int, fl
     if not wanted:
         return {}
     if (proc / "thread-self" / "children").exists():
-        read_stat, list_children = partial(_read_stat, proc), partial(_read_children, proc)
-        trees = {pid: _sum_tree(pid, read_stat, list_children) for pid in wanted}
+        list_children = partial(_read_children, proc)
+        trees = {pid: _sum_tree(pid, partial(read_stat, proc=proc), list_children) for pid in wanted}
     else:
         # A kernel without CONFIG_PROC_CHILDREN: one pass over all processes serves all who are asked for.
         stats = _read_all(proc)
-        children: dict[int, list[int]] = {}
-        for pid, stat in stats.items():
-            children.setdefault(stat.parent, []).append(pid)
+        children = group_by_parent(stats)
         trees = {pid: _sum_tree(pid, stats.get, lambda pid: children.get(pid, [])) for pid in wanted}
     per_second = os.sysconf("SC_CLK_TCK")
     return {pid: ticks / per_second for pid, ticks in trees.items() if ticks is not None}
 
 
 def _sum_tree(
-    root: int, read_stat: Callable[[int], _Stat | None], list_children: Callable[[int], list[int] | None]
+    root: int, look_up: Callable[[int], Stat | None], list_children: Callable[[int], list[int] | None]
 ) -> int | None:
     total, waiting, seen = 0, [root], 0
     while waiting:
         pid = waiting.pop()
-        stat, children = read_stat(pid), list_children(pid)
+        stat, children = look_up(pid), list_children(pid)
         seen += 1
         if children is None or seen > MAX_TREE_PROCESSES:
             return None
@@ -60,17 +53,6 @@ def _sum_tree(
         elif pid == root:
             return None
     return total
-
-
-def _read_stat(proc: Path, pid: int | str) -> _Stat | None:
-    """None when it is gone."""
-    try:
-        text = (proc / str(pid) / "stat").read_bytes()
-    except OSError:
-        return None
-    # The name of the program stands in parentheses, and may hold some itself.
-    fields = text[text.rindex(b")") + 2 :].split()
-    return _Stat(int(fields[1]), sum(map(int, fields[11:15])))
 
 
 def _read_children(proc: Path, pid: int) -> list[int] | None:
@@ -87,12 +69,12 @@ def _read_children(proc: Path, pid: int) -> list[int] | None:
     return children
 
 
-def _read_all(proc: Path) -> dict[int, _Stat]:
+def _read_all(proc: Path) -> dict[int, Stat]:
     try:
         pids = [name for name in os.listdir(proc) if name.isdecimal()]
     except OSError:
         return {}
     if len(pids) > MAX_PROCESSES:
         return {}
-    stats = ((int(pid), _read_stat(proc, pid)) for pid in pids)
+    stats = ((int(pid), read_stat(pid, proc)) for pid in pids)
     return {pid: stat for pid, stat in stats if stat is not None}

@@ -11,6 +11,7 @@ from fluidmcp.processes.starter_child.order import (
     FAILED_TO_CONFINE,
     FAILED_TO_ENTER,
     FAILED_TO_EXECUTE,
+    THREADS_PER_PROCESS,
     Order,
     Report,
 )
@@ -28,11 +29,6 @@ from fluidmcp.processes.starter_child.syscalls import (
 
 OUT_OF_MEMORY_SCORE: Final = 500
 """Where memory runs out, server processes go before the gateway."""
-_TASKS_PER_PROCESS: Final = 16
-"""RLIMIT_NPROC counts threads. It is set where a process has a user (namespace) of its own; the meter looks everywhere.
-"""
-
-
 _CHANGED_SIGNALS: Final = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
@@ -108,7 +104,8 @@ def _set_limits(order: Order) -> None:
         # Who works with the operator's files may write large ones.
         _lower(resource.RLIMIT_FSIZE, limits.disk_bytes)
     if order.user_id is not None or order.has_namespaces:
-        _lower(resource.RLIMIT_NPROC, limits.processes * _TASKS_PER_PROCESS)
+        # Counts threads, of all processes of a user (namespace).
+        _lower(resource.RLIMIT_NPROC, limits.processes * THREADS_PER_PROCESS)
     write_own("oom_score_adj", str(OUT_OF_MEMORY_SCORE))
 
 

@@ -1,41 +1,57 @@
-"""Who descends from whom, and how much memory each has: one look through `/proc/PID/stat` of every process.
+"""Who descends from whom, and what each uses: one look through `/proc/PID/stat` of every process (proc_pid_stat(5)).
 
 Not the kernel's own lists of children (`/proc/PID/task/TID/children`): not every kernel has them.
 """
 
 import os
+from pathlib import Path
 from typing import Final, NamedTuple
 
+PROC: Final = Path("/proc")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-_PARENT_FIELD, _RSS_FIELD = 1, 21
-"""Of `/proc/PID/stat`, counted behind the name (proc_pid_stat(5): ppid is 4, rss 24)."""
+_PARENT, _GROUP, _SESSION, _THREADS, _RSS = 1, 2, 3, 17, 21
+_TIMES: Final = slice(11, 15)
+"""Fields, counted behind the name: the manual's number of the parent is 4."""
 
 
-class Usage(NamedTuple):
+class Stat(NamedTuple):
+    """What `/proc/PID/stat` says of one process."""
+
     parent: int
+    group: int
+    session: int
+    ticks: int
+    """Processor time of the process itself, and of its children that have ended and were waited for."""
+    threads: int
     resident_bytes: int
 
 
-def read_table() -> dict[int, Usage]:
-    """Parent and resident memory of every process that can be seen."""
-    table: dict[int, Usage] = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if len(fields) > _RSS_FIELD:
-            table[int(name)] = Usage(int(fields[_PARENT_FIELD]), int(fields[_RSS_FIELD]) * _PAGE_BYTES)
-    return table
+def read_stat(pid: int | str, proc: Path = PROC) -> Stat | None:
+    """None when it is gone."""
+    try:
+        with open(f"{proc}/{pid}/stat", "rb") as file:
+            # The name of the program stands in parentheses, and may hold some itself.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if len(fields) <= _RSS:
+        return None
+    parent, group, session = int(fields[_PARENT]), int(fields[_GROUP]), int(fields[_SESSION])
+    ticks = sum(map(int, fields[_TIMES]))
+    return Stat(parent, group, session, ticks, int(fields[_THREADS]), int(fields[_RSS]) * _PAGE_BYTES)
 
 
-def group_by_parent(table: dict[int, Usage]) -> dict[int, list[int]]:
+def read_table(proc: Path = PROC) -> dict[int, Stat]:
+    """Every process that can be seen."""
+    pids = [int(name) for name in os.listdir(proc) if name.isdecimal()]
+    stats = ((pid, read_stat(pid, proc)) for pid in pids)
+    return {pid: stat for pid, stat in stats if stat is not None}
+
+
+def group_by_parent(table: dict[int, Stat]) -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
-    for pid, usage in table.items():
-        children.setdefault(usage.parent, []).append(pid)
+    for pid, stat in table.items():
+        children.setdefault(stat.parent, []).append(pid)
     return children
 
 

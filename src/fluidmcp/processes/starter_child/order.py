@@ -13,6 +13,10 @@ FAILED_TO_EXECUTE: Final = "execute"
 FAILED_TO_FORK: Final = "fork"
 
 
+THREADS_PER_PROCESS: Final = 16
+"""A family may have as many threads as it may have processes, times this."""
+
+
 class Limits(NamedTuple):
     """Bounds on one server process and all that it starts."""
 
@@ -94,7 +98,7 @@ class Notice(NamedTuple):
 
     pid: int
     limit: str
-    """`memory`, `processes` or `disk`."""
+    """`memory`, `processes`, `threads` or `disk`."""
     used: int
     allowed: int
 

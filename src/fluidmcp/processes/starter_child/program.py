@@ -85,7 +85,9 @@ def _take_message(control: socket.socket, meter: Meter) -> bool:
         if kind == START:
             _start(decode_order(text), descriptors[1:], meter)
         elif kind == KEEP:
-            meter.add(decode_kept(text))
+            with contextlib.suppress(OSError):
+                # Without a descriptor for it, it runs on as it did; nobody new is started unwatched.
+                meter.add(decode_kept(text))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -115,8 +117,14 @@ def _start(order: Order, descriptors: list[int], meter: Meter) -> None:
         return
     if pid == 0:
         keep(order, (stdin, stdout, stderr), report, ids)
-    # Before the gateway knows the number, and may wait for it.
-    meter.add(Kept(pid, order.limits, None if order.has_namespaces else order.home))
+    try:
+        # Before the gateway knows the number, and may wait for it.
+        meter.add(Kept(pid, order.limits, None if order.has_namespaces else order.home))
+    except OSError as error:
+        # The gateway ends it.
+        failed = Report(pid=pid, failed_at=FAILED_TO_FORK, errno=error.errno or 0, detail="watching its limits")
+        os.write(report, encode(failed))
+        return
     os.write(report, encode(Report(pid=pid)))
 
 
