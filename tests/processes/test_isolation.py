@@ -1,12 +1,13 @@
 """What each level of isolation means on each kind of machine, and what is said where it cannot be had."""
 
+import pwd
 from itertools import pairwise, product
 
 import pytest
 
 from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level
 from fluidmcp.errors import ConfigurationError
-from fluidmcp.processes.isolation import NO_MACHINE, UserIds, Wall, choose_wall, refuse_none
+from fluidmcp.processes.isolation import NO_MACHINE, UserIds, Wall, choose_wall, refuse_accounts, refuse_none
 from fluidmcp.processes.starter_child.landlock import SCOPES_ABI
 from fluidmcp.processes.starter_child.order import Machine
 
@@ -159,3 +160,11 @@ def test_without_a_range_there_is_no_user_id():
 )
 def test_a_wall_is_described_by_its_parts(wall: Wall, described: str):
     assert wall.describe() == described
+
+
+def test_ids_that_have_an_account_are_refused() -> None:
+    account = max(pwd.getpwall(), key=lambda account: account.pw_uid)
+    refuse_accounts(range(account.pw_uid + 1, account.pw_uid + 10))
+    with pytest.raises(ConfigurationError) as raised:
+        refuse_accounts(range(account.pw_uid - 5, account.pw_uid + 1))
+    assert f"{account.pw_uid} is the account `{account.pw_name}`" in str(raised.value.why)

@@ -19,6 +19,7 @@ from fluidmcp.processes.isolation import (
     can_isolate,
     choose_wall,
     paths_too_wide,
+    refuse_accounts,
 )
 from fluidmcp.processes.launch_spec import Place, holds_nul, no_interpreter, spawn_failure
 from fluidmcp.processes.process import ServerProcess
@@ -45,7 +46,7 @@ _LIMIT_TEXTS: Final = {
     "memory": ("{used} MB of memory, and {allowed} MB are allowed (FMCP_MAX_MEMORY_MB)", _MEGABYTE),
     "disk": ("{used} MB of disk in its home, and {allowed} MB are allowed (FMCP_MAX_DISK_MB)", _MEGABYTE),
     "processes": ("{used} processes, and {allowed} are allowed (FMCP_MAX_TASKS)", 1),
-    "threads": (f"{{used}} threads, and {{allowed}} are allowed (FMCP_MAX_TASKS, times {THREADS_PER_PROCESS})", 1),
+    "threads": (f"{{used}} threads, and {{allowed}} are allowed (FMCP_MAX_TASKS times {THREADS_PER_PROCESS})", 1),
 }
 
 
@@ -97,13 +98,16 @@ class Confinement:
         """What `level` means here; starts the starter, where it is not there yet.
 
         Raises:
-            ConfigurationError: a level that was asked for by its name cannot be had here.
+            ConfigurationError: a level that was asked for by its name cannot be had here, or its user ids are in use.
             ServerStartError: the starter cannot be started.
         """
         if level == "none" or not can_isolate():
             return choose_wall(level, NO_MACHINE, None)
         await self._starter.start()
-        return choose_wall(level, self._starter.machine, self._settings.user_ids)
+        wall = choose_wall(level, self._starter.machine, self._settings.user_ids)
+        if wall.has_user_ids and self._settings.user_ids is not None:
+            refuse_accounts(self._settings.user_ids)
+        return wall
 
     def take_user_id(self, wall: Wall, package: str) -> int | None:
         """A user id for one process, None where the wall has none; `give_back` it when the process is gone.

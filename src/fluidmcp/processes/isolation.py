@@ -4,6 +4,7 @@ Levels add up: every one but `none` has Landlock; `uid` adds a user id of its ow
 PID, mount and IPC namespaces (and a user namespace where the gateway is not root). `auto` takes all that is there.
 """
 
+import pwd
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,6 +84,21 @@ def choose_wall(level: IsolationLevel, machine: Machine, user_ids: range | None)
         has_namespaces=level in ("auto", "namespace") and not machine.no_namespaces,
         weakness=_find_weakness(machine.landlock_abi),
     )
+
+
+def refuse_accounts(user_ids: range) -> None:
+    """Ids for server processes are nobody's: whoever has an account could be read, and would be killed.
+
+    Raises:
+        ConfigurationError: somebody on this machine has one of them.
+    """
+    for account in pwd.getpwall():
+        if account.pw_uid in user_ids:
+            raise ConfigurationError(
+                "FMCP_UID_RANGE holds an id that is in use on this machine.",
+                why=f"{account.pw_uid} is the account `{account.pw_name}`: server processes would be that user.",
+                hint="Give it ids that nobody has, for example FMCP_UID_RANGE=200000-200999.",
+            )
 
 
 def _find_weakness(abi: int) -> str:
