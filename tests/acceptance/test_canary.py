@@ -148,7 +148,7 @@ async def use_the_package_login(
 
 
 async def call_everything(client: httpx2.AsyncClient, token: str, gate: str, seen: Seen) -> None:
-    """Tools that write the token where it does not belong, and tokens that are no good, at all kinds of doors."""
+    """Tools that write the token where it does not belong, and tokens that are no good, at all kinds of endpoints."""
 
     def call(tool: str, **arguments: str) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}

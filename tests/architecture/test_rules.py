@@ -29,12 +29,30 @@ def test_the_source_keeps(rule: Rule):
     assert not breaches(rule, python_files("src"))
 
 
+def test_no_room_and_no_folder_is_crowded():
+    source = ROOT / "src" / "fluidmcp"
+    counts = {
+        path.relative_to(source).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in source.rglob("*.py")
+    }
+    assert not rules.find_crowded_rooms(counts)
+
+
+def test_a_crowded_room_and_a_crowded_folder_are_noticed():
+    rooms = {f"room{number}/a.py": 20 for number in range(4)}
+    assert not rules.find_crowded_rooms({**rooms, "room4/a.py": 20})
+    assert rules.find_crowded_rooms({**rooms, "room4/a.py": 30}) == ["room4 has 30 of 110 lines"]
+    full = {f"room0/{number}.py": 0 for number in range(rules.MAX_FOLDER_MODULES)}
+    assert not rules.find_crowded_rooms({**full, "room0/__init__.py": 0})
+    assert rules.find_crowded_rooms({**full, "room0/more.py": 0}) == ["room0 has 16 modules"]
+
+
 @pytest.mark.parametrize("rule", rules.TEST_RULES, ids=lambda rule: rule.__name__)
 def test_the_tests_keep(rule: Rule):
     assert not breaches(rule, python_files("tests"))
 
 
-def test_no_file_names_a_package_registry_or_a_place_outside_of_the_repository():
+def test_no_file_names_a_package_registry():
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, timeout=30).stdout.decode().split("\0")
     paths = [ROOT / name for name in names if name and (ROOT / name).is_file()]
@@ -51,9 +69,13 @@ def test_no_file_names_a_package_registry_or_a_place_outside_of_the_repository()
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from fluidmcp import web"),
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from ..bridge import channel"),
         (rules.imports_go_one_way, "src/fluidmcp/config/__init__.py", "from ..bridge import channel"),
-        (rules.imports_go_one_way, "src/fluidmcp/store/memory.py", "import fluidmcp.auth.principal"),
-        (rules.imports_go_one_way, "src/fluidmcp/auth/upstream/a.py", "from fluidmcp.auth.verifiers import x"),
-        (rules.imports_go_one_way, "src/fluidmcp/auth/upstream/a.py", "from ..verifiers.jwt import x"),
+        (rules.imports_go_one_way, "src/fluidmcp/store/memory.py", "import fluidmcp.authentication.principal"),
+        (
+            rules.imports_go_one_way,
+            "src/fluidmcp/oauth_client/a.py",
+            "from fluidmcp.authentication.verifiers import x",
+        ),
+        (rules.imports_go_one_way, "src/fluidmcp/crypto/a.py", "from ..authentication.verifiers.jwt import x"),
         (rules.every_room_is_known, "src/fluidmcp/helpers.py", ""),
         (rules.every_room_is_known, "src/fluidmcp/services/a.py", ""),
         (rules.environment_is_read_in_one_place, "src/fluidmcp/cli/a.py", "import os\nos.environ['A']"),
@@ -74,7 +96,11 @@ def test_no_file_names_a_package_registry_or_a_place_outside_of_the_repository()
         (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes.starter_child_of_another import x"),
         (rules.helpers_stand_alone, f"{STARTER}/a.py", "from .. import starter"),
         (rules.helpers_stand_alone, f"{STARTER}/__main__.py", "def f():\n    import uvloop.loop"),
-        (rules.helpers_stand_alone, "src/fluidmcp/processes/watchdog_child.py", "import fluidmcp.processes.home"),
+        (
+            rules.helpers_stand_alone,
+            "src/fluidmcp/processes/watchdog_child.py",
+            "import fluidmcp.processes.launch.home",
+        ),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "a = 1\n" * 501),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "async def f():\n" + "    a = 1\n" * 60),
         (rules.modules_hold_no_state, "src/fluidmcp/a.py", "cache = {}"),
@@ -108,8 +134,12 @@ def test_a_breach_is_noticed(rule: Rule, path: str, text: str):
     [
         (rules.imports_go_one_way, "src/fluidmcp/gateway/app.py", "from fluidmcp.config.settings import x"),
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from fluidmcp import __version__, errors"),
-        (rules.imports_go_one_way, "src/fluidmcp/auth/upstream/a.py", "from fluidmcp.auth import pkce\nimport json"),
-        (rules.imports_go_one_way, "src/fluidmcp/auth/upstream/a.py", "from fluidmcp.auth.upstream import presets"),
+        (rules.imports_go_one_way, "src/fluidmcp/access/a.py", "from fluidmcp.oauth_client import pkce\nimport json"),
+        (
+            rules.imports_go_one_way,
+            "src/fluidmcp/gateway/mcp/a.py",
+            "from ..login import wellknown",
+        ),
         (rules.environment_is_read_in_one_place, "src/fluidmcp/config/settings.py", "import os\nos.environ['A']"),
         (
             rules.failures_are_caught_by_name,
@@ -125,7 +155,7 @@ def test_a_breach_is_noticed(rule: Rule, path: str, text: str):
         (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes.starter_child.order import Order"),
         (rules.helpers_stand_alone, f"{STARTER}/a.py", "from fluidmcp.processes.starter_child import order"),
         (rules.helpers_stand_alone, f"{STARTER}/a.py", "from . import order\nfrom .order import Order"),
-        (rules.helpers_stand_alone, "src/fluidmcp/processes/starter.py", "import msgspec"),
+        (rules.helpers_stand_alone, "src/fluidmcp/processes/isolation/starter.py", "import msgspec"),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "def f():\n" + "    a = 1\n" * 59),
         (rules.modules_hold_no_state, "src/fluidmcp/a.py", "__all__ = ['a']\nNAMES = {'a': 1}\ndef f():\n    x = []"),
         (rules.tests_wait_for_events, "tests/servers/slow.py", "time.sleep(1)"),

@@ -11,17 +11,17 @@ from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
 
-from fluidmcp.auth.principal import Principal
-from fluidmcp.auth.sealing import Sealer
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.changes import GroupKey
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.servers import PackageServers
-from fluidmcp.bridge.stateless import StatelessBridge, StatelessCall
+from fluidmcp.bridge.stateless_calls import StatelessBridge, StatelessCall
 from fluidmcp.bridge.suspended import SuspendedCalls
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.pool import Pool
+from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.pool.pool import Pool
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.protocol.jsonrpc import Envelope
 from fluidmcp.protocol.stateless import StatelessRequest, read_stateless_request
@@ -40,7 +40,7 @@ def person(subject: str, *scopes: str, digest: str = "d") -> Principal:
 
 
 def make_request(method: str, params: dict[str, Any], capabilities: Any, **meta: Any) -> StatelessRequest:
-    """A request as the doors would have read it; `meta` holds what else `_meta` says."""
+    """A request as the endpoints would have read it; `meta` holds what else `_meta` says."""
     described = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": capabilities,
@@ -105,7 +105,7 @@ class RunningBridge:
             return await self.bridge.open_call(request, principal, None, wants_notifications=wants_notifications)
 
     async def send(self, method: str, params: dict[str, Any], **options: Any) -> Answer:
-        """A request and all that comes of it, as the doors would read it."""
+        """A request and all that comes of it, as the endpoints would read it."""
         return await read(await self.open(method, params, **options))
 
     async def tell_server(self, method: str, /, **params: Any) -> Answer:

@@ -13,14 +13,14 @@ from msgspec import UNSET, Raw
 
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.exchange import Exchange
-from fluidmcp.bridge.sessions import Session
+from fluidmcp.bridge.session import Session
 from fluidmcp.bridge.start import ChannelStarter
 from fluidmcp.bridge.stateless_link import StatelessLink
 from fluidmcp.bridge.streams import EventReader
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
+from fluidmcp.processes.pool.starts import StartReport
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.protocol.jsonrpc import Envelope
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluidmcp.auth.principal import Principal
-from fluidmcp.auth.sealing import Sealer
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel
+from fluidmcp.bridge.client_subscriptions import Subscription, Subscriptions
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
-from fluidmcp.bridge.stateless import StatelessBridge
-from fluidmcp.bridge.subscriptions import Subscription, Subscriptions
+from fluidmcp.bridge.stateless_calls import StatelessBridge
 from fluidmcp.bridge.suspended import SuspendedCalls
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.pool import Pool
+from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.pool.pool import Pool
 from fluidmcp.processes.watchdog import Watchdog
 from tests.bridge.stateless_calls import LIMIT_SECONDS, decode, make_request, read
 

@@ -11,8 +11,8 @@ from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.pool import Pool
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.pool.pool import Pool
 from fluidmcp.processes.watchdog import Watchdog
 
 SERVER = Path(__file__).parents[1] / "servers" / "asking_server.py"

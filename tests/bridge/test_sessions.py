@@ -1,8 +1,8 @@
 import pytest
 
-from fluidmcp.auth.principal import Principal
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.exchange import Exchange
-from fluidmcp.bridge.sessions import SESSION_SECONDS, SWEEP_SECONDS, SessionTable
+from fluidmcp.bridge.session import SESSION_SECONDS, SWEEP_SECONDS, SessionTable
 from fluidmcp.errors import CapacityError
 
 

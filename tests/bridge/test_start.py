@@ -18,9 +18,9 @@ from fluidmcp.bridge.start import (
 )
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import ServerTimeoutError
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
+from fluidmcp.processes.pool.starts import StartReport
 from fluidmcp.processes.watchdog import Watchdog
 
 LIMIT_SECONDS = 60.0

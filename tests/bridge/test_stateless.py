@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from fluidmcp.bridge.sessions import CancelledByClientError
+from fluidmcp.bridge.session import CancelledByClientError
 from fluidmcp.protocol.jsonrpc import Envelope
 from fluidmcp.protocol.stateless import read_stateless_request
 from tests.bridge.stateless_calls import asking, person, question, read, running_bridge

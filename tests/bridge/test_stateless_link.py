@@ -7,7 +7,7 @@ import pytest
 from msgspec import UNSET, Raw
 
 from fluidmcp.bridge.channel import Channel
-from fluidmcp.bridge.sessions import MAX_OPEN_QUESTIONS
+from fluidmcp.bridge.session import MAX_OPEN_QUESTIONS
 from fluidmcp.bridge.stateless_link import MAX_ROUNDS, StatelessLink, send_bare_request
 from fluidmcp.errors import ServerExitedError
 from tests.bridge.stateless_servers import (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fluidmcp.bridge.exchange import MAX_WAITING_EVENTS, SlowReaderError
-from fluidmcp.bridge.sessions import CancelledByClientError
+from fluidmcp.bridge.session import CancelledByClientError
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import ServerProcessError
 from tests.bridge.stateless_calls import LIMIT_SECONDS, person

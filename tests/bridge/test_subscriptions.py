@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fluidmcp.bridge.sessions import CancelledByClientError
-from fluidmcp.bridge.subscriptions import SubscriptionRefusedError
+from fluidmcp.bridge.client_subscriptions import SubscriptionRefusedError
+from fluidmcp.bridge.session import CancelledByClientError
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerTimeoutError
 from fluidmcp.protocol.stateless import StatelessError

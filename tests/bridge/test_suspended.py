@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fluidmcp.auth.principal import Principal
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.errors import CapacityError, ServerExitedError
 from fluidmcp.protocol.stateless import StatelessError
 from tests.bridge.stateless_calls import (

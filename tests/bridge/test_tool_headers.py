@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from fluidmcp.auth.principal import Principal
-from fluidmcp.bridge.tool_headers import KEPT_SECONDS, MAX_KEPT_SECONDS, MAX_PAGES, ToolHeaders
+from fluidmcp.authentication.principal import Principal
+from fluidmcp.bridge.tool_header_rules import KEPT_SECONDS, MAX_KEPT_SECONDS, MAX_PAGES, ToolHeaders
 from fluidmcp.errors import ServerStartError
 from fluidmcp.protocol.stateless import StatelessError
 from tests.bridge.stateless_calls import EVERYTHING, make_request, person
@@ -290,7 +290,7 @@ async def test_tools_that_cannot_be_listed_are_called_without_rules(
 ) -> None:
     async with checking(list_seconds=3.0) as call:
         await call.it.test("tools", **answer)
-        with caplog.at_level(logging.WARNING, "fluidmcp.bridge.tool_headers"):
+        with caplog.at_level(logging.WARNING, "fluidmcp.bridge.tool_header_rules"):
             assert await call.is_good("go", "here", "there")
             asked = await call.asked()
             call.clock[0] += KEPT_SECONDS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.auth.cli_login.token_file import TokenFile
+from fluidmcp.operator.token_file import TokenFile
 from tests.browser.chromium import open_chromium
 from tests.cli.login_process import settings, start_login
 from tests.providers.oidc import running_oidc_provider

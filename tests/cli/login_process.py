@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from fluidmcp.auth.cli_login.token_file import TokenFile
+from fluidmcp.operator.token_file import TokenFile
 from tests.acceptance.harness import BIN, Finished, Output, environment, free_port
 from tests.providers.oidc import CLI_CLIENT_ID, OidcProvider, log_in
 

@@ -11,8 +11,8 @@ import pytest
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
-from fluidmcp.auth.cli_login.token_file import StoredLogin, TokenFile
 from fluidmcp.config.secret import Secret
+from fluidmcp.operator.token_file import StoredLogin, TokenFile
 from tests.acceptance.harness import BIN, environment, run_fluidmcp
 from tests.cli.login_process import (
     DOCUMENTED,
@@ -125,7 +125,7 @@ async def test_c11_a_process_that_is_killed_while_it_refreshes_leaves_the_old_fi
 WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from fluidmcp.auth.cli_login.token_file import StoredLogin, TokenFile
+from fluidmcp.operator.token_file import StoredLogin, TokenFile
 from fluidmcp.config.secret import Secret
 
 token_file = TokenFile(Path(sys.argv[1]))

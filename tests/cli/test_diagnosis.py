@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluidmcp.cli.diagnosis import Verdict, choose_line, diagnose
+from fluidmcp.cli.serving.diagnosis import Verdict, choose_line, diagnose
 
 FAULTS: dict[str, tuple[int | None, str]] = {
     "python -m": (1, "/usr/bin/python3: No module named mcp_server_mial"),

@@ -20,16 +20,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from fluidmcp.auth.cli_login.flow import build_request
-from fluidmcp.auth.cli_login.token_file import StoredLogin, TokenFile
-from fluidmcp.auth.discovery import find_provider
-from fluidmcp.auth.fetch import Fetcher
-from fluidmcp.auth.operator import build_client
-from fluidmcp.auth.token_endpoint import authorization_code_grant, request_token
-from fluidmcp.cli.doctor_checks import Finding
-from fluidmcp.cli.doctor_run import find_problems
+from fluidmcp.cli.doctor.checks import Finding
+from fluidmcp.cli.doctor.run import find_problems
 from fluidmcp.config.oauth import load_oauth_settings
 from fluidmcp.config.secret import Secret
+from fluidmcp.oauth_client.discovery import find_provider
+from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.oauth_client.token_endpoint import authorization_code_grant, request_token
+from fluidmcp.operator.browser_flow import build_request
+from fluidmcp.operator.operator_token import build_client
+from fluidmcp.operator.token_file import StoredLogin, TokenFile
 from tests.acceptance.harness import BIN, Finished, environment, free_port, run_fluidmcp
 from tests.cli.test_main import HEAVY_MODULES
 from tests.providers.fault_making import FaultMakingProvider, query_of

@@ -81,9 +81,9 @@ from fluidmcp.cli.main import run_commands
 def demo() -> None:
     raise {error}
 
-module = types.ModuleType("fluidmcp.cli.demo")
+module = types.ModuleType("fluidmcp.cli.demo.command")
 module.demo = demo
-sys.modules["fluidmcp.cli.demo"] = module
+sys.modules["fluidmcp.cli.demo.command"] = module
 sys.exit(run_commands(["demo"]))
 """
 

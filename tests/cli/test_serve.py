@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from fluidmcp.cli.port_holder import PortHolder, find_port_holder
-from fluidmcp.cli.serve import App, Stop, open_sockets, serve, stop_on_signals
+from fluidmcp.cli.serving.port_holder import PortHolder, find_port_holder
+from fluidmcp.cli.serving.serve import App, Stop, open_sockets, serve, stop_on_signals
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, PortInUseError
 from tests.acceptance.harness import free_port
@@ -127,7 +127,8 @@ def test_a_gateway_that_hides_its_descriptors_is_named_as_the_probable_holder(tm
 
 
 def test_a_hidden_process_is_not_dumpable():
-    code = "import ctypes; from fluidmcp.cli.serve import hide_memory; hide_memory(); print(ctypes.CDLL(None).prctl(3))"
+    hide = "from fluidmcp.cli.serving.serve import hide_memory; hide_memory()"
+    code = f"import ctypes; {hide}; print(ctypes.CDLL(None).prctl(3))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "0"  # PR_GET_DUMPABLE
 

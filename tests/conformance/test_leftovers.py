@@ -24,9 +24,9 @@ def count_open_work(running: RunningGateway, tasks: set[asyncio.Task[object]]) -
     """
     gateway = running.gateway
     found = [str(task) for task in asyncio.all_tasks() - tasks if "uvicorn" not in str(task)]
-    found += ["an event stream"] * len(gateway.streams)
-    found += ["a request in a session"] * sum(session.is_in_use for session in gateway.sessions)
-    found += ["a subscription"] * len(gateway.subscriptions)
+    found += ["an event stream"] * len(gateway.parts.calls.streams)
+    found += ["a request in a session"] * sum(session.is_in_use for session in gateway.parts.calls.sessions)
+    found += ["a subscription"] * len(gateway.parts.calls.subscriptions)
     return found
 
 
@@ -52,8 +52,8 @@ async def test_nothing_is_left_after_the_suite(fixture: FixtureName, tmp_path: P
                 child for child in psutil.Process().children(recursive=True) if fixture in " ".join(child.cmdline())
             ]
             assert len(processes) >= running.gateway.process_count > 0
-            for session in list(running.gateway.sessions):
+            for session in list(running.gateway.parts.calls.sessions):
                 headers = {"mcp-session-id": session.session_id}
                 assert (await running.client.delete(f"/{fixture}/mcp", headers=headers)).status_code == 204
-            assert len(running.gateway.sessions) == 0
+            assert len(running.gateway.parts.calls.sessions) == 0
         assert running.gateway.process_count == 0

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx2
 
-from fluidmcp.auth.pkce import code_challenge_s256, create_code_verifier
 from fluidmcp.config.secret import Secret
-from tests.auth.server.sealing_stage import seal_key
+from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
+from tests.authorization_server.sealing_stage import seal_key
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.providers.fault_making import FaultMakingProvider, query_of
 from tests.providers.login_gateway import auth_block

@@ -1,8 +1,8 @@
-"""A guard that knows a few tokens by heart, for tests of the doors around it."""
+"""A guard that knows a few tokens by heart, for tests of the endpoints around it."""
 
 import hashlib
 
-from fluidmcp.auth.principal import Principal
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.errors import ForbiddenError, ProviderUnavailableError, UnauthorizedError
 
 SCOPE_NEEDED = "tools:call tools:list"

@@ -14,15 +14,16 @@ from typing import Any
 import httpx2
 import uvicorn
 
-from fluidmcp.auth.fetch import Fetcher
-from fluidmcp.auth.gateway_auth import GatewayGuard
-from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
+from fluidmcp.access.gateway_auth import GatewayGuard
+from fluidmcp.access.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.settings import GatewaySettings, IsolationSettings, ProcessLimits
-from fluidmcp.gateway.app import Gateway
+from fluidmcp.gateway.composition import GatewayOptions
+from fluidmcp.gateway.lifecycle import Gateway
+from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.processes.starter_child import landlock
-from fluidmcp.store.memory import Store
+from fluidmcp.store.memory import MemoryStore, Store
 from tests.providers.serving import PromptServer
 
 LIMIT_SECONDS = 60.0
@@ -43,11 +44,22 @@ class AnnouncingServer(PromptServer):
         self.has_started.set()
 
 
+def announcing_server(app: Any) -> AnnouncingServer:
+    return AnnouncingServer(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none"))
+
+
 @dataclass
 class RunningGateway:
     gateway: Gateway
     url: str
     client: httpx2.AsyncClient
+
+    @property
+    def pending_logins(self) -> int:
+        """Logins that wait for their callback."""
+        store = self.gateway.parts.logins.services.pending_auth_states
+        assert isinstance(store, MemoryStore)
+        return len(store)
 
     async def rpc(self, package: str, method: str, params: Any = None, **headers: str) -> httpx2.Response:
         """One bare JSON-RPC request."""
@@ -120,16 +132,18 @@ async def running_gateway(
             GatewaySettings(port=port, limits=limits or ProcessLimits(), **settings),
             entries,
             {"PATH": "/usr/bin:/bin", **(environ or {})},
-            guard=guard,
+            GatewayOptions(
+                guard=guard,
+                keep_alive_seconds=keep_alive_seconds,
+                gateway_provider=gateway_provider,
+                foreign_issuer=foreign_issuer,
+                client_fetcher=client_fetcher,
+                grants=grants,
+            ),
             background=background,
-            keep_alive_seconds=keep_alive_seconds,
-            gateway_provider=gateway_provider,
-            foreign_issuer=foreign_issuer,
-            client_fetcher=client_fetcher,
-            grants=grants,
         )
         await gateway.start()
-        server = AnnouncingServer(uvicorn.Config(gateway, lifespan="off", log_config=None, access_log=False, ws="none"))
+        server = announcing_server(gateway.app)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with asyncio.timeout(30):

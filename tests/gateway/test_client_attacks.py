@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from fluidmcp.auth.facade import MAX_REQUESTS_PER_MINUTE
+from fluidmcp.authorization_server.authorization_server import MAX_REQUESTS_PER_MINUTE
 from tests.gateway.client_login import (
     LOOPBACK_REDIRECT,
     WEB_REDIRECT,
@@ -210,7 +210,7 @@ async def test_consent_cannot_be_skipped_forged_or_sent_from_elsewhere(stage: St
             assert (await victim.post("/mail/consent", data=form, headers=headers)).status_code == 403
         as_query = await victim.get("/mail/consent", params=form)
         assert as_query.status_code in (404, 405)
-        assert len(stage.running.gateway.pending_auth_states) == 0, "no login began"
+        assert stage.running.pending_logins == 0, "no login began"
         assert (await victim.answer(own)).status_code == 303
 
 
@@ -305,9 +305,9 @@ async def test_what_runs_on_a_device_is_asked_about_each_time(stage: Stage, redi
 
 async def test_registrations_of_one_address_are_counted(stage: Stage) -> None:
     body = json.dumps({"redirect_uris": [WEB_REDIRECT]}).encode()
-    facade = stage.running.gateway.client_logins.facades["mail"]
+    authorization_server = stage.running.gateway.parts.logins.clients.authorization_servers["mail"]
     for _ in range(MAX_REQUESTS_PER_MINUTE):
-        assert await facade.register(body, client_address="127.0.0.1")
+        assert await authorization_server.register(body, client_address="127.0.0.1")
     answer = await stage.running.client.post("/mail/register", content=body, headers=JSON)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
     assert (await stage.running.client.post("/jira/register", content=body, headers=JSON)).status_code == 201
@@ -334,8 +334,8 @@ async def test_no_store_holds_a_token_after_a_hundred_logins() -> None:
         renewed = (await client.refresh(seen[-1])).json()
         seen += [renewed["access_token"], renewed["refresh_token"]]
         gateway = stage.running.gateway
-        auths = gateway.client_logins.facades["mail"].upstreams.package
-        stores = [gateway.grants, gateway.codes, gateway.pending_auth_states, auths._handed_out]  # type: ignore[union-attr] # pyright: ignore
+        services = gateway.parts.logins.services
+        stores = [services.grants, services.codes, services.pending_auth_states, services.handed_out]
         stored = str([contents_of(store) for store in stores])  # pyright: ignore
         assert len(stored) > 1000
         assert mark not in stored

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from tests.auth.server.test_clients import REAL_REGISTRATIONS
+from tests.authorization_server.test_clients import REAL_REGISTRATIONS
 from tests.gateway.client_login import (
     KEYS,
     LOOPBACK_REDIRECT,
@@ -77,17 +77,19 @@ async def test_the_process_gets_the_providers_token_and_never_the_sealed_one(sta
 
 
 @pytest.mark.parametrize(
-    ("door", "method"), [("mcp", "POST"), ("mcp", "GET"), ("mcp", "DELETE"), ("sse", "POST"), ("sse", "GET")]
+    ("endpoint", "method"), [("mcp", "POST"), ("mcp", "GET"), ("mcp", "DELETE"), ("sse", "POST"), ("sse", "GET")]
 )
-async def test_every_method_of_both_doors_names_the_document_of_its_door(stage: Stage, method: str, door: str) -> None:
+async def test_every_method_of_both_endpoints_names_the_document_of_its_endpoint(
+    stage: Stage, method: str, endpoint: str
+) -> None:
     for headers in ({}, bearer("garbage"), bearer("fmcp1.garbage")):
-        response = await stage.running.client.request(method, f"/mail/{door}", headers=headers)
+        response = await stage.running.client.request(method, f"/mail/{endpoint}", headers=headers)
         assert response.status_code == 401
-        named = f'resource_metadata="{stage.url}/.well-known/oauth-protected-resource/mail/{door}"'
+        named = f'resource_metadata="{stage.url}/.well-known/oauth-protected-resource/mail/{endpoint}"'
         assert named in response.headers["www-authenticate"]
         assert ('error="invalid_token"' in response.headers["www-authenticate"]) is bool(headers)
-    document = (await stage.running.client.get(f"/.well-known/oauth-protected-resource/mail/{door}")).json()
-    assert document["resource"] == f"{stage.url}/mail/{door}"
+    document = (await stage.running.client.get(f"/.well-known/oauth-protected-resource/mail/{endpoint}")).json()
+    assert document["resource"] == f"{stage.url}/mail/{endpoint}"
 
 
 async def test_server_discover_without_a_token_is_refused_like_everything_else(stage: Stage) -> None:
@@ -96,7 +98,7 @@ async def test_server_discover_without_a_token_is_refused_like_everything_else(s
     assert "resource_metadata=" in response.headers["www-authenticate"]
 
 
-async def test_both_doors_are_one_audience_and_a_bare_package_has_no_login(stage: Stage) -> None:
+async def test_both_endpoints_are_one_audience_and_a_bare_package_has_no_login(stage: Stage) -> None:
     client = await stage.client()
     tokens = await stage.log_in(client, resource=f"{stage.url}/mail/sse")
     assert await stage.running.call("mail", "echo", {"text": "x"}, **bearer(tokens)) == "x"
@@ -142,7 +144,7 @@ async def test_with_one_package_the_root_serves_clients_of_2025_03_26() -> None:
         for path in ("/.well-known/oauth-authorization-server", "/authorize", "/register", "/token"):
             response = await several.running.client.request("POST" if path in ("/register", "/token") else "GET", path)
             assert response.status_code == 404, path
-        entry = several.running.gateway.entries[0]
+        entry = several.running.gateway.parts.entries[0]
         async with running_gateway([entry], {"MAIL_CLIENT_ID": "gateway"}, seal_keys=KEYS) as alone:
             document = (await alone.client.get("/.well-known/oauth-authorization-server")).json()
             assert document["issuer"] == alone.url
@@ -235,7 +237,7 @@ async def test_a_person_who_says_no_sends_the_client_an_error_and_nobody_to_the_
     answer = query_of(response.headers["location"])
     assert response.headers["location"].startswith(LOOPBACK_REDIRECT)
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", client.state, f"{stage.url}/mail")
-    assert len(stage.running.gateway.pending_auth_states) == 0
+    assert stage.running.pending_logins == 0
 
 
 async def test_a_browser_leaves_the_callback_by_a_page_of_its_own(stage: Stage) -> None:
@@ -350,7 +352,7 @@ async def test_a_restarted_gateway_with_the_same_keys_knows_the_tokens_and_the_c
     async with client_logins() as first:
         client = await first.client()
         tokens = await first.log_in(client)
-        entry, url = first.running.gateway.entries[0], first.url
+        entry, url = first.running.gateway.parts.entries[0], first.url
         async with running_gateway([entry], {"MAIL_CLIENT_ID": "gateway"}, seal_keys=KEYS, public_url=url) as again:
             assert await again.call("mail", "whoami", **bearer(tokens)) == whoami(
                 first.provider.handed_out[-1]["access_token"]
@@ -365,7 +367,7 @@ async def test_a_restarted_gateway_with_the_same_keys_knows_the_tokens_and_the_c
 
 async def test_a_login_that_cannot_work_says_which_variable_is_missing() -> None:
     async with client_logins() as stage:
-        entry = stage.running.gateway.entries[0]
+        entry = stage.running.gateway.parts.entries[0]
         async with running_gateway([entry], {}, seal_keys=KEYS) as running:
             lacking = Stage(running, stage.provider)
             client = await lacking.client()

@@ -85,8 +85,8 @@ async def test_d14_a_replaced_refresh_token_is_answered_again_for_ten_seconds_an
 
 async def forget_answers(stage: Stage, refresh_token: str) -> None:
     """As if the seconds of grace had passed."""
-    facade = stage.running.gateway.client_logins.facades["mail"]
-    await facade.states.drop_answer(refresh_token)
+    authorization_server = stage.running.gateway.parts.logins.clients.authorization_servers["mail"]
+    await authorization_server.states.drop_answer(refresh_token)
 
 
 @pytest.mark.threat("D14")
@@ -97,7 +97,11 @@ async def test_d14_another_replica_with_the_same_store_and_keys_answers_the_same
         tokens = await stage.log_in(client)
         gateway, url = stage.running.gateway, stage.url
         replica = running_gateway(
-            [gateway.entries[0]], {"MAIL_CLIENT_ID": "gateway"}, seal_keys=KEYS, public_url=url, grants=gateway.grants
+            [gateway.parts.entries[0]],
+            {"MAIL_CLIENT_ID": "gateway"},
+            seal_keys=KEYS,
+            public_url=url,
+            grants=gateway.parts.logins.services.grants,
         )
         async with replica as other:
             first = (await client.refresh(tokens["refresh_token"])).json()
@@ -158,7 +162,7 @@ async def test_a_token_without_end_and_without_refresh_is_renewed_by_asking_whet
             assert len(stage.provider.token_requests) == 1, "there is nothing to refresh at the provider"
             is_good = False
             # A gateway that has not asked yet: a good answer is remembered for a minute.
-            entry = stage.running.gateway.entries[0]
+            entry = stage.running.gateway.parts.entries[0]
             options: dict[str, Any] = {"seal_keys": KEYS, "public_url": stage.url}
             async with running_gateway([entry], ENVIRON, **options) as other:
                 there = McpClient(other.url, client_id=client.client_id)

@@ -9,17 +9,17 @@ from typing import Any
 import httpx2
 import pytest
 
-from fluidmcp.auth.cli_login.token_file import TokenFile
-from fluidmcp.auth.facade import Journey
-from fluidmcp.auth.fetch import Fetcher
-from fluidmcp.auth.gateway_auth import GatewayAuth
-from fluidmcp.auth.gateway_login import ForeignIssuer, GatewayProvider
-from fluidmcp.auth.grant import UpstreamGrant
-from fluidmcp.auth.operator import OperatorToken
-from fluidmcp.auth.upstream.login import TakenLogin
+from fluidmcp.access.gateway_auth import GatewayAuth
+from fluidmcp.access.gateway_login import ForeignIssuer, GatewayProvider
+from fluidmcp.authorization_server.authorization_server import Journey
+from fluidmcp.authorization_server.grant import UpstreamGrant
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
-from tests.auth.server.sealing_stage import upstream_grant
+from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.oauth_client.pending_login import TakenLogin
+from fluidmcp.operator.operator_token import OperatorToken
+from fluidmcp.operator.token_file import TokenFile
+from tests.authorization_server.sealing_stage import upstream_grant
 from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer, client_logins
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_client_logins import whoami
@@ -157,12 +157,14 @@ async def test_with_both_guards_one_trip_does_both_logins_and_one_token_carries_
 
 async def end_of_package_login(stage: Stage, client: McpClient, gateway: UpstreamGrant | None) -> str:
     """Where a browser ends that comes back from the package's provider with a journey of other settings."""
-    facade = stage.running.gateway.client_logins.facades[client.package]
+    authorization_server = stage.running.gateway.parts.logins.clients.authorization_servers[client.package]
     query = httpx2.URL(client.authorization_url()).params.multi_items()
-    request = await facade.read_request(query, issuer=facade.issuer, client_address="127.0.0.1")
+    request = await authorization_server.read_request(
+        query, issuer=authorization_server.issuer, client_address="127.0.0.1"
+    )
     journey = Journey(client.package, request, gateway)
     taken = TakenLogin(kind="client", code_verifier=client.code_verifier)
-    end = await facade.go_on("package", journey, taken, [("code", "c")], client_address="127.0.0.1")
+    end = await authorization_server.go_on("package", journey, taken, [("code", "c")], client_address="127.0.0.1")
     assert isinstance(end, str)
     return end
 

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from starlette.responses import JSONResponse
 
-from fluidmcp.auth.upstream import login
 from fluidmcp.errors import LoginError
+from fluidmcp.oauth_client import pending_login as login
 from tests.gateway.logins import INVALID_STATE, begin, call_back, is_refused, logins
 from tests.providers.fault_making import query_of, token_document
 

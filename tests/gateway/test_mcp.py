@@ -1,4 +1,4 @@
-"""The MCP doors through real HTTP, with a real server process behind them."""
+"""The MCP endpoints through real HTTP, with a real server process behind them."""
 
 import asyncio
 import json
@@ -236,7 +236,7 @@ async def test_a_server_that_does_not_start_is_502_and_its_stderr_stays_with_the
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/echo/mcp"), ("PUT", "/echo/sse"), ("PUT", "/echo/mcp")])
-async def test_methods_without_a_door_are_405_with_allow(running: RunningGateway, method: str, path: str) -> None:
+async def test_methods_without_a_endpoint_are_405_with_allow(running: RunningGateway, method: str, path: str) -> None:
     response = await running.client.request(method, path)
     assert response.status_code == 405
     assert "POST" in response.headers["allow"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fluidmcp.auth.gateway_auth import StaticTokenAuth
+from fluidmcp.access.gateway_auth import StaticTokenAuth
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from tests.gateway.running import VISIBLE, RunningGateway, running_gateway, stdlib_entry

@@ -96,7 +96,7 @@ async def test_the_token_reaches_the_persons_own_process(mail: tuple[RunningGate
 
 
 @pytest.mark.promise(109)
-async def test_the_stream_door_takes_the_token_too(mail: tuple[RunningGateway, FaultMakingProvider]) -> None:
+async def test_the_stream_endpoint_takes_the_token_too(mail: tuple[RunningGateway, FaultMakingProvider]) -> None:
     running, _ = mail
     message: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami"}}
     response = await running.client.post("/mail/sse", json=message, headers=bearer(token("ada")))

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from fluidmcp.auth.cli_login.token_file import TokenFile
-from fluidmcp.auth.fetch import Fetcher
-from fluidmcp.auth.gateway_auth import GatewayAuth, StaticTokenAuth
-from fluidmcp.auth.operator import OperatorToken
+from fluidmcp.access.gateway_auth import GatewayAuth, StaticTokenAuth
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
+from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.operator.operator_token import OperatorToken
+from fluidmcp.operator.token_file import TokenFile
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_persons import CLIENT_ID, bearer, introspect, token
 from tests.providers.fault_making import FaultMakingProvider

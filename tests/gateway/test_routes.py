@@ -10,12 +10,12 @@ import pytest
 from starlette.routing import BaseRoute, Route
 
 from fluidmcp.config.entries import AuthBlock
-from fluidmcp.gateway.open_doors import OPEN_DOORS
+from fluidmcp.gateway.public_routes import PUBLIC_ROUTES
 from tests.gateway.guards import KnownTokens, gate_token
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
-MCP_DOORS = ("/{package}/mcp", "/{package}/sse")
+MCP_ENDPOINTS = ("/{package}/mcp", "/{package}/sse")
 NO_ROUTES = (
     "/",
     "/auth/callback",
@@ -67,17 +67,17 @@ def fill(path: str, package: str) -> str:
 
 @pytest.mark.promise(1, 24, 29)
 @pytest.mark.threat("V20")
-async def test_v20_without_a_token_only_the_listed_doors_are_open(
+async def test_v20_without_a_token_only_the_listed_routes_are_open(
     guarded: tuple[RunningGateway, KnownTokens],
 ) -> None:
     running, guard = guarded
-    served = {*paths_of(running.gateway.web.routes), *MCP_DOORS}
+    served = {*paths_of(running.gateway.app.web.routes), *MCP_ENDPOINTS}
     assert {"/health", "/docs", "/openapi.json", "/{package}/auth/refresh"} <= served
     templates = {*served, *NO_ROUTES}
     paths = {fill(path, package) for path, package in itertools.product(templates, ("mail", "open", "unknown"))}
     answered: set[tuple[str, str]] = set()
     # Not over a socket: a thousand requests are quick this way.
-    transport = httpx2.ASGITransport(cast(Any, running.gateway))
+    transport = httpx2.ASGITransport(cast(Any, running.gateway.app))
     async with httpx2.AsyncClient(transport=transport, base_url=running.url) as client:
         for path, slash, method in itertools.product(paths, ("", "/"), METHODS):
             response = await client.request(method, path + slash, headers={"content-type": "application/json"})
@@ -86,18 +86,24 @@ async def test_v20_without_a_token_only_the_listed_doors_are_open(
             else:
                 assert response.headers["www-authenticate"] == 'Bearer realm="fluidmcp"'
     # The gateway has no login of its own here, and one package with a login, `mail`.
-    doors = {(door.method, door.path.format(package="mail")) for door in OPEN_DOORS if door.which != "gateway login"}
+    endpoints = {
+        (endpoint.method, endpoint.path.format(package="mail"))
+        for endpoint in PUBLIC_ROUTES
+        if endpoint.which != "gateway login"
+    }
     documents = {path for path in paths if "/.well-known/" in path}
     assert len(documents) == 9
-    assert answered == doors | set(itertools.product(("GET", "OPTIONS"), documents))
+    assert answered == endpoints | set(itertools.product(("GET", "OPTIONS"), documents))
     assert guard.asked == []
     assert running.gateway.process_count == 0
 
 
-def test_each_open_door_says_why_it_is_open() -> None:
-    assert all(door.reason for door in OPEN_DOORS)
-    assert [(door.method, door.path) for door in OPEN_DOORS if door.which == "any"] == [("GET", "/health")]
-    asked = {door.path for door in OPEN_DOORS if door.method == "POST"}
+def test_each_public_route_says_why_it_is_open() -> None:
+    assert all(endpoint.reason for endpoint in PUBLIC_ROUTES)
+    assert [(endpoint.method, endpoint.path) for endpoint in PUBLIC_ROUTES if endpoint.which == "any"] == [
+        ("GET", "/health")
+    ]
+    asked = {endpoint.path for endpoint in PUBLIC_ROUTES if endpoint.method == "POST"}
     assert "/{package}/auth/refresh" not in asked, "a program calls it, which can send the gateway's token"
 
 
@@ -113,7 +119,7 @@ async def test_v20_a_web_socket_is_refused(guarded: tuple[RunningGateway, KnownT
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/open/mcp", "headers": [(b"host", b"localhost")]}
-    await running.gateway(scope, receive, send)
+    await running.gateway.app(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
     upgrade = {
         "connection": "upgrade",
@@ -141,10 +147,10 @@ async def test_a_stranger_cannot_tell_an_unknown_package_from_a_known_one(
     guarded: tuple[RunningGateway, KnownTokens],
 ) -> None:
     running, _ = guarded
-    for door in ("mcp", "sse", "auth/login", "auth/callback", "auth/refresh"):
+    for endpoint in ("mcp", "sse", "auth/login", "auth/callback", "auth/refresh"):
         for headers in ({}, {"authorization": "Bearer aaaaaaaaaaaa"}):
-            known = await running.client.post(f"/open/{door}", headers=headers)
-            unknown = await running.client.post(f"/nothing/{door}", headers=headers)
+            known = await running.client.post(f"/open/{endpoint}", headers=headers)
+            unknown = await running.client.post(f"/nothing/{endpoint}", headers=headers)
             assert known.status_code == unknown.status_code == 401
             assert known.text == unknown.text
             assert known.headers["www-authenticate"] == unknown.headers["www-authenticate"]

@@ -83,9 +83,9 @@ async def test_the_end_of_the_stream_is_the_end_of_the_session(running: RunningG
         address = await read_address(events)
         await post(running, address, "initialize", INITIALIZE)
         await events.message()
-        assert (len(running.gateway.sessions), running.gateway.process_count) == (1, 1)
+        assert (len(running.gateway.parts.calls.sessions), running.gateway.process_count) == (1, 1)
     async with asyncio.timeout(20):
-        while running.gateway.process_count or len(running.gateway.sessions):
+        while running.gateway.process_count or len(running.gateway.parts.calls.sessions):
             # Each request lets the gateway's loop run; nothing else tells a client that its session is gone.
             assert (await running.client.get("/health")).is_success
     message: Json = {"jsonrpc": "2.0", "id": 1, "method": "ping"}

@@ -14,7 +14,7 @@ import uvicorn
 
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import RequestError
-from fluidmcp.gateway.app import Gateway
+from fluidmcp.gateway.composition import GatewayOptions
 from fluidmcp.gateway.core import Core
 from fluidmcp.gateway.http import (
     STREAM_HEADERS,
@@ -25,8 +25,9 @@ from fluidmcp.gateway.http import (
     OpenStreams,
     RequestBody,
 )
+from fluidmcp.gateway.lifecycle import Gateway
 from fluidmcp.protocol.sse import COMMENT
-from tests.gateway.running import AnnouncingServer
+from tests.gateway.running import announcing_server
 
 EVENT = b'data: {"n": 1}\n\n'
 LAST_WORDS = b'data: "the end"\n\n'
@@ -49,8 +50,8 @@ class AnsweringCore(Core):
 
 class AnsweringGateway(Gateway):
     def __init__(self, make_reply: Answer, keep_alive_seconds: float) -> None:
-        super().__init__(GatewaySettings(), (), {}, keep_alive_seconds=keep_alive_seconds)
-        self._core = AnsweringCore(make_reply)
+        super().__init__(GatewaySettings(), (), {}, GatewayOptions(keep_alive_seconds=keep_alive_seconds))
+        self.app._core = AnsweringCore(make_reply)  # pyright: ignore[reportPrivateUsage]
 
 
 @dataclass
@@ -111,7 +112,7 @@ class Stage:
         return peer
 
     def is_idle(self) -> bool:
-        return not len(self.gateway.streams) and not watching_tasks()
+        return not len(self.gateway.parts.calls.streams) and not watching_tasks()
 
     async def wait_empty(self) -> None:
         """Until all requests have ended, of clients that have gone. Connections are accepted in their order."""
@@ -129,7 +130,7 @@ async def stage(make_reply: Answer, *, keep_alive_seconds: float = 600) -> Async
         listener.bind(("127.0.0.1", 0))
         gateway = AnsweringGateway(make_reply, keep_alive_seconds)
         await gateway.start()
-        server = AnnouncingServer(uvicorn.Config(gateway, lifespan="off", log_config=None, access_log=False, ws="none"))
+        server = announcing_server(gateway.app)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         running = Stage(gateway, server, listener.getsockname()[1])
         try:
@@ -355,7 +356,7 @@ async def test_a_client_that_stops_reading_holds_up_nothing_and_is_noticed_when_
         await pass_time(0.2)
         assert not source.waiting.empty()
         if is_closing:
-            running.gateway.streams.leave()
+            running.gateway.parts.calls.streams.leave()
             await running.gateway.close()
         peer.reset()
         await source.has_ended.wait()

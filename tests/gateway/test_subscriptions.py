@@ -11,13 +11,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from fluidmcp.bridge.sessions import CancelledByClientError
-from fluidmcp.bridge.subscriptions import MAX_SUBSCRIPTIONS_PER_OWNER
+from fluidmcp.bridge.client_subscriptions import MAX_SUBSCRIPTIONS_PER_OWNER
+from fluidmcp.bridge.session import CancelledByClientError
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.messages import Caller
-from fluidmcp.gateway.subscriptions import SubscriptionDoor
+from fluidmcp.gateway.mcp.messages import Caller
+from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
 from fluidmcp.protocol.jsonrpc import Json
 from tests.bridge.stateless_calls import LIMIT_SECONDS, make_request
 from tests.bridge.subscribing import (
@@ -159,7 +159,7 @@ async def test_servers_of_all_eras_tell_their_subscribers_of_changes(fixture: Fi
             assert tools.last_event_id == ""
 
 
-# -- The door.
+# -- The endpoint.
 
 
 @ERAS
@@ -242,12 +242,12 @@ async def test_a_client_that_closes_its_stream_ends_its_subscription(era: str) -
 
 @ERAS
 async def test_a_client_that_goes_before_the_acknowledgement_leaves_nothing_behind(era: str) -> None:
-    """The door alone, with a request whose client goes when the test says so."""
+    """The endpoint alone, with a request whose client goes when the test says so."""
     async with running(era) as it:
-        door = SubscriptionDoor(it.servers, it.subscriptions, it.bridge.attach)
+        endpoint = SubscriptionEndpoint(it.servers, it.subscriptions, it.bridge.attach)
         leaving: list[Any] = []
         asked = len(await it.heard(it.asks_with))
-        opening = asyncio.create_task(listen_at(door, resources("late:a"), leaving))
+        opening = asyncio.create_task(listen_at(endpoint, resources("late:a"), leaving))
         await it.test("wait", method=it.asks_with, count=asked + 1)
         [leave] = leaving
         leave()
@@ -262,9 +262,9 @@ async def test_a_client_that_goes_before_the_acknowledgement_leaves_nothing_behi
 async def test_a_stream_that_is_never_begun_leaves_nothing_behind(era: str) -> None:
     """As when the head of the reply cannot be sent."""
     async with running(era) as it:
-        door = SubscriptionDoor(it.servers, it.subscriptions, it.bridge.attach)
+        endpoint = SubscriptionEndpoint(it.servers, it.subscriptions, it.bridge.attach)
         leaving: list[Any] = []
-        stream = await listen_at(door, resources("note:a"), leaving)
+        stream = await listen_at(endpoint, resources("note:a"), leaving)
         assert isinstance(stream, HttpStream)
         assert leaving == []
         assert stream.on_disconnect is not None
@@ -275,15 +275,15 @@ async def test_a_stream_that_is_never_begun_leaves_nothing_behind(era: str) -> N
 
 async def test_a_stream_that_has_come_to_its_end_leaves_nothing_behind() -> None:
     async with running("stateless") as it:
-        door = SubscriptionDoor(it.servers, it.subscriptions, it.bridge.attach)
-        stream = await listen_at(door, resources("brief:a"), [])
+        endpoint = SubscriptionEndpoint(it.servers, it.subscriptions, it.bridge.attach)
+        stream = await listen_at(endpoint, resources("brief:a"), [])
         assert isinstance(stream, HttpStream)
         events = [event async for event in stream.chunks]
         assert [ACKNOWLEDGED in event.decode() for event in events] == [True, False]
         assert_nothing_is_held(it)
 
 
-async def listen_at(door: SubscriptionDoor, wanted: object, leaving: list[Any]) -> HttpReply | HttpStream:
+async def listen_at(endpoint: SubscriptionEndpoint, wanted: object, leaving: list[Any]) -> HttpReply | HttpStream:
     """`leaving` holds what is to be called when the client goes, as long as that is watched."""
 
     def watch(callback: Any) -> Any:
@@ -304,7 +304,7 @@ async def listen_at(door: SubscriptionDoor, wanted: object, leaving: list[Any]) 
         watch_disconnect=watch,
     )
     parsed = make_request("subscriptions/listen", {"notifications": wanted}, {})
-    return await door.listen(parsed, b"7", Caller(None, None), "event-stream", request)
+    return await endpoint.listen(parsed, b"7", Caller(None, None), "event-stream", request)
 
 
 @ERAS

@@ -65,11 +65,11 @@ async def guarded() -> AsyncIterator[Guarded]:
             yield Guarded(running, guard, provider)
 
 
-# Which tokens open the door
+# Which tokens open the endpoint
 
 
 @pytest.mark.promise(24, 29)
-async def test_a_good_token_opens_every_door(guarded: Guarded) -> None:
+async def test_a_good_token_opens_every_endpoint(guarded: Guarded) -> None:
     for header in ("authorization", GATE):
         headers = bearer(gate_token("ada"), header)
         assert (await guarded.running.rpc("open", "tools/list", **headers)).json()["result"]["tools"]

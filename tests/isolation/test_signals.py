@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -84,5 +84,7 @@ async def test_nobody_is_hit_behind_a_wall(scene: Scene, row: Row, package: str)
 
 def release(target: psutil.Process | None) -> None:
     """One that was stopped goes on, so that its world can end."""
-    if target is not None and target.is_running() and target.status() == psutil.STATUS_STOPPED:
-        target.resume()
+    # It may be ending just now.
+    with suppress(psutil.NoSuchProcess):
+        if target is not None and target.is_running() and target.status() == psutil.STATUS_STOPPED:
+            target.resume()

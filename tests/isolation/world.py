@@ -160,14 +160,16 @@ class World:
     async def serves(self, person: Person) -> bool:
         """Whether their server is the one that it was, and answers."""
         server = person.server
-        if server is None or not server.is_running() or server.status() in HOPELESS:
+        if server is None or not is_well(server):
             return False
         with suppress(httpx2.TransportError, AssertionError):
             return await self.call(person, "echo", text="still here") == "still here" and server.is_running()
         return False
 
     def is_well(self) -> bool:
-        return self.gateway.process.returncode is None and is_well(psutil.Process(self.gateway.pid))
+        with suppress(psutil.NoSuchProcess):
+            return self.gateway.process.returncode is None and is_well(psutil.Process(self.gateway.pid))
+        return False
 
 
 def is_well(process: psutil.Process) -> bool:

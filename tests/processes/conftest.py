@@ -13,8 +13,8 @@ import pytest
 import uvloop
 
 from fluidmcp.config.secret import Secret
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.process import ServerProcess
 from fluidmcp.processes.watchdog import Watchdog
 from tests.processes.reaching import Ground

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.pool import Pool
-from fluidmcp.processes.slots import WorkerKey
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.pool.pool import Pool
+from fluidmcp.processes.pool.slots import WorkerKey
+from fluidmcp.processes.pool.starts import StartReport
 
 LIMITS = ProcessLimits(stop_timeout_seconds=0.2)
 LIMIT_SECONDS = 60.0

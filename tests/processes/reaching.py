@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fluidmcp.processes.reach import ReachBuilder
+from fluidmcp.processes.isolation.reach import ReachBuilder
 from fluidmcp.processes.starter_child.order import Reach
 
 

@@ -1,4 +1,4 @@
-from fluidmcp.processes.backoff import MAX_ENTRIES, Backoff
+from fluidmcp.processes.pool.backoff import MAX_ENTRIES, Backoff
 
 
 def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_and_longer() -> None:

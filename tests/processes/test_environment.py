@@ -4,7 +4,7 @@ import pytest
 
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.errors import ConfigurationError
-from fluidmcp.processes.environment import build_environment, forget_caches
+from fluidmcp.processes.launch.environment import build_environment, forget_caches
 
 GATEWAY = {
     "PATH": "/usr/bin:/bin",

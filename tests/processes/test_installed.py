@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fluidmcp.errors import ServerStartError
-from fluidmcp.processes import installed
+from fluidmcp.processes.launch import installed
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.processes.watchdog import Watchdog
 from tests.processes.conftest import Child

@@ -7,7 +7,7 @@ import pytest
 
 from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level
 from fluidmcp.errors import ConfigurationError
-from fluidmcp.processes.isolation import NO_MACHINE, UserIds, Wall, choose_wall, refuse_accounts, refuse_none
+from fluidmcp.processes.isolation.wall import NO_MACHINE, UserIds, Wall, choose_wall, refuse_accounts, refuse_none
 from fluidmcp.processes.starter_child.landlock import SCOPES_ABI
 from fluidmcp.processes.starter_child.order import Machine
 

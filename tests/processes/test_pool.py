@@ -14,11 +14,11 @@ from fluidmcp.errors import (
     ServerExitedError,
     ServerStartError,
 )
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.pool import Pool
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
+from fluidmcp.processes.pool.pool import Pool
+from fluidmcp.processes.pool.starts import StartReport
 from fluidmcp.processes.process import ServerProcess
-from fluidmcp.processes.starts import StartReport
 from tests.processes.puppets import (
     LIMIT_SECONDS,
     LIMITS,

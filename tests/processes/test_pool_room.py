@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerStartError
-from fluidmcp.processes.pool import CAPACITY_WAIT_SECONDS, Lease, Pool
+from fluidmcp.processes.pool.pool import CAPACITY_WAIT_SECONDS, Lease, Pool
 from tests.processes.puppets import LIMITS, Puppet, Puppets, key, on_its_own_clock, pool_with_clock, turns
 from tests.timing import elapse
 

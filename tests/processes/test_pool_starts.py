@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fluidmcp.errors import ServerStartError, ServerTimeoutError
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.pool.starts import StartReport
 from tests.processes.puppets import LIMITS, Puppet, Puppets, key, on_its_own_clock, pool_with_clock, turns
 from tests.timing import elapse
 

@@ -10,8 +10,8 @@ import pytest
 
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerStartError
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
 from tests.timing import limit_of_processor_time, limit_of_running_time
 
 from .conftest import LIMIT_SECONDS, Launch

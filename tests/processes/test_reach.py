@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fluidmcp.processes.reach import ReachBuilder, find_runtime, resolve_links
+from fluidmcp.processes.isolation.reach import ReachBuilder, find_runtime, resolve_links
 from fluidmcp.processes.starter_child.order import Reach
 from tests.processes.reaching import Ground, is_below, may_read
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.processes.reach import find_too_wide
+from fluidmcp.processes.isolation.reach import find_too_wide
 from tests.processes.reaching import Ground, may_read
 
 

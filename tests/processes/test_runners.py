@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluidmcp.processes.runners import RunnerCall, choose_program, parse_runner
+from fluidmcp.processes.launch.runners import RunnerCall, choose_program, parse_runner
 
 SAY_PATH = ("-c", 'printf "%s" "$PATH"')
 UNKNOWN = ("--no-such-option", "--eval=x", "-z", "-yq", "--package-lock", "--=", "-")

@@ -19,10 +19,10 @@ import pytest
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.settings import IsolationSettings
 from fluidmcp.errors import ServerStartError
-from fluidmcp.processes import starter
-from fluidmcp.processes.confinement import Confinement
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.isolation import starter
+from fluidmcp.processes.isolation.confinement import Confinement
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.processes.watchdog import Watchdog
 from tests.processes.conftest import LIMIT_SECONDS, Child

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 import pytest
 
-from fluidmcp.processes.starts import QUIET_SECONDS, StartGate, StartReport
+from fluidmcp.processes.pool.starts import QUIET_SECONDS, StartGate, StartReport
 from tests.processes.puppets import on_its_own_clock, turns
 from tests.timing import elapse
 

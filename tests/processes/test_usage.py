@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.processes.usage import MAX_THREADS, MAX_TREE_PROCESSES, processor_seconds
+from fluidmcp.processes.pool.usage import MAX_THREADS, MAX_TREE_PROCESSES, processor_seconds
 
 LIMIT_SECONDS = 60.0
 TICKS = os.sysconf("SC_CLK_TCK")

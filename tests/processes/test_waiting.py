@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from fluidmcp.errors import CapacityError, ServerExitedError
-from fluidmcp.processes.waiting import MAX_WAITERS, MAX_WAITERS_PER_OWNER, WaitingLine
+from fluidmcp.processes.pool.waiting import MAX_WAITERS, MAX_WAITERS_PER_OWNER, WaitingLine
 from tests.processes.puppets import on_its_own_clock, turns
 from tests.timing import elapse
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.watchdog import MARK_NAME, Watchdog
 
 SERVERS = Path(__file__).parents[1] / "servers"

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fluidmcp.auth.fetch import Fetcher
+from fluidmcp.oauth_client.fetch import Fetcher
 from tests.providers.serving import serve
 
 HOST: Final = "client.example"

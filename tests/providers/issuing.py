@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fluidmcp.auth.fetch import Fetcher
-from fluidmcp.auth.issuer import ExpectedIssuer
-from fluidmcp.auth.verifiers.cached import CachedVerifier
-from fluidmcp.auth.verifiers.jwks import JwksCache
-from fluidmcp.auth.verifiers.jwt import JwtCheck
+from fluidmcp.authentication.verifiers.cached import CachedVerifier
+from fluidmcp.authentication.verifiers.jwks import JwksCache
+from fluidmcp.authentication.verifiers.jwt import JwtCheck
+from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.oauth_client.issuer import ExpectedIssuer
 from tests.providers.login_gateway import Clock
 from tests.providers.serving import serve
 

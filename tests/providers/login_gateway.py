@@ -7,11 +7,13 @@ from typing import Any, cast
 import httpx2
 from fastapi import FastAPI
 
-from fluidmcp.auth.fetch import Fetcher
-from fluidmcp.auth.package import PackageAuth
-from fluidmcp.auth.upstream.login import MAX_PENDING_LOGINS
+from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.config.entries import AuthBlock, ServerEntry
-from fluidmcp.gateway.login import build_login_router
+from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.gateway.login.package_login import build_login_router
+from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.oauth_client.pending_login import MAX_PENDING_LOGINS
+from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.store.memory import MemoryStore
 from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, PUBLIC_URL
 
@@ -47,17 +49,19 @@ class LoginGateway:
         self.public_url = public_url
         self.pending_auth_states = MemoryStore(max_entries=max_pending, now=self.clock)
         self.handed_out = MemoryStore(max_entries=1000, now=self.clock)
+        services = LoginServices(
+            public_url=public_url,
+            digest_key=digest_key,
+            sealer=Sealer(()),
+            pending_auth_states=self.pending_auth_states,
+            handed_out=self.handed_out,
+            grants=MemoryStore(max_entries=1),
+            codes=MemoryStore(max_entries=1),
+            fetcher=fetcher,
+            now=self.clock,
+        )
         self.auths = {
-            name: PackageAuth(
-                ServerEntry(name=name, command="x", auth=block),
-                environ,
-                public_url=public_url,
-                digest_key=digest_key,
-                pending_auth_states=self.pending_auth_states,
-                handed_out=self.handed_out,
-                fetcher=fetcher,
-                now=self.clock,
-            )
+            name: PackageAuth(ServerEntry(name=name, command="x", auth=block), environ, services)
             for name, block in blocks.items()
         }
         self.app = FastAPI(redirect_slashes=False)

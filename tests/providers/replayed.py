@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from fluidmcp.auth.fetch import FetchAnswer, Fetcher
 from fluidmcp.errors import ProviderUnavailableError
+from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 
 Answers = Mapping[str, tuple[int, Mapping[str, Any]]]
 """Address to status and JSON object."""

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.auth.cli_login.flow import build_request, finish_login
-from fluidmcp.auth.cli_login.token_file import TokenFile
-from fluidmcp.auth.discovery import configured_provider, find_provider
-from fluidmcp.auth.gateway_auth import OPERATOR_ISSUER, GatewayAuth
-from fluidmcp.auth.operator import OperatorToken, build_client
-from fluidmcp.auth.pkce import code_challenge_s256
-from fluidmcp.auth.token_endpoint import authorization_code_grant, request_token
+from fluidmcp.access.gateway_auth import OPERATOR_ISSUER, GatewayAuth
 from fluidmcp.config.entries import parse_entry
 from fluidmcp.config.environment import Environment
 from fluidmcp.config.oauth import DEFAULT_SCOPE, OAUTH_VARIABLES, load_oauth_settings, missing_for_login
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.oauth_client.discovery import configured_provider, find_provider
+from fluidmcp.oauth_client.pkce import code_challenge_s256
+from fluidmcp.oauth_client.token_endpoint import authorization_code_grant, request_token
+from fluidmcp.operator.browser_flow import build_request, finish_login
+from fluidmcp.operator.operator_token import OperatorToken, build_client
+from fluidmcp.operator.token_file import TokenFile
 from tests.providers.fault_making import query_of
 from tests.providers.replayed import DOCUMENTS, ReplayFetcher
 

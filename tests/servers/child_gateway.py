@@ -12,8 +12,8 @@ from pathlib import Path
 
 import uvloop
 
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.watchdog import Watchdog
 
 FAMILY = Path(__file__).with_name("child_family.py")

@@ -13,9 +13,9 @@ import uvloop
 
 from fluidmcp.config.isolation import parse_level
 from fluidmcp.config.settings import IsolationSettings
-from fluidmcp.processes.confinement import Confinement
-from fluidmcp.processes.launch import ColdLauncher
-from fluidmcp.processes.launch_spec import LaunchSpec
+from fluidmcp.processes.isolation.confinement import Confinement
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.watchdog import Watchdog
 
 CHILD = Path(__file__).with_name("child_confined.py")

@@ -12,7 +12,7 @@ from msgspec import Raw, UnsetType
 from fluidmcp.bridge.changes import CHANGES
 from fluidmcp.bridge.channel import CANCELLED, Channel
 from fluidmcp.bridge.exchange import Exchange
-from fluidmcp.bridge.sessions import Session
+from fluidmcp.bridge.session import Session
 from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, Envelope, Json, parse_object
 
 QUESTION_SECONDS: Final = 600.0

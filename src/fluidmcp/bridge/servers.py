@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from fluidmcp.auth.principal import Principal
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.start import NO_CAPABILITIES, ChannelStarter, build_initialize_params
 from fluidmcp.config.entries import ServerEntry
@@ -27,13 +27,14 @@ from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError
-from fluidmcp.processes.environment import build_environment
-from fluidmcp.processes.launch import Launcher
-from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.pool import CAPACITY_WAIT_SECONDS, CHECK_WAIT_SECONDS, Lease, Pool
-from fluidmcp.processes.slots import WorkerKey
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.launch.environment import build_environment
+from fluidmcp.processes.launch.launcher import Launcher
+from fluidmcp.processes.launch.spec import LaunchSpec
+from fluidmcp.processes.pool.pool import CAPACITY_WAIT_SECONDS, CHECK_WAIT_SECONDS, Lease, Pool
+from fluidmcp.processes.pool.slots import WorkerKey
+from fluidmcp.processes.pool.starts import StartReport
 from fluidmcp.protocol.jsonrpc import Json
+from fluidmcp.undo import undo_on_failure
 
 MIN_SECRET_LENGTH: Final = 6
 """Shorter values are left alone: redacting "1" or "true" would make every line unreadable."""
@@ -169,15 +170,14 @@ class PackageServers:
             # Where the group has other lanes, one of them will be free again: that is waited for, and not for room.
             wait_seconds = CAPACITY_WAIT_SECONDS if self._busy_lanes[lanes] == {key} else 0.0
             try:
-                lease = await self._acquire_lane(key, principal, token, era, capabilities, wait_seconds=wait_seconds)
+                with undo_on_failure(partial(self._free_lane, lanes, key)):
+                    lease = await self._acquire_lane(
+                        key, principal, token, era, capabilities, wait_seconds=wait_seconds
+                    )
             except CapacityError:
-                self._free_lane(lanes, key)
                 if not await self._wait_for_lane(lanes, deadline):
                     raise
                 continue
-            except BaseException:
-                self._free_lane(lanes, key)
-                raise
             return _lend(lease, partial(self._free_lane, lanes, key))
 
     async def _acquire_lane(

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.exchange import Event, Exchange
 from fluidmcp.bridge.handshake_answers import EMPTY, answer_here, build_error, to_handshake_answer
-from fluidmcp.bridge.sessions import Session
+from fluidmcp.bridge.session import Session
 from fluidmcp.errors import FluidMCPError, ServerProcessError
 from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, Envelope, Json
 from fluidmcp.protocol.objects import read_object, read_text, write_object

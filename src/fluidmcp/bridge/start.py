@@ -18,9 +18,9 @@ from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError, ServerTimeoutError
-from fluidmcp.processes.launch import Launcher
-from fluidmcp.processes.launch_spec import LaunchSpec
-from fluidmcp.processes.starts import StartReport
+from fluidmcp.processes.launch.launcher import Launcher
+from fluidmcp.processes.launch.spec import LaunchSpec
+from fluidmcp.processes.pool.starts import StartReport
 from fluidmcp.protocol.jsonrpc import Envelope, Json, parse_object
 from fluidmcp.protocol.translate import with_stateless_meta
 from fluidmcp.protocol.versions import LATEST_HANDSHAKE_VERSION, STATELESS_VERSIONS

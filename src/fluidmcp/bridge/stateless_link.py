@@ -18,8 +18,8 @@ from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.handshake_answers import EMPTY, answer_here, build_error, to_handshake_answer
 from fluidmcp.bridge.handshake_link import QUESTION_SECONDS
+from fluidmcp.bridge.session import Session
 from fluidmcp.bridge.session_subscription import SessionSubscription
-from fluidmcp.bridge.sessions import Session
 from fluidmcp.bridge.start import GATEWAY_INFO, NO_CAPABILITIES
 from fluidmcp.errors import FluidMCPError, ServerExitedError, ServerProcessError
 from fluidmcp.protocol.input_required import (

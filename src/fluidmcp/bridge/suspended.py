@@ -18,11 +18,11 @@ from typing import Final, NamedTuple, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from fluidmcp.auth.principal import Principal
-from fluidmcp.auth.sealing import Sealer
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.exchange import Exchange
-from fluidmcp.bridge.sessions import CancelledByClientError
+from fluidmcp.bridge.session import CancelledByClientError
+from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerTimeoutError
 from fluidmcp.protocol.input_required import (
     ELICITATION,

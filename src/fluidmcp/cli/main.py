@@ -24,13 +24,13 @@ EXIT_INTERNAL: Final = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 _COMMANDS: Final = {
-    "run": ("fluidmcp.cli.run", "Serve packages over HTTP, or check that they start."),
-    "doctor": ("fluidmcp.cli.doctor", "Check the OAuth set-up: what works, what does not, and what to do."),
-    "login": ("fluidmcp.cli.login", "Log in at your OAuth provider and keep the tokens on this machine."),
-    "logout": ("fluidmcp.cli.logout", "Remove the stored tokens, and revoke them where the provider can."),
-    "status": ("fluidmcp.cli.status", "Show who is logged in, until when, and with which scopes."),
-    "token": ("fluidmcp.cli.token", "Print a fresh access token, for scripts."),
-    "demo": ("fluidmcp.cli.demo", "Try a login and a call on this machine, with nothing to configure."),
+    "run": ("fluidmcp.cli.serving.command", "Serve packages over HTTP, or check that they start."),
+    "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
+    "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
+    "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),
+    "status": ("fluidmcp.cli.account.status", "Show who is logged in, until when, and with which scopes."),
+    "token": ("fluidmcp.cli.account.token", "Print a fresh access token, for scripts."),
+    "demo": ("fluidmcp.cli.demo.command", "Try a login and a call on this machine, with nothing to configure."),
 }
 
 

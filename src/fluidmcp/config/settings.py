@@ -84,7 +84,7 @@ class GatewaySettings:
     allow_private_providers: bool = False
     """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
     seal_keys: tuple[Secret, ...] = field(default=(), compare=False)
-    """Keys for what the gateway seals (auth/sealing): the first seals, all open; empty: one is made at start."""
+    """Keys for what the gateway seals (crypto/sealing): the first seals, all open; empty: one is made at start."""
     client_rules: ClientRules = field(default_factory=ClientRules)
     """Which MCP clients may log in, and those that need not register."""
     max_sessions_per_principal: int = 50

@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fluidmcp.auth.facade import Facade
-from fluidmcp.auth.grant import UpstreamKind
-from fluidmcp.auth.package import PackageAuth
-from fluidmcp.auth.principal import Principal
-from fluidmcp.auth.sealing import PREFIX as SEALED_PREFIX
-from fluidmcp.auth.server.metadata import resource_metadata_url
-from fluidmcp.auth.server.tokens import SealedAccess
+from fluidmcp.access.package_auth import PackageAuth
+from fluidmcp.authentication.principal import Principal
+from fluidmcp.authorization_server.authorization_server import AuthorizationServer
+from fluidmcp.authorization_server.grant import UpstreamKind
+from fluidmcp.authorization_server.metadata import resource_metadata_url
+from fluidmcp.authorization_server.sealed_tokens import SealedAccess
+from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
 from fluidmcp.gateway.errors import answer_always, error_reply
-from fluidmcp.gateway.guard import FrontDoor, check_content_type, read_bearer
+from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.mcp import McpDoors
-from fluidmcp.gateway.messages import SESSION_HEADER, Caller
+from fluidmcp.gateway.mcp.endpoint import McpEndpoint
+from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller
 from fluidmcp.protocol.headers import parse_bearer
 
 MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)
@@ -29,12 +29,12 @@ MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class MountedPackage:
-    """A package with its doors, its login where it has one, and the login that MCP clients find by themselves."""
+    """A package with its endpoints, its login where it has one, and the login that MCP clients find by themselves."""
 
     name: str
-    doors: McpDoors
+    endpoints: McpEndpoint
     auth: PackageAuth | None
-    facade: Facade | None = None
+    authorization_server: AuthorizationServer | None = None
     resource_metadata_of: str = ""
     """The public URL, where there is a document that says how to log in to this package; else ""."""
     scopes: tuple[str, ...] = ()
@@ -43,14 +43,14 @@ class MountedPackage:
 class Core:
     """`handle` answers every request whose path `is_mcp_path` names; it never raises.
 
-    `front_door` guards the whole gateway; None lets everybody come as far as the packages.
+    `request_guard` guards the whole gateway; None lets everybody come as far as the packages.
     """
 
-    def __init__(self, packages: Mapping[str, MountedPackage], *, front_door: FrontDoor | None = None) -> None:
+    def __init__(self, packages: Mapping[str, MountedPackage], *, request_guard: RequestGuard | None = None) -> None:
         self._packages = packages
-        self._front_door = front_door
+        self._request_guard = request_guard
         has_logins = any(package.auth is not None for package in packages.values())
-        self._is_anything_guarded = has_logins or front_door is not None
+        self._is_anything_guarded = has_logins or request_guard is not None
 
     def is_mcp_path(self, path: str) -> bool:
         return MCP_PATH.fullmatch(path) is not None
@@ -64,7 +64,7 @@ class Core:
         if match is None or package is None:
             await self._admit(request, None, None)
             return self._unknown_package()
-        door = match[2]
+        endpoint = match[2]
         asked_by: UpstreamKind = "package"
         try:
             opened = await _open_sealed(request, package)
@@ -73,43 +73,43 @@ class Core:
             asked_by = "package"
             caller = await _identify(request, package, visitor, opened)
         except (UnauthorizedError, ForbiddenError) as error:
-            return _refuse(error, package, door, asked_by=asked_by)
-        return await self._answer(request, package, door, caller)
+            return _refuse(error, package, endpoint, asked_by=asked_by)
+        return await self._answer(request, package, endpoint, caller)
 
     async def _admit(
         self, request: HttpRequest, package: MountedPackage | None, opened: SealedAccess | None
     ) -> Principal | None:
         """Whom the guard of the whole gateway lets in; None where nothing guards it."""
-        if self._front_door is None:
+        if self._request_guard is None:
             return None
-        if opened is not None and package is not None and package.facade is not None:
-            visitor = await package.facade.admit("gateway", opened)
+        if opened is not None and package is not None and package.authorization_server is not None:
+            visitor = await package.authorization_server.admit("gateway", opened)
             if visitor is not None:
                 return visitor
-        return await self._front_door.admit(request.method, request.path, request.headers)
+        return await self._request_guard.admit(request.method, request.path, request.headers)
 
     async def _answer(
-        self, request: HttpRequest, package: MountedPackage, door: str, caller: Caller
+        self, request: HttpRequest, package: MountedPackage, endpoint: str, caller: Caller
     ) -> HttpReply | HttpStream:
-        match (door, request.method):
+        match (endpoint, request.method):
             case ("mcp", "POST"):
                 check_content_type(request)
-                return await package.doors.post_mcp(request, caller)
+                return await package.endpoints.post_mcp(request, caller)
             case ("sse", "POST"):
                 check_content_type(request)
-                return await package.doors.post_sse(request, caller)
+                return await package.endpoints.post_sse(request, caller)
             case ("mcp", "DELETE"):
-                return await package.doors.delete_mcp(request, caller)
+                return await package.endpoints.delete_mcp(request, caller)
             case ("mcp", "GET") if SESSION_HEADER in request.headers:
-                return package.doors.get_mcp(request, caller)
+                return package.endpoints.get_mcp(request, caller)
             case ("sse", "GET"):
-                return package.doors.get_sse(caller)
+                return package.endpoints.get_sse(caller)
             case ("mcp", "GET"):
                 # Clients of every era take 405 for "there is no such stream here".
                 return _refuse_method("A stream needs a session.", allow=b"POST")
             case _:
                 text = f"The method {request.method} is not served here."
-                return _refuse_method(text, allow=b"GET, POST, DELETE" if door == "mcp" else b"GET, POST")
+                return _refuse_method(text, allow=b"GET, POST, DELETE" if endpoint == "mcp" else b"GET, POST")
 
     def _unknown_package(self) -> HttpReply:
         """Packages are named only where nobody has to log in to anything (a stranger learns nothing)."""
@@ -133,7 +133,7 @@ async def _open_sealed(request: HttpRequest, package: MountedPackage) -> SealedA
     token = parse_bearer(request.headers.get("authorization"))
     if token is None or not token.startswith(SEALED_PREFIX):
         return None
-    opened = None if package.facade is None else await package.facade.open(token)
+    opened = None if package.authorization_server is None else await package.authorization_server.open(token)
     if opened is None:
         raise UnauthorizedError(
             "The access token is not good here",
@@ -154,8 +154,8 @@ async def _identify(
     """
     if package.auth is None:
         return Caller(visitor, None)
-    if opened is not None and package.facade is not None:
-        principal = await package.facade.admit("package", opened)
+    if opened is not None and package.authorization_server is not None:
+        principal = await package.authorization_server.admit("package", opened)
         if principal is not None:
             return Caller(principal, opened.provider_token)
     token = read_bearer(request)
@@ -163,12 +163,16 @@ async def _identify(
 
 
 def _refuse(
-    error: UnauthorizedError | ForbiddenError, package: MountedPackage, door: str, *, asked_by: UpstreamKind
+    error: UnauthorizedError | ForbiddenError, package: MountedPackage, endpoint: str, *, asked_by: UpstreamKind
 ) -> HttpReply:
     """The refusal, with where a client finds the login that helps (RFC 9728 section 5.1), and where a person does."""
-    helps = package.facade is None or asked_by == "package" or package.facade.upstreams.gateway is not None
+    helps = (
+        package.authorization_server is None
+        or asked_by == "package"
+        or package.authorization_server.upstreams.gateway is not None
+    )
     if package.resource_metadata_of and helps:
-        error.resource_metadata = resource_metadata_url(package.resource_metadata_of, package.name, door)
+        error.resource_metadata = resource_metadata_url(package.resource_metadata_of, package.name, endpoint)
         error.scope = error.scope or " ".join(package.scopes)
     if isinstance(error, ForbiddenError) or package.auth is None or asked_by == "gateway":
         return error_reply(error)

@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from fluidmcp.auth.challenge import build_challenge
+from fluidmcp.authentication.challenge import build_challenge
 from fluidmcp.bridge.exchange import SlowReaderError
-from fluidmcp.bridge.sessions import CancelledByClientError, SessionClosedError
+from fluidmcp.bridge.session import CancelledByClientError, SessionClosedError
 from fluidmcp.errors import (
     CapacityError,
     FluidMCPError,

@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from fluidmcp.auth.gateway_auth import OPERATOR_ISSUER, GatewayGuard
-from fluidmcp.auth.principal import Principal
-from fluidmcp.auth.sealing import PREFIX as SEALED_PREFIX
-from fluidmcp.auth.token_endpoint import is_token_text
+from fluidmcp.access.gateway_auth import OPERATOR_ISSUER, GatewayGuard
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import is_loopback_host
+from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
 from fluidmcp.gateway.http import HttpRequest
-from fluidmcp.gateway.wellknown import is_open_to_pages
+from fluidmcp.gateway.login.wellknown import is_open_to_pages
+from fluidmcp.oauth_client.token_endpoint import is_token_text
 from fluidmcp.protocol.headers import is_json_content_type, parse_bearer
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -125,21 +125,21 @@ def _is_address(name: str) -> bool:
     return True
 
 
-class FrontDoor:
+class RequestGuard:
     """The guard of the whole gateway, and where in a request its token stands.
 
-    `open_doors` are the methods and paths at which nobody is asked (gateway/open_doors).
+    `public_routes` are the methods and paths at which nobody is asked (gateway/public_routes).
     """
 
     def __init__(
-        self, guard: GatewayGuard, *, packages_with_login: Collection[str], open_doors: Collection[tuple[str, str]]
+        self, guard: GatewayGuard, *, packages_with_login: Collection[str], public_routes: Collection[tuple[str, str]]
     ) -> None:
         self._guard = guard
         self._packages_with_login = frozenset(packages_with_login)
-        self._open = frozenset(open_doors)
+        self._open = frozenset(public_routes)
 
     async def admit(self, method: str, path: str, headers: Mapping[str, str]) -> Principal | None:
-        """Whom the request's token for the gateway stands for; None at an open door, where nobody is asked.
+        """Whom the request's token for the gateway stands for; None at an open endpoint, where nobody is asked.
 
         `path` is the decoded path as it came: no other spelling of it opens anything.
 

@@ -13,6 +13,7 @@ import msgspec
 
 from fluidmcp.errors import RequestError
 from fluidmcp.protocol.sse import COMMENT
+from fluidmcp.undo import undo_on_failure
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -289,12 +290,9 @@ class _Sending:
 
     async def _send_head(self) -> None:
         head = {"type": "http.response.start", "status": self._stream.status, "headers": self._stream.headers}
-        try:
+        # Closing a generator that never began runs nothing of it: this call is all that its owner hears.
+        with undo_on_failure(self._call_on_disconnect):
             await self._send(head)
-        except BaseException:
-            # Closing a generator that never began runs nothing of it: this call is all that its owner hears.
-            self._call_on_disconnect()
-            raise
 
     async def _send_chunks(self) -> None:
         self._loop.call_soon(self._begin)

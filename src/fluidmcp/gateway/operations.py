@@ -55,7 +55,7 @@ _POST_DESCRIPTION: Final = (
 
 
 def add_error_answers(app: FastAPI) -> None:
-    """Give FastAPI's routes the same error answers as the MCP doors, from the same table."""
+    """Give FastAPI's routes the same error answers as the MCP endpoints, from the same table."""
 
     async def answer(_request: Request, error: Exception) -> Response:
         reply = error_reply(cast(FluidMCPError, error))

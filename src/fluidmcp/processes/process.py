@@ -17,7 +17,7 @@ from typing import Protocol
 
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import CapacityError, ServerExitedError
-from fluidmcp.processes.home import remove_home
+from fluidmcp.processes.launch.home import remove_home
 from fluidmcp.processes.pipes import LineBuffer, Pipes, watch_exit
 from fluidmcp.processes.stderr import StderrTail
 from fluidmcp.processes.watchdog import Watchdog

@@ -1,4 +1,4 @@
-"""What the request headers of the MCP doors mean. Pure module: text in, value out."""
+"""What the request headers of the MCP endpoints mean. Pure module: text in, value out."""
 
 from typing import Literal
 

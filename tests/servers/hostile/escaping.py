@@ -1,4 +1,4 @@
-"""Ways out of a wall: other users, other namespaces, other mounts, other doors of the kernel."""
+"""Ways out of a wall: other users, other namespaces, other mounts, other endpoints of the kernel."""
 
 import contextlib
 import ctypes

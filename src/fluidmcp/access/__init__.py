@@ -1,0 +1,1 @@
+"""What guards a package and what guards the whole gateway, put together from the rooms below."""

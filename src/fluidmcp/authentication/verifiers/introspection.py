@@ -1,0 +1,80 @@
+"""Asks the provider's introspection endpoint (RFC 7662) whether a token is active, and was made for our client."""
+
+from collections.abc import Callable, Mapping
+
+from fluidmcp.authentication.identity import read_subject, read_verified_domain
+from fluidmcp.authentication.principal import Principal
+from fluidmcp.authentication.verifiers.answers import holds, read_object, read_scopes, read_text, read_time
+from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
+from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
+from fluidmcp.oauth_client.token_endpoint import ProviderClient
+
+_ACCESS_TOKEN_KINDS = frozenset({"bearer", "at+jwt", "access_token", "access"})
+
+
+class IntrospectionCheck:
+    """Accepts every token that the provider calls active and that is bound to our client.
+
+    Bound means: `client_id` is ours, or `aud` contains our client id or our audience. The answer must also say that it
+    is an access token (`token_type` Bearer, `typ`, or `token_use`), because endpoints call refresh tokens active as
+    well.
+    """
+
+    def __init__(
+        self,
+        *,
+        introspection_url: str,
+        client: ProviderClient,
+        audience: str | None,
+        issuer: str,
+        fetcher: Fetcher,
+        now: Callable[[], float],
+    ) -> None:
+        self._introspection_url = introspection_url
+        self._client = client
+        self._audience = audience
+        self._issuer = issuer
+        self._fetcher = fetcher
+        self._now = now
+
+    async def check(self, token: str, digest: str) -> Principal:
+        """Raises as `TokenCheck.check`; an answer that is not as RFC 7662 says is a failure of the provider."""
+        form, headers = self._client.authenticate({"token": token, "token_type_hint": "access_token"})
+        return self._read(digest, await self._fetcher.post_form(self._introspection_url, form, headers=headers))
+
+    def _read(self, digest: str, answer: FetchAnswer) -> Principal:
+        """The principal of an answer (RFC 7662 section 2.2)."""
+        claims = read_object(answer, "introspection endpoint")
+        if not isinstance(claims.get("active"), bool):
+            raise unavailable("The introspection endpoint did not say whether the token is active.")
+        expires_at = read_time(claims.get("exp"))
+        if expires_at is None and claims.get("exp") is not None:
+            raise unavailable("The introspection endpoint gave an end that is no time.")
+        if claims["active"] is not True or (expires_at is not None and expires_at <= self._now()):
+            raise TokenRefusedError("The provider says that it is not active.")
+        if not self._is_ours(claims):
+            raise TokenRefusedError("The provider says that it was made for another client or audience.")
+        if not _is_access_token(claims):
+            raise TokenRefusedError("The provider does not say that it is an access token.")
+        issuer = read_text(claims, "iss") or self._issuer
+        return Principal(
+            issuer=issuer,
+            # A token without a person stands for itself.
+            subject=read_subject(claims) or f"token:{digest}",
+            client_id=self._client.client_id,
+            token_digest=digest,
+            scopes=read_scopes(claims.get("scope")),
+            expires_at=expires_at,
+            email_domain=read_verified_domain(claims, issuer),
+        )
+
+    def _is_ours(self, claims: Mapping[str, object]) -> bool:
+        if claims.get("client_id") == self._client.client_id:
+            return True
+        ours = (self._client.client_id, self._audience)
+        return any(name is not None and holds(claims.get("aud"), name) for name in ours)
+
+
+def _is_access_token(claims: Mapping[str, object]) -> bool:
+    kinds = [claims[name] for name in ("token_type", "typ", "token_use") if claims.get(name) is not None]
+    return bool(kinds) and all(isinstance(kind, str) and kind.lower() in _ACCESS_TOKEN_KINDS for kind in kinds)

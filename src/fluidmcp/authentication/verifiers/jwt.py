@@ -1,0 +1,200 @@
+"""Access tokens that are JWTs, checked without asking anybody but the issuer's key set (RFC 9068, RFC 8725).
+
+The order is chosen so that a forged token costs little: size, form, header and claims first, then the key, then the
+signature. Nothing in a token decides where a key comes from or which kind of algorithm is used.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jws import JWSRegistry
+
+from fluidmcp.authentication.identity import read_subject, read_verified_domain
+from fluidmcp.authentication.principal import Principal
+from fluidmcp.authentication.verifiers.answers import holds, read_scopes, read_text, read_time
+from fluidmcp.authentication.verifiers.cached import TokenRefusedError
+from fluidmcp.authentication.verifiers.jwks import ALGORITHMS, JwksCache, VerificationKey
+from fluidmcp.oauth_client.issuer import ExpectedIssuer, resolve_tenant
+
+LEEWAY_SECONDS = 60.0
+"""How far the issuer's clock may be from ours."""
+MAX_TOKEN_CHARACTERS = 16 * 1024
+MAX_HEADER_CHARACTERS = 12 * 1024
+"""Room for a certificate chain (`x5c`), which is not looked at."""
+MAX_KID_CHARACTERS = 1024
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+_PLAIN_TYPES = frozenset({None, "jwt", "application/jwt"})
+# Keycloak and Cognito say in a claim what a token is.
+_KIND_CLAIMS = ("typ", "token_use")
+_ACCESS_TOKEN_KINDS = frozenset({"bearer", "access", "access_token", "at+jwt"})
+# OpenID Connect Core 1.0, sections 2 and 3.3.2.11, and Back-Channel Logout 1.0, section 2.4.
+_CLAIMS_OF_OTHER_TOKENS = ("nonce", "at_hash", "c_hash", "s_hash", "events")
+
+Claims = Mapping[str, object]
+
+
+class _Registry(JWSRegistry):
+    """The library's rules, with room for certificates in the header, and one algorithm: the one that was checked."""
+
+    max_header_length = MAX_HEADER_CHARACTERS
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(algorithms=[algorithm], strict_check_header=False)
+        self._algorithm = algorithm
+
+    def get_alg(self, name: str):  # type: ignore[no-untyped-def]
+        if name != self._algorithm:
+            raise UnsupportedAlgorithmError("another algorithm")
+        return self.algorithms[name]
+
+
+class JwtCheck:
+    """Accepts access tokens of one issuer that are meant for one audience."""
+
+    def __init__(self, *, issuer: ExpectedIssuer, audience: str, keys: JwksCache, now: Callable[[], float]) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._keys = keys
+        self._now = now
+
+    async def check(self, token: str, digest: str) -> Principal:
+        """Raises as `TokenCheck.check`."""
+        header, claims = read_token(token)
+        algorithm, kid = read_header(header)
+        issuer = self._issuer.match(claims)
+        if issuer is None:
+            raise TokenRefusedError("Its issuer (iss) is another one than the configured one.")
+        if not holds(claims.get("aud"), self._audience):
+            raise TokenRefusedError("It is meant for another audience (aud).")
+        expires_at = check_times(claims, now=self._now())
+        require_access_token(header, claims)
+        key = await self._keys.find(kid, algorithm)
+        if key is None:
+            raise TokenRefusedError("The issuer has no key of that name (kid) and kind.")
+        # Where one key set serves several tenants, a key may be for one of them only.
+        if key.issuer is not None and resolve_tenant(key.issuer, claims) != issuer:
+            raise TokenRefusedError("Its key belongs to another issuer.")
+        verify_signature(token, key, algorithm)
+        return Principal(
+            issuer=issuer,
+            subject=read_subject(claims) or f"token:{digest}",
+            client_id=read_text(claims, "client_id", "azp", "cid", "appid") or "",
+            token_digest=digest,
+            scopes=read_scopes(claims.get("scope")) | read_scopes(claims.get("scp")),
+            # Until then the token is accepted: the issuer's clock may be ahead of ours.
+            expires_at=expires_at + LEEWAY_SECONDS,
+            email_domain=read_verified_domain(claims, issuer),
+        )
+
+
+def looks_like_jwt(token: str) -> bool:
+    """Whether a token has the form of a signed JWT; what is in it is not looked at."""
+    return token.count(".") == 2 and all(map(_SEGMENT.fullmatch, token.split(".")))
+
+
+def read_token(token: str) -> tuple[Claims, Claims]:
+    """Header and claims of a signed JWT (RFC 7519 section 3), nothing of which is verified yet.
+
+    Raises:
+        TokenRefusedError: it is not one, or too large.
+    """
+    if len(token) > MAX_TOKEN_CHARACTERS or not looks_like_jwt(token):
+        raise TokenRefusedError("It is not a signed JWT.")
+    header, claims, _signature = token.split(".")
+    if len(header) > MAX_HEADER_CHARACTERS:
+        raise TokenRefusedError("Its header is too large.")
+    return _read_segment(header), _read_segment(claims)
+
+
+def read_header(header: Claims) -> tuple[str, str | None]:
+    """Algorithm and key id of a header that asks for nothing we do not do.
+
+    Raises:
+        TokenRefusedError: an algorithm that is not on the list (RFC 8725 section 3.1), a critical extension or an
+            unencoded payload (RFC 7515 section 4.1.11, RFC 7797), a key that the token brings along.
+    """
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise TokenRefusedError("Its algorithm (alg) is not an accepted one.")
+    if "crit" in header or "b64" in header:
+        raise TokenRefusedError("Its header asks for an extension that is not supported.")
+    if "jwk" in header:
+        raise TokenRefusedError("It brings a key of its own.")
+    kid = header.get("kid")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID_CHARACTERS):
+        raise TokenRefusedError("Its key id (kid) is not a text.")
+    return algorithm, kid
+
+
+def check_times(claims: Claims, *, now: float) -> float:
+    """The end of the token (RFC 7519 sections 4.1.4 to 4.1.6), in seconds since the epoch.
+
+    Raises:
+        TokenRefusedError: it has none, has expired, is not good yet, or a time in it is no number.
+    """
+    times = {name: read_time(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+    if any(time is None for time in times.values()):
+        raise TokenRefusedError("A time in it (exp, nbf or iat) is not a number of seconds.")
+    expires_at = times.get("exp")
+    if expires_at is None:
+        raise TokenRefusedError("It has no end (exp).")
+    if now >= expires_at + LEEWAY_SECONDS:
+        raise TokenRefusedError("It has expired.")
+    if any(now < (times.get(name) or now) - LEEWAY_SECONDS for name in ("nbf", "iat")):
+        raise TokenRefusedError("It is not good yet, or a clock is wrong.")
+    return expires_at
+
+
+def require_access_token(header: Claims, claims: Claims) -> None:
+    """Tell access tokens from ID tokens, logout tokens and the like, which have the same issuer, audience and keys.
+
+    RFC 9068 section 4 has a type for it. Without that type the token must have what access tokens have (scopes or a
+    client id) and nothing that only others have. A token that is bound to a key of its holder (`cnf`) is none for us:
+    we cannot ask for the proof (RFC 9449 section 7.2, RFC 8705 section 3).
+
+    Raises:
+        TokenRefusedError: it is something else.
+    """
+    if "cnf" in claims:
+        raise TokenRefusedError("It is bound to a key of its holder, which cannot be checked here.")
+    kind = header.get("typ")
+    lower = kind.lower() if isinstance(kind, str) else kind
+    if lower in _ACCESS_TOKEN_TYPES:
+        return
+    if lower not in _PLAIN_TYPES:
+        raise TokenRefusedError("Its type (typ) is not that of an access token.")
+    kinds = [claims[name] for name in _KIND_CLAIMS if claims.get(name) is not None]
+    if not all(isinstance(value, str) and value.lower() in _ACCESS_TOKEN_KINDS for value in kinds):
+        raise TokenRefusedError("It says that it is not an access token.")
+    if not kinds and any(name in claims for name in _CLAIMS_OF_OTHER_TOKENS):
+        raise TokenRefusedError("It is an ID token, not an access token.")
+    if not any(name in claims for name in ("scope", "scp", "client_id", "cid")):
+        raise TokenRefusedError("It does not say that it is an access token: it has neither scopes nor a client id.")
+
+
+def verify_signature(token: str, key: VerificationKey, algorithm: str) -> None:
+    """Raises TokenRefusedError when the signature is not that of the key."""
+    try:
+        verified = jws.deserialize_compact(token, key.key, registry=_Registry(algorithm))
+    except (JoseError, ValueError, TypeError) as error:
+        raise TokenRefusedError("Its signature is wrong.") from error
+    if verified.headers().get("alg") != algorithm:
+        raise TokenRefusedError("Its signature is wrong.")
+
+
+def _read_segment(segment: str) -> Claims:
+    try:
+        value: object = msgspec.json.decode(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TokenRefusedError("It cannot be read.") from error
+    if not isinstance(value, dict):
+        raise TokenRefusedError("It cannot be read.")
+    return cast("dict[str, object]", value)

@@ -1,0 +1,1 @@
+"""We are the OAuth authorization server of MCP clients, one for each package."""

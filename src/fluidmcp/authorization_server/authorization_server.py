@@ -1,0 +1,316 @@
+"""The login that standard MCP clients find by themselves: we are the authorization server of one package.
+
+The client is asked about once, on our own page; the person then logs in at the providers (the gateway's, the
+package's, or both in one trip of the browser), and the client gets tokens that hold what the providers gave, sealed.
+What is kept of it here is listed in GrantStates; all else travels sealed.
+"""
+
+import hmac
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from fluidmcp.authentication.principal import Principal
+from fluidmcp.authorization_server import metadata
+from fluidmcp.authorization_server.authorize import AuthorizationRequest, RequestRules, read_authorization_request
+from fluidmcp.authorization_server.cimd import ClientDocuments
+from fluidmcp.authorization_server.client_ids import ClientIds
+from fluidmcp.authorization_server.clients import ClientDirectory
+from fluidmcp.authorization_server.codes import CODE_SECONDS, AuthorizationCodes, CodeGrant
+from fluidmcp.authorization_server.consent import Consents
+from fluidmcp.authorization_server.grant import Upstream, UpstreamGrant, UpstreamKind
+from fluidmcp.authorization_server.grant_states import GrantStates
+from fluidmcp.authorization_server.register import Registrar
+from fluidmcp.authorization_server.sealed_tokens import GRANT_ID_BYTES, IssuedTokens, SealedAccess, TokenSealer
+from fluidmcp.authorization_server.token_requests import TokenEndpoint, Upstreams
+from fluidmcp.config.clients import ClientRules
+from fluidmcp.errors import ForbiddenError, LoginError, OAuthError, ProviderAnswerError, ProviderUnavailableError
+from fluidmcp.oauth_client.pending_login import LoginStart, TakenLogin, address_key
+from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.store.memory import StoreFullError
+
+CONSENT_SECONDS: Final = 600
+"""How long a consent page may stand open."""
+MAX_REQUESTS_PER_MINUTE: Final = 300
+"""Registrations, and requests for tokens, that one address may send in a minute. Hosted clients come from few."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientPolicy:
+    """Which MCP clients may introduce themselves, and how; the same for all packages of a gateway."""
+
+    documents: ClientDocuments
+    rules: ClientRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginStep:
+    """A login at a provider that the browser is sent to next."""
+
+    start: LoginStart
+    cookie_path: str
+
+
+class Journey(msgspec.Struct, frozen=True, array_like=True):
+    """What the browser carries through the providers' logins, encrypted under its cookie."""
+
+    package: str
+    request: AuthorizationRequest
+    gateway: UpstreamGrant | None = None
+
+    def __repr__(self) -> str:
+        return f"Journey(package={self.package!r})"
+
+
+class AuthorizationServer:
+    """The authorization server of one package. `scopes` are those that its clients may ask for."""
+
+    def __init__(
+        self, package: str, upstreams: Upstreams, scopes: Sequence[str], services: LoginServices, clients: ClientPolicy
+    ) -> None:
+        self.package = package
+        self.upstreams = upstreams
+        self.scopes = tuple(scopes)
+        self.issuer = f"{services.public_url}/{package}"
+        self.resources = {
+            endpoint: metadata.resource_url(services.public_url, package, endpoint) for endpoint in metadata.ENDPOINTS
+        }
+        self._services = services
+        self._rules = clients.rules
+        # Whatever of this changes, tokens of before do not open any more.
+        fingerprints = [
+            "" if upstream is None else upstream.fingerprint for upstream in (upstreams.gateway, upstreams.package)
+        ]
+        self._context = (package, services.public_url, *fingerprints)
+        client_ids = ClientIds(services.sealer, package=package, public_url=services.public_url, now=services.now)
+        self.directory = ClientDirectory(client_ids=client_ids, documents=clients.documents, rules=clients.rules)
+        self._registrar = Registrar(client_ids, clients.rules)
+        self.consents = Consents(
+            services.sealer,
+            self._context,
+            is_secure=services.public_url.startswith("https:"),
+            now=services.now,
+            random_bytes=services.random_bytes,
+        )
+        # Begun once: starting an HMAC costs more than finishing it.
+        self._begun_digest = hmac.new(services.digest_key, f"sealed access {package} ".encode(), "sha256")
+        self._tokens = TokenSealer(services.sealer, self._context, now=services.now)
+        self._codes = AuthorizationCodes(
+            services.codes, self._context, now=services.now, random_bytes=services.random_bytes
+        )
+        self.states = GrantStates(services.grants, services.sealer, now=services.now)
+        self._endpoint = TokenEndpoint(
+            tokens=self._tokens,
+            codes=self._codes,
+            states=self.states,
+            upstreams=upstreams,
+            directory=self.directory,
+            resources=frozenset(self.resources.values()),
+            now=services.now,
+        )
+
+    def describe_resource(self, endpoint: str) -> dict[str, object]:
+        """The RFC 9728 document of `/{package}/{endpoint}`."""
+        return metadata.protected_resource(
+            self.resources[endpoint], authorization_server=self.issuer, scopes=self.scopes, name=self.package
+        )
+
+    def describe_server(self, *, issuer: str | None = None) -> dict[str, object]:
+        """The RFC 8414 document, for our issuer or for the public URL itself."""
+        return metadata.authorization_server(
+            issuer or self.issuer,
+            package_url=self.issuer,
+            scopes=self.scopes,
+            resources=list(self.resources.values()),
+            can_register=self._rules.dynamic_registration,
+        )
+
+    async def register(self, body: bytes, *, client_address: str) -> dict[str, object]:
+        """The answer to a registration (RFC 7591 section 3.2.1). Raises OAuthError."""
+        await self._count("register", client_address)
+        return self._registrar.register(body)
+
+    async def read_request(
+        self, query: Sequence[tuple[str, str]], *, issuer: str, client_address: str
+    ) -> AuthorizationRequest:
+        """The authorization request of a client.
+
+        Raises:
+            OAuthError: for the person's eyes.
+            ReturnError: back to the client.
+        """
+        return await read_authorization_request(
+            query,
+            issuer=issuer,
+            rules=RequestRules(
+                resources=frozenset(self.resources.values()), scopes=self.scopes, life_seconds=CONSENT_SECONDS
+            ),
+            directory=self.directory,
+            client_address=client_address,
+            now=self._services.now(),
+        )
+
+    async def begin(self, request: AuthorizationRequest, *, client_address: str) -> LoginStep:
+        """The first login, after the consent. Raises LoginError."""
+        kind: UpstreamKind = "gateway" if self.upstreams.gateway is not None else "package"
+        return await self._begin(kind, Journey(self.package, request), client_address=client_address)
+
+    async def go_on(
+        self,
+        kind: UpstreamKind,
+        journey: Journey,
+        taken: TakenLogin,
+        query: Sequence[tuple[str, str]],
+        *,
+        client_address: str,
+    ) -> LoginStep | str:
+        """After the callback of a login: the next one, or where the client waits for its code or its error."""
+        request = journey.request
+        try:
+            return await self._go_on(kind, journey, taken, query, client_address=client_address)
+        except ForbiddenError as error:
+            return request.answer_error("access_denied", f"{error.what}. {error.why}")
+        except ProviderUnavailableError as error:
+            return request.answer_error("temporarily_unavailable", error.what)
+        except ProviderAnswerError as error:
+            logger.warning("a login to %s cannot be finished: %s %s", self.package, error.what, error.why)
+            return request.answer_error("server_error", f"{error.what}. {error.why}")
+        except LoginError as error:
+            code = "access_denied" if error.status < 500 else "temporarily_unavailable"
+            return request.answer_error(code, f"{error.what}. {error.why}")
+        except OAuthError as error:
+            return request.answer_error(error.error, f"{error.what} {error.why}")
+
+    async def answer_token_request(
+        self, form: Mapping[str, str], *, resources: tuple[str, ...], client_address: str
+    ) -> IssuedTokens:
+        """Raises OAuthError."""
+        await self._count("token", client_address)
+        return await self._endpoint.answer(form, resources=resources)
+
+    async def revoke(self, form: Mapping[str, str], *, client_address: str) -> None:
+        """Raises OAuthError."""
+        await self._count("revoke", client_address)
+        await self._endpoint.revoke(form)
+
+    async def open(self, token: str) -> SealedAccess | None:
+        """What an access token of this package holds; None for one that is not good here."""
+        access = self._tokens.open_access(token)
+        if access is None or await self.states.is_revoked(access.grant_id):
+            return None
+        return access
+
+    async def admit(self, kind: UpstreamKind, access: SealedAccess) -> Principal | None:
+        """Whom an access token stands for at one of the providers; None where it holds nobody there.
+
+        Raises:
+            ForbiddenError: this person is not allowed any more.
+        """
+        person, upstream = (
+            (access.gateway, self.upstreams.gateway) if kind == "gateway" else (access.package, self.upstreams.package)
+        )
+        if person is None or upstream is None:
+            return None
+        await upstream.admit(person)
+        return Principal(
+            issuer=person.issuer,
+            subject=person.subject,
+            client_id=access.client,
+            token_digest=self._digest(access),
+            scopes=frozenset(person.scopes),
+            expires_at=access.provider_expires_at if kind == "package" else None,
+            email_domain=person.email_domain,
+        )
+
+    async def _begin(self, kind: UpstreamKind, journey: Journey, *, client_address: str) -> LoginStep:
+        upstream = self._find_upstream(kind)
+        start = await upstream.begin_login(
+            client_address=client_address,
+            kind="client",
+            scopes=journey.request.scopes if kind == "package" else None,
+            carried=msgspec.msgpack.encode(journey),
+        )
+        return LoginStep(start=start, cookie_path=upstream.cookie_path)
+
+    def _find_upstream(self, kind: UpstreamKind) -> Upstream:
+        upstream = self.upstreams.gateway if kind == "gateway" else self.upstreams.package
+        if upstream is None:
+            raise _not_served()
+        return upstream
+
+    async def _go_on(
+        self,
+        kind: UpstreamKind,
+        journey: Journey,
+        taken: TakenLogin,
+        query: Sequence[tuple[str, str]],
+        *,
+        client_address: str,
+    ) -> LoginStep | str:
+        request, gateway, package = journey.request, journey.gateway, None
+        upstream = self._find_upstream(kind)
+        if kind == "gateway":
+            gateway = await upstream.redeem_for_client(taken, query, scopes=())
+            if self.upstreams.package is not None:
+                following = Journey(self.package, request, gateway)
+                return await self._begin("package", following, client_address=client_address)
+        elif (gateway is None) != (self.upstreams.gateway is None):
+            # A code comes of the logins that today's settings ask for, of all of them and of no other.
+            raise _not_served()
+        else:
+            package = await upstream.redeem_for_client(taken, query, scopes=request.scopes)
+        code = await self._codes.issue(
+            CodeGrant(
+                client_id=request.client_id,
+                redirect_uri=request.redirect_uri,
+                is_redirect_required=request.is_redirect_required,
+                code_challenge=request.code_challenge,
+                scopes=request.scopes if package is None else package.person.scopes,
+                expires_at=self._services.now() + CODE_SECONDS,
+                grant_id=self._services.random_bytes(GRANT_ID_BYTES),
+                gateway=gateway,
+                package=package,
+            )
+        )
+        return request.answer(code=code)
+
+    def _digest(self, access: SealedAccess) -> str:
+        """Which process serves a token: the same one as long as grant, provider token and scopes are the same."""
+        scopes = [scope for one in (access.gateway, access.package) if one is not None for scope in ("", *one.scopes)]
+        provider_token = "" if access.provider_token is None else access.provider_token
+        # No token and no scope holds a space: the parts cannot run into one another.
+        parts = f"{provider_token} {' '.join(scopes)} ".encode() + access.grant_id
+        digest = self._begun_digest.copy()
+        digest.update(parts)
+        return digest.hexdigest()
+
+    async def _count(self, purpose: str, client_address: str) -> None:
+        try:
+            asked = await self._services.codes.count(
+                address_key(f"{purpose} {self.package}", client_address), window_seconds=60
+            )
+        except StoreFullError:
+            asked = MAX_REQUESTS_PER_MINUTE + 1
+        if asked > MAX_REQUESTS_PER_MINUTE:
+            raise OAuthError(
+                "temporarily_unavailable",
+                "Too many requests from this address.",
+                status=429,
+                why=f"One address may send {MAX_REQUESTS_PER_MINUTE} in a minute.",
+                hint="Try again in a minute.",
+                retry_after_seconds=60,
+            )
+
+
+def read_journey(taken: TakenLogin) -> Journey:
+    """What the browser carried. Only what was encrypted here, under the cookie of the very login, comes as far."""
+    return msgspec.msgpack.decode(taken.carried, type=Journey)
+
+
+def _not_served() -> LoginError:
+    return LoginError("This login is not served any more", why="The settings of the gateway changed.")

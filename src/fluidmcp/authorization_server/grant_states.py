@@ -1,0 +1,79 @@
+"""What the gateway remembers of grants: how often each was renewed, and whether it was revoked. No token is in it.
+
+Keys are digests of random grant ids, values are sealed. With the store the knowledge goes: after a restart in memory
+mode a refresh token that was replaced counts as new again, and one that was revoked as good (docs/mcp-clients.md).
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from fluidmcp.crypto.sealing import Sealer, open_under, seal_under
+from fluidmcp.store.memory import Store, StoreFullError
+
+GRACE_SECONDS: Final = 10
+"""How long the answer to a refresh token is repeated: several processes of one client may renew at the same time."""
+
+_REVOKED: Final = b"revoked"
+_STATE: Final = "grant state"
+_ANSWER: Final = "repeated answer"
+
+
+class GrantStates:
+    """The state of the grants of all packages."""
+
+    def __init__(self, store: Store, sealer: Sealer, *, now: Callable[[], float]) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._now = now
+
+    async def is_revoked(self, grant_id: bytes) -> bool:
+        return await self._read(grant_id) == _REVOKED
+
+    async def find_generation(self, grant_id: bytes) -> int | None:
+        """The newest generation that was handed out; None where nothing is remembered."""
+        state = await self._read(grant_id)
+        return int(state) if state is not None and state != _REVOKED else None
+
+    async def advance(self, grant_id: bytes, generation: int, *, ends_at: float) -> None:
+        """Remember that the tokens of this generation are the newest ones. Raises StoreFullError."""
+        await self._write(grant_id, str(generation).encode(), ends_at=ends_at)
+
+    async def revoke(self, grant_id: bytes, *, ends_at: float) -> None:
+        """No token of this grant is good from now on. Raises StoreFullError."""
+        await self._write(grant_id, _REVOKED, ends_at=ends_at)
+
+    async def keep_answer(self, token: str, answer: bytes, *, seconds: float = GRACE_SECONDS) -> None:
+        """Keep what a refresh token was answered, readable only for who presents that token again."""
+        key = _answer_key(token)
+        try:
+            await self._store.put(key, seal_under(token, _ANSWER, [key], answer), ttl_seconds=seconds)
+        except StoreFullError:
+            # A client that asks twice logs in again; nothing else is lost.
+            return
+
+    async def find_answer(self, token: str) -> bytes | None:
+        key = _answer_key(token)
+        kept = await self._store.get(key)
+        return None if kept is None else open_under(token, _ANSWER, [key], kept)
+
+    async def drop_answer(self, token: str) -> None:
+        await self._store.take(_answer_key(token))
+
+    async def _read(self, grant_id: bytes) -> bytes | None:
+        key = _grant_key(grant_id)
+        sealed = await self._store.get(key)
+        return None if sealed is None else self._sealer.open(_STATE, [key], sealed.decode("ascii"))
+
+    async def _write(self, grant_id: bytes, state: bytes, *, ends_at: float) -> None:
+        key = _grant_key(grant_id)
+        sealed = self._sealer.seal(_STATE, [key], state).encode("ascii")
+        await self._store.put(key, sealed, ttl_seconds=ends_at - self._now())
+
+
+def _grant_key(grant_id: bytes) -> str:
+    return hashlib.sha256(b"grant " + grant_id).hexdigest()
+
+
+def _answer_key(token: str) -> str:
+    return hashlib.sha256(b"answer " + token.encode("utf-8", "surrogatepass")).hexdigest()

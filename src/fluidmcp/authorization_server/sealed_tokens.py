@@ -1,0 +1,201 @@
+"""The tokens that MCP clients hold: sealed, so that the gateway keeps none of them.
+
+An access token holds who logged in and the provider's access token; a refresh token holds what a renewal needs. Both
+are bound to the package, the public address and the configuration of the providers, a refresh token to its client too:
+whatever of it changes, they open no more. Keys of `FMCP_SEAL_KEYS` seal and open them.
+"""
+
+import hashlib
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+
+from fluidmcp.authorization_server.grant import Grants, Person, UpstreamGrant
+from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.errors import OAuthError
+
+MAX_ACCESS_TOKEN_CHARACTERS: Final = 4096
+"""Tokens travel in a header: proxies and servers take 8 kB for all headers together, some only 4 kB for one."""
+MAX_REFRESH_TOKEN_CHARACTERS: Final = 16 * 1024
+T = TypeVar("T")
+
+ALLOWANCE_SECONDS: Final = 30
+"""How much earlier a token ends for its client than here, or a quarter of its life: answers take time, and some clients
+renew by their own clock only, and begin a new login when they are refused (the Python SDKs)."""
+GRANT_ID_BYTES: Final = 16
+
+_ACCESS: Final = "access token"
+_REFRESH: Final = "refresh token"
+_PLAIN: Final = b"\0"
+_DEFLATED: Final = b"\1"
+_DEFLATE_FROM_BYTES: Final = 2200
+"""Longer ones are deflated: a JWT is base64 and becomes a quarter shorter. Shorter ones are opened a little sooner."""
+_MAX_INFLATED_BYTES: Final = 32 * 1024
+
+
+class SealedAccess(msgspec.Struct, frozen=True, array_like=True):
+    """What an access token holds. Times are in seconds since the epoch."""
+
+    grant_id: bytes
+    client: str
+    """Which MCP client got it: a digest of its id."""
+    expires_at: int
+    gateway: Person | None
+    package: Person | None
+    provider_token: str | None = None
+    provider_expires_at: int | None = None
+
+    def __repr__(self) -> str:
+        return f"SealedAccess(expires_at={self.expires_at})"
+
+
+class SealedRefresh(msgspec.Struct, frozen=True, array_like=True):
+    """What a refresh token holds. `generation` counts the renewals of the grant, which ends for good at `ends_at`."""
+
+    grant_id: bytes
+    generation: int
+    ends_at: int
+    scopes: tuple[str, ...]
+    gateway: UpstreamGrant | None
+    package: UpstreamGrant | None
+
+    def __repr__(self) -> str:
+        return f"SealedRefresh(generation={self.generation})"
+
+    @property
+    def grants(self) -> Grants:
+        return Grants(self.gateway, self.package)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedTokens:
+    """A token response (RFC 6749 section 5.1). `expires_in` is in seconds."""
+
+    access_token: str
+    refresh_token: str | None
+    expires_in: int
+    scopes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"IssuedTokens(expires_in={self.expires_in})"
+
+    def as_document(self) -> dict[str, str | int]:
+        document: dict[str, str | int] = {
+            "access_token": self.access_token,
+            "token_type": "Bearer",
+            "expires_in": self.expires_in,
+        }
+        if self.refresh_token is not None:
+            document["refresh_token"] = self.refresh_token
+        document["scope"] = " ".join(self.scopes)
+        return document
+
+
+class TokenSealer:
+    """Seals and opens the tokens of one package; `context` is what they are bound to."""
+
+    def __init__(self, sealer: Sealer, context: tuple[str, ...], *, now: Callable[[], float]) -> None:
+        self._sealer = sealer
+        self._context = context
+        # Opened at each request.
+        self._access = sealer.bind(_ACCESS, context)
+        self._now = now
+
+    def issue(
+        self, grants: Grants, *, client_id: str, grant_id: bytes, generation: int, ends_at: int, scopes: tuple[str, ...]
+    ) -> IssuedTokens:
+        """The tokens of a login or a renewal. Without a refresh token where a provider gave nothing to renew.
+
+        Raises:
+            OAuthError: `server_error`, the provider's token is too long, or as good as over.
+        """
+        now = self._now()
+        life_seconds = min(grants.life_seconds(now), int(ends_at - now))
+        expires_in = life_seconds - max(1, min(ALLOWANCE_SECONDS, life_seconds // 4))
+        if expires_in < 1:
+            raise OAuthError("server_error", "The provider's token ends before it could be used.", status=502)
+        package = grants.package
+        access = SealedAccess(
+            grant_id=grant_id,
+            client=client_digest(client_id),
+            # Up: of a short life a part of a second would be much of the allowance. All ends are whole seconds, and the
+            # life was rounded down, so that this is no later than any of them.
+            expires_at=math.ceil(now + life_seconds),
+            gateway=None if grants.gateway is None else grants.gateway.person,
+            package=None if package is None else package.person,
+            provider_token=None if package is None else package.access_token,
+            provider_expires_at=None if package is None else package.expires_at,
+        )
+        sealed = self._access.seal(_pack(access))
+        if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
+            raise _too_long("an access token", len(sealed), MAX_ACCESS_TOKEN_CHARACTERS)
+        return IssuedTokens(
+            access_token=sealed,
+            refresh_token=self._issue_refresh(grants, client_id, grant_id, generation, ends_at, scopes),
+            expires_in=expires_in,
+            scopes=scopes,
+        )
+
+    def _issue_refresh(
+        self, grants: Grants, client_id: str, grant_id: bytes, generation: int, ends_at: int, scopes: tuple[str, ...]
+    ) -> str | None:
+        if not grants.is_renewable:
+            return None
+        stripped = [None if one is None else one.without_access_token() for one in (grants.gateway, grants.package)]
+        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, *stripped)
+        sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh))
+        if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
+            raise _too_long("a refresh token", len(sealed), MAX_REFRESH_TOKEN_CHARACTERS)
+        return sealed
+
+    def open_access(self, token: str) -> SealedAccess | None:
+        """What an access token holds; None for one that is not ours, not for here, or over."""
+        if len(token) > MAX_ACCESS_TOKEN_CHARACTERS:
+            return None
+        opened = _unpack(self._access.open(token), SealedAccess)
+        return opened if opened is not None and self._now() < opened.expires_at else None
+
+    def open_refresh(self, token: str, *, client_id: str) -> SealedRefresh | None:
+        """What a refresh token of this client holds; None for every other text."""
+        if len(token) > MAX_REFRESH_TOKEN_CHARACTERS:
+            return None
+        opened = _unpack(self._sealer.open(_REFRESH, (*self._context, client_id), token), SealedRefresh)
+        return opened if opened is not None and self._now() < opened.ends_at else None
+
+
+def _pack(content: msgspec.Struct) -> bytes:
+    encoded = msgspec.msgpack.encode(content)
+    return _PLAIN + encoded if len(encoded) < _DEFLATE_FROM_BYTES else _DEFLATED + zlib.compress(encoded)
+
+
+def _unpack(packed: bytes | None, kind: type[T]) -> T | None:
+    if packed is None:
+        return None
+    encoded = packed[1:]
+    if packed[:1] == _DEFLATED:
+        # Only what was sealed here comes as far as this; the bound is for mistakes of our own.
+        encoded = zlib.decompressobj().decompress(encoded, _MAX_INFLATED_BYTES)
+    try:
+        return msgspec.msgpack.decode(encoded, type=kind)
+    except msgspec.DecodeError:
+        # Sealed with the same key by another version of this program.
+        return None
+
+
+def client_digest(client_id: str) -> str:
+    """What stands for a client in tokens and in the owner of sessions: client ids are long."""
+    return hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _too_long(what: str, characters: int, most: int) -> OAuthError:
+    return OAuthError(
+        "server_error",
+        f"The provider's token is too long for {what} of this gateway.",
+        status=502,
+        why=f"Sealed it has {characters} characters; {most} are the most.",
+        hint="Ask for fewer scopes or groups, so that the provider's tokens are shorter.",
+    )

@@ -1,0 +1,245 @@
+"""The token endpoint (RFC 6749 sections 4.1.3 and 6) and the revocation endpoint (RFC 7009) of one package.
+
+Refresh tokens rotate. Of several requests with one refresh token one renews, at the provider too, and all get its
+answer; who comes later than ten seconds with a token that was replaced ends the grant for everybody who has it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from fluidmcp.authorization_server.authorize import check_resources
+from fluidmcp.authorization_server.clients import ClientDirectory
+from fluidmcp.authorization_server.codes import AuthorizationCodes, CodeReplayedError
+from fluidmcp.authorization_server.grant import Grants, Upstream, UpstreamGrant
+from fluidmcp.authorization_server.grant_states import GrantStates
+from fluidmcp.authorization_server.sealed_tokens import IssuedTokens, SealedRefresh, TokenSealer, client_digest
+from fluidmcp.errors import ForbiddenError, OAuthError, ProviderAnswerError, ProviderUnavailableError
+from fluidmcp.store.memory import StoreFullError
+
+GRANT_SECONDS: Final = 30 * 24 * 3600
+"""How long a grant can be renewed; then the person logs in again."""
+PARTIAL_SECONDS: Final = 600
+"""How long a renewal may stay half done, where one of two providers could not answer."""
+
+logger = logging.getLogger(__name__)
+
+
+class _KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
+    access_token: str
+    refresh_token: str | None
+    expires_in: int
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstreams:
+    """The providers of a package's logins, in the order of their logins; at least one."""
+
+    gateway: Upstream | None = None
+    package: Upstream | None = None
+
+    @property
+    def each(self) -> tuple[Upstream, ...]:
+        return tuple(upstream for upstream in (self.gateway, self.package) if upstream is not None)
+
+
+class TokenEndpoint:
+    """Redeems codes, renews and revokes grants."""
+
+    def __init__(
+        self,
+        *,
+        tokens: TokenSealer,
+        codes: AuthorizationCodes,
+        states: GrantStates,
+        upstreams: Upstreams,
+        directory: ClientDirectory,
+        resources: frozenset[str],
+        now: Callable[[], float],
+    ) -> None:
+        self._tokens = tokens
+        self._codes = codes
+        self._states = states
+        self._upstreams = upstreams
+        self._directory = directory
+        self._resources = resources
+        self._now = now
+        self._renewals: dict[str, asyncio.Task[IssuedTokens]] = {}
+
+    async def answer(self, form: Mapping[str, str], *, resources: tuple[str, ...] = ()) -> IssuedTokens:
+        """Tokens for a code or a refresh token. `resources` are the values of `resource`, which may come repeatedly.
+
+        Raises:
+            OAuthError: the request is refused.
+        """
+        client_id = form.get("client_id", "")
+        if not client_id:
+            raise OAuthError("invalid_client", "client_id is missing.", hint="Send it in the form.")
+        if self._directory.is_denied(client_id):
+            raise OAuthError("invalid_client", "This client is not let in here.", status=401)
+        match form.get("grant_type"):
+            case "authorization_code":
+                check_resources(resources, self._resources)
+                return await self._redeem(form, client_id)
+            case "refresh_token":
+                check_resources(resources, self._resources)
+                return await self._refresh(form, client_id)
+            case None | "":
+                raise OAuthError("invalid_request", "grant_type is missing.")
+            case _:
+                raise OAuthError("unsupported_grant_type", "Only authorization_code and refresh_token are supported.")
+
+    async def revoke(self, form: Mapping[str, str]) -> None:
+        """End the grant of a token; a token that is none of ours is no error (RFC 7009 section 2.2).
+
+        Raises:
+            OAuthError: there is no token in the request.
+        """
+        token, client_id = form.get("token", ""), form.get("client_id", "")
+        if not token:
+            raise OAuthError("invalid_request", "token is missing.")
+        refresh = self._tokens.open_refresh(token, client_id=client_id)
+        if refresh is not None:
+            await self._end(refresh.grant_id)
+            await self._give_back(refresh.grants)
+            return
+        access = self._tokens.open_access(token)
+        if access is None or (client_id and client_digest(client_id) != access.client):
+            return
+        await self._end(access.grant_id)
+        if access.package is not None and access.provider_token is not None:
+            await self._give_back(Grants(None, UpstreamGrant(access.package, access.provider_token)))
+
+    async def _redeem(self, form: Mapping[str, str], client_id: str) -> IssuedTokens:
+        try:
+            grant = await self._codes.redeem(
+                form.get("code", ""),
+                client_id=client_id,
+                redirect_uri=form.get("redirect_uri"),
+                code_verifier=form.get("code_verifier", ""),
+            )
+        except CodeReplayedError as replay:
+            await self._end(replay.grant_id)
+            raise OAuthError("invalid_grant", "The authorization code was used before.", hint="Log in again.") from None
+        return self._tokens.issue(
+            grant.grants,
+            client_id=client_id,
+            grant_id=grant.grant_id,
+            generation=0,
+            ends_at=int(self._now()) + GRANT_SECONDS,
+            scopes=grant.scopes,
+        )
+
+    async def _refresh(self, form: Mapping[str, str], client_id: str) -> IssuedTokens:
+        token = form.get("refresh_token", "")
+        opened = self._tokens.open_refresh(token, client_id=client_id)
+        if opened is None:
+            raise _refused("It is unknown, over, of another client, or of other settings than today's.")
+        if not set(form.get("scope", "").split()) <= {*opened.scopes}:
+            raise OAuthError("invalid_scope", "A refresh cannot ask for more than the login did.")
+        # One task for all who ask: a client that gives up must not stop a renewal that the provider has begun.
+        task = self._renewals.get(token)
+        if task is None:
+            task = self._renewals[token] = asyncio.create_task(self._renew(opened, token, client_id))
+            task.add_done_callback(lambda done: self._forget_renewal(token, done))
+        await asyncio.wait({task})
+        return task.result()
+
+    def _forget_renewal(self, token: str, task: "asyncio.Task[IssuedTokens]") -> None:
+        del self._renewals[token]
+        if not task.cancelled():
+            # All who asked may be gone by now; a failure counts as seen.
+            task.exception()
+
+    async def _renew(self, opened: SealedRefresh, token: str, client_id: str) -> IssuedTokens:
+        if await self._states.is_revoked(opened.grant_id):
+            raise _refused("It was revoked.")
+        newest = await self._states.find_generation(opened.grant_id)
+        if newest is not None and opened.generation < newest:
+            kept = await self._states.find_answer(token)
+            if kept is not None:
+                answer = msgspec.msgpack.decode(kept, type=_KeptAnswer)
+                return IssuedTokens(
+                    access_token=answer.access_token,
+                    refresh_token=answer.refresh_token,
+                    expires_in=answer.expires_in,
+                    scopes=answer.scopes,
+                )
+            # OAuth 2.1 section 4.3.1: the client or a thief has the newer one, and nobody can tell which of them asks.
+            logger.warning("a refresh token that was replaced came again; its grant is revoked")
+            await self._end(opened.grant_id)
+            raise _refused("It was replaced by a newer one.")
+        try:
+            grants = await self._renew_grants(opened, token)
+        except (ForbiddenError, ProviderAnswerError) as error:
+            if isinstance(error, ProviderAnswerError) and error.provider_error != "invalid_grant":
+                raise OAuthError("server_error", error.what, status=502, why=error.why, hint=error.hint) from error
+            await self._end(opened.grant_id)
+            raise _refused("The provider has ended the login, or the account is not allowed any more.") from error
+        except ProviderUnavailableError as error:
+            raise OAuthError("temporarily_unavailable", error.what, status=503, why=error.why) from error
+        return await self._issue_next(opened, grants, token, client_id)
+
+    async def _issue_next(self, opened: SealedRefresh, grants: Grants, token: str, client_id: str) -> IssuedTokens:
+        issued = self._tokens.issue(
+            grants,
+            client_id=client_id,
+            grant_id=opened.grant_id,
+            generation=opened.generation + 1,
+            ends_at=opened.ends_at,
+            scopes=opened.scopes,
+        )
+        kept = _KeptAnswer(issued.access_token, issued.refresh_token, issued.expires_in, issued.scopes)
+        await self._states.keep_answer(token, msgspec.msgpack.encode(kept))
+        try:
+            await self._states.advance(opened.grant_id, opened.generation + 1, ends_at=opened.ends_at)
+        except StoreFullError:
+            # The provider has given new tokens: not to hand them out would end the login of this person.
+            logger.warning("the store of grants is full; the replay of a refresh token would not be noticed")
+        return issued
+
+    async def _renew_grants(self, opened: SealedRefresh, token: str) -> Grants:
+        """Both providers' new tokens. What the first one gave is kept while the second one cannot answer."""
+        gateway, package = opened.gateway, opened.package
+        half_done = f"half done {token}"
+        if gateway is not None and self._upstreams.gateway is not None:
+            kept = await self._states.find_answer(half_done) if package is not None else None
+            if kept is not None:
+                gateway = msgspec.msgpack.decode(kept, type=UpstreamGrant)
+            else:
+                gateway = await self._upstreams.gateway.renew(gateway)
+        if package is not None and self._upstreams.package is not None:
+            try:
+                package = await self._upstreams.package.renew(package)
+            except (ProviderUnavailableError, ProviderAnswerError):
+                if gateway is not None:
+                    encoded = msgspec.msgpack.encode(gateway)
+                    await self._states.keep_answer(half_done, encoded, seconds=PARTIAL_SECONDS)
+                raise
+            await self._states.drop_answer(half_done)
+        return Grants(gateway, package)
+
+    async def _end(self, grant_id: bytes) -> None:
+        try:
+            await self._states.revoke(grant_id, ends_at=self._now() + GRANT_SECONDS)
+        except StoreFullError as error:
+            raise OAuthError(
+                "temporarily_unavailable", "The grant cannot be revoked now.", status=503, hint="Try again later."
+            ) from error
+
+    async def _give_back(self, grants: Grants) -> None:
+        for upstream, grant in (
+            (self._upstreams.gateway, grants.gateway),
+            (self._upstreams.package, grants.package),
+        ):
+            if upstream is not None and grant is not None:
+                await upstream.give_back(grant)
+
+
+def _refused(why: str) -> OAuthError:
+    return OAuthError("invalid_grant", "The refresh token is not good.", why=why, hint="Log in again.")

@@ -1,0 +1,1 @@
+"""`login`, `logout`, `status` and `token`: the person at this machine."""

@@ -1,0 +1,31 @@
+"""`fluidmcp demo`: the options and their help. What it does stands in `demo_gateway`, imported when it is called."""
+
+import click
+
+
+@click.command(short_help="Try a login and a call on this machine, with nothing to configure.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8099,
+    show_default=True,
+    metavar="PORT",
+    help="Port of the gateway.",
+)
+@click.option(
+    "--provider-port",
+    type=click.IntRange(1, 65535),
+    default=8098,
+    show_default=True,
+    metavar="PORT",
+    help="Port of the made-up provider.",
+)
+def demo(port: int, provider_port: int) -> int:
+    """Try a login and a call on this machine, with nothing to configure.
+
+    Starts the gateway with the package test/gmail-mock and, in place of Google, a made-up provider with two made-up
+    people and their mail. Both answer this machine only, and forget everything when the command ends.
+    """
+    from fluidmcp.cli.demo.gateway import run_demo
+
+    return run_demo(port=port, provider_port=provider_port)

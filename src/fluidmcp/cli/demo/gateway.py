@@ -1,0 +1,172 @@
+"""What `fluidmcp demo` does: the shipped gmail-mock and the bundled provider, each on its port, in one event loop.
+
+The gateway is the same as under `run`. Only the addresses in the package's `auth` block are the provider's, and the
+client id and secret are made for this run and stay in memory.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from fluidmcp.cli.output import print_line
+from fluidmcp.cli.serving.report import announce, build_callback_url
+from fluidmcp.cli.serving.serve import hide_memory, open_sockets, run_in_loop, serve, stop_on_signals
+from fluidmcp.config.entries import EnvVariable, ServerEntry
+from fluidmcp.config.settings import GatewaySettings, load_settings, read_environment
+from fluidmcp.errors import PortInUseError, UserError
+from fluidmcp.gateway.lifecycle import Gateway
+from fluidmcp.observability.logs import configure_logging
+from fluidmcp.packages.resolve import SHIPPED_DIRECTORY, find_packages, load_packages
+
+if TYPE_CHECKING:
+    from fluidmcp.demo.registration import Registration
+
+PACKAGE: Final = "gmail-mock"
+PROVIDER_HOST: Final = "127.0.0.1"
+
+# Modules of the extra `demo`, all of them needed.
+_EXTRA_MODULES: Final = ("mcp", "jinja2")
+
+
+def run_demo(*, port: int, provider_port: int) -> int:
+    """Serve until a signal comes; the exit code.
+
+    Raises:
+        UserError: a part is missing, a port is taken, or a setting in the environment is wrong.
+    """
+    _check_extra()
+    if port == provider_port:
+        raise UserError(
+            f"The gateway and the provider cannot share port {port}.", hint="Give --port and --provider-port two ports."
+        )
+    environ = read_environment()
+    settings = load_settings(environ, port=port, public_url=f"http://localhost:{port}")
+    # The lines that say what to do next are the output; routine log lines would push them out of sight.
+    configure_logging(settings.log_level if environ.get("FMCP_LOG_LEVEL", "").strip() else "warning")
+    hide_memory()
+    with contextlib.ExitStack() as opened:
+        provider_sockets = _open_provider_sockets(provider_port)
+        opened.callback(_close_all, provider_sockets)
+        gateway_sockets = open_sockets(settings)
+        opened.callback(_close_all, gateway_sockets)
+        return run_in_loop(_serve_both(settings, environ, gateway_sockets, provider_sockets, provider_port))
+
+
+def point_at_provider(entry: ServerEntry, registration: "Registration") -> ServerEntry:
+    """The entry, its logins and its mail now those of the provider.
+
+    `introspection_url` makes the provider's word count for every token, so that one that was revoked ends at once.
+    """
+    assert entry.auth is not None
+    issuer = registration.issuer
+    auth = replace(
+        entry.auth,
+        authorization_url=f"{issuer}/authorize",
+        token_url=f"{issuer}/token",
+        introspection_url=f"{issuer}/introspect",
+        issuer=issuer,
+    )
+    env = {**dict(entry.env), "GMAIL_API_URL": EnvVariable(value=issuer)}
+    return replace(entry, auth=auth, env=tuple(env.items()))
+
+
+def add_client(environ: Mapping[str, str], entry: ServerEntry, registration: "Registration") -> dict[str, str]:
+    """The environment with the client id and secret of this run under the names that the entry's `auth` block gives."""
+    assert entry.auth is not None
+    assert entry.auth.client_id_env is not None
+    assert entry.auth.client_secret_env is not None
+    return {
+        **environ,
+        entry.auth.client_id_env: registration.client_id,
+        entry.auth.client_secret_env: registration.client_secret.reveal(),
+    }
+
+
+async def _serve_both(
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+    gateway_sockets: Sequence[socket.socket],
+    provider_sockets: Sequence[socket.socket],
+    provider_port: int,
+) -> int:
+    from fluidmcp.demo.provider import create_provider
+    from fluidmcp.demo.registration import Registration
+
+    shipped = _load_entry()
+    registration = Registration(port=provider_port, redirect_uri=build_callback_url(shipped, settings))
+    entry = point_at_provider(shipped, registration)
+    gateway = Gateway(settings, [entry], add_client(environ, entry, registration))
+    with stop_on_signals() as stop:
+        async with contextlib.AsyncExitStack() as ending:
+            ending.push_async_callback(gateway.close)
+            await gateway.start()
+            announce([entry], settings)
+            _explain(settings)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve(create_provider(registration), provider_sockets, stop=stop))
+                group.create_task(serve(gateway.app, gateway_sockets, stop=stop, on_shutdown=ending.aclose))
+        return stop.exit_code
+
+
+def _load_entry() -> ServerEntry:
+    print_line("Reading metadata.json...")
+    # The shipped one on purpose: an installed package of that name is not what is tried here.
+    packages = [package for package in find_packages(SHIPPED_DIRECTORY, is_shipped=True) if package.name == PACKAGE]
+    return load_packages(packages).entries[0]
+
+
+def _open_provider_sockets(port: int) -> list[socket.socket]:
+    try:
+        return open_sockets(GatewaySettings(host=PROVIDER_HOST, port=port))
+    except PortInUseError as error:
+        hint = "Choose another port for the provider with --provider-port."
+        raise PortInUseError(error.what, why=error.why, hint=hint) from error
+
+
+def _close_all(sockets: Sequence[socket.socket]) -> None:
+    for opened in sockets:
+        opened.close()
+
+
+def _check_extra() -> None:
+    missing = [name for name in _EXTRA_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            "The demo is not installed.",
+            why=f"It needs libraries that the gateway does without: {', '.join(missing)}.",
+            hint="Run: pip install 'fluidmcp[demo]'",
+        )
+
+
+def _explain(settings: GatewaySettings) -> None:
+    base = f"{settings.public_url}/{PACKAGE}"
+    for line in (
+        "",
+        "The demo runs. Its provider, its two people and their mail are made up; it answers this machine only.",
+        "",
+        "1. Open this in a browser and choose who you are:",
+        f"     {base}/auth/login",
+        "2. Put the access_token of the answer in place of YOUR_ACCESS_TOKEN, and ask who you are:",
+        f"     {_write_curl(base, 'tools/call', name='whoami')}",
+        "   or which tools there are:",
+        f"     {_write_curl(base, 'tools/list')}",
+        "3. Be two people at once: open the login in a private window or another browser, and choose the other one.",
+        "4. Or let an MCP client (Claude, Cursor, VS Code, Inspector) log in by itself, with this address alone:",
+        f"     {base}/mcp",
+        "",
+        f"All endpoints: {settings.public_url}/docs   Stop: Ctrl-C",
+    ):
+        print_line(line)
+
+
+def _write_curl(base: str, method: str, **params: str) -> str:
+    message = {"jsonrpc": "2.0", "id": 1, "method": method} | ({"params": params} if params else {})
+    return (
+        f'curl -X POST {base}/mcp -H "Authorization: Bearer YOUR_ACCESS_TOKEN" '
+        f"-H \"Content-Type: application/json\" -d '{json.dumps(message)}'"
+    )

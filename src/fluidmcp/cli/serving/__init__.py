@@ -1,0 +1,1 @@
+"""`run`, and what a gateway needs until it serves."""

@@ -1,0 +1,108 @@
+"""`fluidmcp run`: the options and their help. What it does stands in `launch`, which is imported when it is called."""
+
+import click
+
+_EPILOG = """\b
+Examples:
+  fluidmcp run gmail-mock                             check it, show where it will answer
+  fluidmcp run test/gmail-mock@1.0.0 --start-server   serve one package
+  fluidmcp run all --start-server                     serve every installed package
+  fluidmcp run config.json --start-server             serve a Claude Desktop or Cursor file
+  fluidmcp run mypackage --start-server --oauth       serve people who are logged in
+
+\b
+Exit codes:
+  0    done, or stopped with SIGTERM
+  1    none of the servers could start
+  2    a mistake in the command line, the environment or a file
+  130  stopped with Ctrl-C
+"""
+
+
+@click.command(epilog=_EPILOG, short_help="Serve packages over HTTP, or check that they start.")
+@click.argument("package", metavar="PACKAGE")
+@click.option("--file", "is_file", is_flag=True, help="PACKAGE is the path of an mcpServers file (implied by .json).")
+@click.option("--start-server", is_flag=True, help="Start the gateway. Without it, check the servers and show a table.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Address to listen on.  [default: 127.0.0.1 and ::1]  Any other than loopback needs --oauth, "
+    "--secure or --allow-insecure.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port to listen on.  [default: MCP_CLIENT_SERVER_PORT for one package, MCP_CLIENT_SERVER_ALL_PORT for "
+    "`all` and files, else 8099; one package on the default port also answers on 8090]",
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="How clients and browsers reach the gateway, for login and redirect addresses: https://HOST[:PORT].  "
+    "[default: FMCP_PUBLIC_URL, else http://localhost:PORT]",
+)
+@click.option(
+    "--oauth",
+    is_flag=True,
+    help="Guard the whole gateway: every request needs an access token of the provider that the FMCP_OAUTH_ variables "
+    "describe. Your own is that of `fluidmcp login`, or FMCP_OAUTH_ACCESS_TOKEN.",
+)
+@click.option("--secure", is_flag=True, help="Guard the whole gateway with one bearer token for everybody.")
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    help="The token of --secure. Other users of this machine can see it in the list of processes; FMCP_SECURE_TOKEN "
+    "hides it.  [default: FMCP_SECURE_TOKEN, else one is made and shown once]",
+)
+@click.option("--allow-insecure", is_flag=True, help="Let other machines in although nothing guards the gateway.")
+@click.option(
+    "--allow-unisolated",
+    is_flag=True,
+    help="Run server processes without isolation although others use the gateway: each could read the tokens of all.",
+)
+@click.option(
+    "--allow-env",
+    multiple=True,
+    metavar="NAME",
+    help="Let auth blocks read the client id or secret from this environment variable, although its name does not "
+    "end in CLIENT_ID or CLIENT_SECRET. Repeatable.",
+)
+def run(
+    package: str,
+    is_file: bool,
+    start_server: bool,
+    host: str | None,
+    port: int | None,
+    public_url: str | None,
+    oauth: bool,
+    secure: bool,
+    token: str | None,
+    allow_insecure: bool,
+    allow_unisolated: bool,
+    allow_env: tuple[str, ...],
+) -> int:
+    """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
+
+    PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
+    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; the word `all`; or the path of a JSON
+    file with "mcpServers". Without a version the highest one runs.
+    """
+    from fluidmcp.cli.serving.launch import RunOptions, run_target
+
+    return run_target(
+        RunOptions(
+            target=package,
+            is_file=is_file,
+            start_server=start_server,
+            host=host,
+            port=port,
+            public_url=public_url,
+            oauth=oauth,
+            secure=secure,
+            token=token,
+            allow_insecure=allow_insecure,
+            allow_unisolated=allow_unisolated,
+            allow_env=allow_env,
+        )
+    )

@@ -1,0 +1,117 @@
+"""What `fluidmcp run` does: read, check, then serve or show a table.
+
+One bad server never stops the good ones: it is reported, and its neighbours run. Mistakes that show before anything
+is started (a wrong entry, a command that is not there, a variable that is missing) end the command with exit code 2
+when no good server is left; servers that were started and failed end it with exit code 1 when all of them did.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fluidmcp.cli.output import print_error, print_line
+from fluidmcp.cli.serving.checks import find_launch_faults
+from fluidmcp.cli.serving.guarding import check_guard
+from fluidmcp.cli.serving.report import report_mistakes
+from fluidmcp.config.settings import (
+    GatewaySettings,
+    check_is_guarded,
+    check_who_is_allowed,
+    load_settings,
+    read_environment,
+)
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.observability.logs import configure_logging
+from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file, load_packages, resolve
+
+EXIT_MISTAKE: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The command line of `fluidmcp run`."""
+
+    target: str
+    is_file: bool = False
+    start_server: bool = False
+    host: str | None = None
+    port: int | None = None
+    public_url: str | None = None
+    oauth: bool = False
+    secure: bool = False
+    token: str | None = field(default=None, repr=False)
+    allow_insecure: bool = False
+    allow_env: tuple[str, ...] = ()
+    allow_unisolated: bool = False
+
+
+def run_target(options: RunOptions) -> int:
+    """Serve, or check and show; the exit code.
+
+    Raises:
+        UserError: nothing could be done, because of a mistake in what was typed, exported or written.
+        AuthError: the guard of the gateway cannot be set up.
+    """
+    environ = read_environment()
+    is_file = is_servers_file(options.target, file=options.is_file)
+    settings = load_settings(
+        environ,
+        host=options.host,
+        port=options.port,
+        public_url=options.public_url,
+        allow_insecure=options.allow_insecure,
+        oauth=options.oauth,
+        secure=options.secure,
+        token=options.token,
+        allow_env=options.allow_env,
+        allow_unisolated=options.allow_unisolated,
+        single_package=not is_file and options.target != ALL,
+    )
+    # Without a gateway to watch, the table is the output: what the checks log on the way would only drown it.
+    is_quiet = not options.start_server and not environ.get("FMCP_LOG_LEVEL", "").strip()
+    configure_logging("warning" if is_quiet else settings.log_level)
+    check_guard(settings, environ)
+    loaded = _load(options, environ, settings, is_file=is_file)
+    check_is_guarded(settings, loaded.entries)
+    check_who_is_allowed(settings, loaded.entries)
+    faults = find_launch_faults(loaded.entries, environ, is_guarded=settings.guard is not None)
+    if options.start_server and len(faults) == len(loaded.servers):
+        report_mistakes(loaded, faults)
+        return EXIT_MISTAKE
+    # Imported when everything that can be said without the libraries of a gateway has been said.
+    from fluidmcp.cli.serving.serve import allow_many_descriptors, hide_memory
+    from fluidmcp.cli.serving.start import start_gateway
+    from fluidmcp.cli.serving.table import show_table
+
+    hide_memory()
+    allow_many_descriptors()
+    run = start_gateway if options.start_server else show_table
+    return run(loaded, faults, settings, environ)
+
+
+def _load(
+    options: RunOptions, environ: Mapping[str, str], settings: GatewaySettings, *, is_file: bool
+) -> LoadedServers:
+    working_directory = Path.cwd()
+    allowed, home = settings.allowed_env_names, environ.get("HOME", "")
+    if is_file:
+        print_line(f"Reading {Path(options.target).name}...")
+        loaded = load_file(options.target, working_directory=working_directory, allowed_env_names=allowed, home=home)
+    else:
+        packages = resolve(options.target, working_directory=working_directory, environ=environ)
+        print_line("Reading metadata.json...")
+        loaded = load_packages(packages, allowed_env_names=allowed, home=home)
+    if loaded.servers:
+        return loaded
+    if not loaded.refused:
+        disabled = ", ".join(loaded.disabled)
+        raise ConfigurationError(
+            f"{options.target} has no server to run.",
+            why=f"Disabled in the file: {disabled}." if disabled else "Its mcpServers object is empty.",
+            hint='Add an entry under mcpServers, or remove "disabled": true from one.',
+        )
+    *others, last = loaded.refused
+    for refused in others:
+        print_error(refused.error)
+    raise last.error

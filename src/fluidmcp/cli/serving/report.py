@@ -1,0 +1,129 @@
+"""What the operator is told about the servers of a run, in the words that documents and scripts rely on."""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from fluidmcp.cli.output import print_error, print_line, print_warning
+from fluidmcp.cli.serving.checks import CheckResult
+from fluidmcp.cli.serving.diagnosis import choose_line
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.errors import ConfigurationError, ServerProcessError
+from fluidmcp.packages.resolve import LoadedServers
+from fluidmcp.processes.isolation.wall import Wall
+
+_MAX_LINE_CHARACTERS: Final = 80
+"""What a table shows of a line that a server wrote."""
+
+logger = logging.getLogger(__name__)
+
+
+def build_login_url(entry: ServerEntry, settings: GatewaySettings) -> str:
+    """Where a person logs in to a package."""
+    return f"{settings.public_url}/{entry.name}/auth/login"
+
+
+def build_callback_url(entry: ServerEntry, settings: GatewaySettings) -> str:
+    """The redirect URI that the operator registers with the package's provider."""
+    return f"{settings.public_url}/{entry.name}/auth/callback"
+
+
+def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
+    """The documented start lines; people and scripts look for exactly these."""
+    for entry in entries:
+        if entry.auth is None:
+            print_line(f"Added {entry.name} endpoints")
+        else:
+            print_line(f"Added {entry.name} endpoints with OAuth support")
+            print_line(f"  Login: {build_login_url(entry, settings)}")
+    print_line(f"Starting FastAPI server on port {settings.port}")
+
+
+def announce_client_logins(
+    entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool
+) -> None:
+    """What people type into an MCP client that logs in by itself; nothing where a client cannot do it alone."""
+    names = [entry.name for entry in entries if has_gateway_login or (entry.auth and settings.guard is None)]
+    for name in names:
+        print_line(f"MCP clients log in by themselves at {settings.public_url}/{name}/mcp")
+    if has_gateway_login and names:
+        print_line(f"Register this redirect URI with the provider of the gateway: {settings.public_url}/auth/callback")
+    if names and not settings.seal_keys:
+        logger.info(
+            "FMCP_SEAL_KEYS is not set: after a restart everybody has to log in to their MCP clients again "
+            "(`openssl rand -base64 32` makes a key)"
+        )
+
+
+def announce_isolation(walls: Mapping[str, Wall]) -> None:
+    """What keeps the processes of two people apart, and what it lacks on this machine."""
+    names: dict[str, list[str]] = {}
+    for name, wall in walls.items():
+        names.setdefault(wall.describe(), []).append(name)
+    for described, packages in names.items():
+        who = f" ({', '.join(packages)})" if len(names) > 1 else ""
+        print_line(f"Isolation of server processes: {described}{who}")
+    for weakness in dict.fromkeys(wall.weakness for wall in walls.values() if wall.weakness):
+        print_warning(f"isolation: {weakness}")
+
+
+def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationError]) -> None:
+    """The entries that cannot be served, and those that cannot be launched (`faults`, by package name)."""
+    for refused in loaded.refused:
+        print_error(refused.error, subject=refused.name)
+    for name, error in faults.items():
+        print_error(error, subject=name)
+    if loaded.disabled:
+        logger.info("disabled in the file: %s", ", ".join(loaded.disabled))
+
+
+def report_failure(result: CheckResult) -> None:
+    """A server that was started and failed, with the last lines of its stderr; nothing for one that is fine."""
+    error = result.error
+    if error is None:
+        return
+    lines = error.stderr_tail if isinstance(error, ServerProcessError) else ()
+    match result.verdict:
+        case "fault":
+            print_error(error, subject=result.name, detail=lines)
+        case "login":
+            logger.info("%s needs a login; without one it said: %s", result.name, choose_line(lines))
+        case "unclear":
+            print_warning(
+                f"{result.name} did not start without a login, and it is not clear whether it will with one: "
+                f"{error.why or error.what}",
+                detail=lines,
+            )
+
+
+def describe_failure(result: CheckResult) -> str:
+    """The same in a few words, for a table; empty for a server that is fine."""
+    if result.error is None:
+        return ""
+    lines = result.error.stderr_tail if isinstance(result.error, ServerProcessError) else ()
+    match result.verdict:
+        case "fault":
+            return "cannot start"
+        case "login":
+            return f"ok, needs a login: {choose_line(lines)[:_MAX_LINE_CHARACTERS]}"
+        case "unclear":
+            return "unclear without a login"
+
+
+def print_ready(loaded: LoadedServers, not_started: Collection[str], missing: Mapping[str, Sequence[str]]) -> None:
+    """The last line of the start: how many servers can be used, and why the others cannot.
+
+    `missing` are the variables, by package name, that a login needs and that are not set. What starts after a login
+    is ready.
+    """
+    reasons: list[str] = []
+    for entry in loaded.entries:
+        if entry.name in not_started:
+            reasons.append(f"{entry.name} (cannot start)")
+        elif missing.get(entry.name):
+            reasons.append(f"{entry.name} (needs {' and '.join(missing[entry.name])})")
+    reasons += [f"{refused.name} (refused)" for refused in loaded.refused]
+    total = len(loaded.entries) + len(loaded.refused)
+    ready = f"{total - len(reasons)} of {total} ready"
+    print_line(f"{ready}; not ready: {', '.join(reasons)}" if reasons else ready)

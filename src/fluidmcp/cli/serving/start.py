@@ -1,0 +1,139 @@
+"""The gateway of `fluidmcp run --start-server`: bind, announce, serve, and tell which servers came up."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from fluidmcp.cli.output import print_line, print_warning
+from fluidmcp.cli.serving.checks import CheckResult, check_servers
+from fluidmcp.cli.serving.guarding import announce_guard, open_guard
+from fluidmcp.cli.serving.report import (
+    announce,
+    announce_client_logins,
+    announce_isolation,
+    build_callback_url,
+    print_ready,
+    report_failure,
+    report_mistakes,
+)
+from fluidmcp.cli.serving.serve import Stop, open_sockets, run_in_loop, serve, stop_on_signals
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages.resolve import LoadedServers
+
+if TYPE_CHECKING:
+    from fluidmcp.gateway.lifecycle import Gateway
+
+logger = logging.getLogger(__name__)
+
+EXIT_NONE_STARTED: Final = 1
+
+
+def start_gateway(
+    loaded: LoadedServers,
+    faults: Mapping[str, ConfigurationError],
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+) -> int:
+    """Serve until a signal comes, or until it is clear that no server can start; the exit code.
+
+    `faults` are the servers, by name, of which it is known already that they cannot be launched.
+
+    Raises:
+        PortInUseError, ConfigurationError: the sockets cannot be opened.
+        ConfigurationError, AuthError: the guard cannot be set up.
+    """
+    sockets = open_sockets(settings)
+    try:
+        return run_in_loop(_serve_all(loaded, faults, settings, environ, sockets))
+    finally:
+        for opened in sockets:
+            opened.close()
+
+
+async def _serve_all(
+    loaded: LoadedServers,
+    faults: Mapping[str, ConfigurationError],
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+    sockets: Sequence[socket.socket],
+) -> int:
+    # Imported when the port is ours: a mistake is answered without waiting for the libraries.
+    from fluidmcp.gateway.composition import GatewayOptions
+    from fluidmcp.gateway.lifecycle import Gateway
+
+    async with contextlib.AsyncExitStack() as closing:
+        stop = closing.enter_context(stop_on_signals())
+        guarding = await closing.enter_async_context(open_guard(settings, environ))
+        gateway = Gateway(
+            settings,
+            loaded.entries,
+            environ,
+            GatewayOptions(
+                guard=guarding.guard,
+                gateway_provider=guarding.gateway_provider,
+                foreign_issuer=guarding.foreign_issuer,
+            ),
+            background=guarding.background,
+        )
+        ending = await closing.enter_async_context(contextlib.AsyncExitStack())
+        ending.push_async_callback(gateway.close)
+        await gateway.start()
+        usable = [entry for entry in loaded.entries if entry.name not in faults]
+        announce(usable, settings)
+        announce_guard(guarding, usable, settings)
+        announce_client_logins(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
+        async with asyncio.TaskGroup() as group:
+            reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
+            await serve(gateway.app, sockets, stop=stop, on_shutdown=ending.aclose)
+            reporting.cancel()
+        none_started = reporting.done() and not reporting.cancelled() and not reporting.result()
+        return EXIT_NONE_STARTED if none_started else stop.exit_code
+
+
+async def _report_start(
+    gateway: "Gateway",
+    loaded: LoadedServers,
+    faults: Mapping[str, ConfigurationError],
+    settings: GatewaySettings,
+    stop: Stop,
+) -> bool:
+    """Say what the operator must know after the start; false, and a request to stop, when no server is fine."""
+    usable = [entry for entry in loaded.entries if entry.name not in faults]
+    for entry in usable:
+        if entry.auth is not None:
+            callback = build_callback_url(entry, settings)
+            print_line(f"Register this redirect URI with the provider of {entry.name}: {callback}")
+    announce_isolation(gateway.walls)
+    report_mistakes(loaded, faults)
+    missing = {entry.name: gateway.missing_variables(entry.name) for entry in usable}
+    _warn_of_missing(missing)
+    not_started = set(faults)
+
+    def report(result: CheckResult) -> None:
+        if stop.requested.is_set():
+            return  # that a server did not start is no news when the gateway ends
+        if result.error is None:
+            logger.info("%s answers", result.name)
+        if not result.is_usable:
+            not_started.add(result.name)
+        report_failure(result)
+
+    await check_servers(gateway, usable, report)
+    if stop.requested.is_set():
+        return True
+    print_ready(loaded, not_started, missing)
+    if len(not_started) < len(loaded.entries):
+        return True
+    stop.request()
+    return False
+
+
+def _warn_of_missing(missing: Mapping[str, Sequence[str]]) -> None:
+    for name, variables in missing.items():
+        if variables:
+            names = " and ".join(variables)
+            print_warning(f"the login of {name} cannot work before {names} is exported and fluidmcp restarted.")

@@ -1,0 +1,111 @@
+"""The table of `fluidmcp run` without `--start-server`: every server is started, looked at and ended again."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from fluidmcp.cli.output import print_table
+from fluidmcp.cli.serving.checks import CheckResult, check_servers
+from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
+from fluidmcp.cli.serving.serve import run_in_loop, stop_on_signals
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages.resolve import LoadedServers
+from fluidmcp.processes.isolation.wall import Wall
+
+EXIT_NONE_STARTED: Final = 1
+EXIT_MISTAKE: Final = 2
+_HEADER: Final = ("PACKAGE", "VERSION", "COMMAND", "OAUTH", "LOGIN", "ISOLATION", "STATUS")
+_MAX_COMMAND_CHARACTERS: Final = 48
+
+
+def show_table(
+    loaded: LoadedServers,
+    faults: Mapping[str, ConfigurationError],
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+) -> int:
+    """Print what there is and whether it starts; the exit code.
+
+    `faults` are the servers, by name, of which it is known already that they cannot be launched.
+    """
+    results = {name: CheckResult(name=name, error=fault) for name, fault in faults.items()}
+    missing: dict[str, tuple[str, ...]] = {}
+    walls: dict[str, Wall] = {}
+    checkable = [entry for entry in loaded.entries if entry.name not in faults]
+    stopped_with = run_in_loop(_check_all(checkable, settings, environ, results, missing, walls)) if checkable else None
+    if stopped_with is not None:
+        return stopped_with
+    rows = [
+        (
+            server.entry.name,
+            server.version or "-",
+            _show_command(server.entry),
+            "no" if server.entry.auth is None else "yes",
+            "-" if server.entry.auth is None else build_login_url(server.entry, settings),
+            walls[server.entry.name].describe() if server.entry.name in walls else "-",
+            _describe_status(server.entry, results, missing),
+        )
+        for server in loaded.servers
+    ]
+    rows += [(refused.name, "-", "-", "-", "-", "-", "refused") for refused in loaded.refused]
+    rows += [(name, "-", "-", "-", "-", "-", "disabled") for name in loaded.disabled]
+    print_table(_HEADER, rows)
+    report_mistakes(loaded, faults)
+    for name, result in results.items():
+        if name not in faults:
+            report_failure(result)
+    if any(result.is_usable for result in results.values()):
+        return 0
+    return EXIT_MISTAKE if len(faults) == len(loaded.servers) else EXIT_NONE_STARTED
+
+
+async def _check_all(
+    entries: Sequence[ServerEntry],
+    settings: GatewaySettings,
+    environ: Mapping[str, str],
+    results: dict[str, CheckResult],
+    missing: dict[str, tuple[str, ...]],
+    walls: dict[str, Wall],
+) -> int | None:
+    """Start everything without a person, note what comes of it, end it all again; an exit code after a signal."""
+
+    def note(result: CheckResult) -> None:
+        results[result.name] = result
+
+    # Imported only where there is something to start.
+    from fluidmcp.gateway.lifecycle import Gateway
+
+    with stop_on_signals() as stop:
+        gateway = Gateway(settings, entries, environ)
+        try:
+            await gateway.start()
+            walls.update(gateway.walls)
+            missing.update((entry.name, gateway.missing_variables(entry.name)) for entry in entries)
+            checking = asyncio.create_task(check_servers(gateway, entries, note))
+            stopping = asyncio.create_task(stop.requested.wait())
+            await asyncio.wait((checking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for task in (checking, stopping):
+                task.cancel()
+            await asyncio.wait((checking, stopping))
+            if not checking.cancelled():
+                checking.result()
+        finally:
+            await gateway.close()
+        return stop.exit_code if stop.requested.is_set() else None
+
+
+def _describe_status(
+    entry: ServerEntry, results: Mapping[str, CheckResult], missing: Mapping[str, tuple[str, ...]]
+) -> str:
+    result = results[entry.name]
+    names = missing.get(entry.name, ())
+    if names and result.is_usable:
+        return f"needs {' and '.join(names)}"
+    return describe_failure(result) or ("ok" if entry.auth is None else "ok, starts after a login")
+
+
+def _show_command(entry: ServerEntry) -> str:
+    command = " ".join((entry.command, *entry.args))
+    return command if len(command) <= _MAX_COMMAND_CHARACTERS else command[: _MAX_COMMAND_CHARACTERS - 3] + "..."

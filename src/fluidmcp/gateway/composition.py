@@ -1,0 +1,264 @@
+"""Everything of a gateway, built from its settings: one small builder a part. Nothing is started here.
+
+`lifecycle` starts and closes what is built; `app` is what an HTTP server calls.
+"""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastapi import FastAPI
+
+from fluidmcp import __version__
+from fluidmcp.access.gateway_auth import GatewayGuard
+from fluidmcp.access.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
+from fluidmcp.access.package_auth import PackageAuth
+from fluidmcp.authorization_server.authorization_server import ClientPolicy
+from fluidmcp.authorization_server.cimd import ClientDocuments
+from fluidmcp.bridge.channel import Channel
+from fluidmcp.bridge.client_subscriptions import Subscriptions
+from fluidmcp.bridge.servers import PackageServers
+from fluidmcp.bridge.session import SessionTable
+from fluidmcp.bridge.stateless_calls import StatelessBridge
+from fluidmcp.bridge.suspended import SuspendedCalls
+from fluidmcp.bridge.tool_header_rules import ToolHeaders
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.gateway.core import Core, MountedPackage
+from fluidmcp.gateway.guard import RequestGuard
+from fluidmcp.gateway.http import KEEP_ALIVE_SECONDS, OpenStreams
+from fluidmcp.gateway.login.client_logins import ClientLogins
+from fluidmcp.gateway.login.package_login import build_login_router
+from fluidmcp.gateway.mcp.endpoint import McpEndpoint
+from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
+from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
+from fluidmcp.gateway.operations import add_error_answers, add_operations
+from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.processes.isolation.confinement import Confinement
+from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.pool.pool import Pool
+from fluidmcp.processes.watchdog import Watchdog
+from fluidmcp.store.memory import MemoryStore, Store
+from fluidmcp.web.docs import mount_docs
+
+MAX_PENDING_LOGINS: Final = 1000
+MAX_HANDED_OUT_TOKENS: Final = 100_000
+MAX_GRANTS: Final = 100_000
+"""Logins of MCP clients of which it is remembered how often they were renewed, or that they were revoked."""
+MAX_CODES: Final = 20_000
+"""Authorization codes of the last minutes. Apart from the grants, so that many of those keep nobody from logging in."""
+
+CLIENT_DOCUMENT_SECONDS: Final = 5.0
+"""How long the document of an MCP client, which anybody can make us fetch, may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """What a gateway gets besides its settings and packages.
+
+    `guard` decides who may use the gateway at all; None: everybody whom the packages let in. `gateway_provider` is
+    where people log in to a guarded gateway, `foreign_issuer` where MCP clients do without us. `client_fetcher`
+    fetches the documents by which MCP clients introduce themselves, which anybody can name. `grants` is the store of
+    their logins, for several gateways with the same keys.
+    """
+
+    guard: GatewayGuard | None = None
+    gateway_provider: GatewayProvider | None = None
+    foreign_issuer: ForeignIssuer | None = None
+    client_fetcher: Fetcher | None = None
+    grants: Store | None = None
+    keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginParts:
+    """Who may come in, and how people and clients log in."""
+
+    services: LoginServices
+    client_fetcher: Fetcher
+    auths: Mapping[str, PackageAuth | None]
+    """By package; None where it has no `auth` block."""
+    clients: ClientLogins
+    request_guard: RequestGuard | None
+    """The guard of the whole gateway, where there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessParts:
+    """What runs server processes."""
+
+    watchdog: Watchdog
+    confinement: Confinement
+    pool: Pool[Channel]
+    servers: Mapping[str, PackageServers]
+    """By package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallParts:
+    """What calls of MCP clients leave behind while they go on."""
+
+    sessions: SessionTable
+    suspended: SuspendedCalls
+    """Calls that wait for the answers of a person."""
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    streams: OpenStreams
+    """The event streams that are being sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayParts:
+    """One gateway, ready to be started."""
+
+    settings: GatewaySettings
+    entries: tuple[ServerEntry, ...]
+    """What is served, in the order of the file."""
+    logins: LoginParts
+    processes: ProcessParts
+    calls: CallParts
+    core: Core
+    """Answers MCP requests."""
+
+
+def compose(
+    settings: GatewaySettings, entries: Sequence[ServerEntry], environ: Mapping[str, str], options: GatewayOptions
+) -> GatewayParts:
+    """Build every part. `environ` is what packages' logins and server processes may be given from."""
+    sealer = Sealer(settings.seal_keys)
+    logins = _build_logins(settings, entries, environ, options, sealer)
+    processes = _build_processes(settings, entries, environ)
+    calls = CallParts(
+        sessions=SessionTable(
+            max_sessions=settings.max_sessions,
+            max_sessions_per_principal=settings.max_sessions_per_principal,
+            idle_seconds=settings.limits.idle_timeout_seconds,
+        ),
+        suspended=SuspendedCalls(sealer),
+        streams=OpenStreams(keep_alive_seconds=options.keep_alive_seconds),
+    )
+    mounted = {name: _mount(name, servers, settings, logins, calls) for name, servers in processes.servers.items()}
+    return GatewayParts(
+        settings=settings,
+        entries=tuple(entries),
+        logins=logins,
+        processes=processes,
+        calls=calls,
+        core=Core(mounted, request_guard=logins.request_guard),
+    )
+
+
+def build_web(
+    parts: GatewayParts, describe_health: Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
+) -> FastAPI:
+    """What FastAPI serves: everything but the MCP endpoints. `describe_health` as `add_operations` has it."""
+    web = FastAPI(
+        title="FluidMCP",
+        version=__version__,
+        summary="MCP servers behind one HTTP gateway, with a login per package.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    logins = parts.logins
+    add_error_answers(web)
+    add_operations(web, describe_health)
+    mount_docs(web)
+    endpoints = logins.clients.build_endpoints()
+    # Before the packages' own routes: "/auth/callback" is no package.
+    for router in logins.clients.build_routers(endpoints):
+        web.include_router(router)
+    web.include_router(
+        build_login_router(
+            logins.auths,
+            public_url=parts.settings.public_url,
+            is_anything_guarded=logins.request_guard is not None or any(logins.auths.values()),
+            client_logins=endpoints,
+        )
+    )
+    return web
+
+
+def _build_logins(
+    settings: GatewaySettings,
+    entries: Sequence[ServerEntry],
+    environ: Mapping[str, str],
+    options: GatewayOptions,
+    sealer: Sealer,
+) -> LoginParts:
+    services = LoginServices(
+        public_url=settings.public_url,
+        digest_key=secrets.token_bytes(32),
+        sealer=sealer,
+        fetcher=Fetcher(allow_private=settings.allow_private_providers),
+        pending_auth_states=MemoryStore(max_entries=MAX_PENDING_LOGINS),
+        handed_out=MemoryStore(max_entries=MAX_HANDED_OUT_TOKENS),
+        grants=MemoryStore(max_entries=MAX_GRANTS) if options.grants is None else options.grants,
+        codes=MemoryStore(max_entries=MAX_CODES),
+    )
+    client_fetcher = options.client_fetcher or Fetcher(
+        allow_loopback=False, total_timeout_seconds=CLIENT_DOCUMENT_SECONDS
+    )
+    auths = {entry.name: None if entry.auth is None else PackageAuth(entry, environ, services) for entry in entries}
+    provider = options.gateway_provider
+    clients = ClientLogins(
+        auths,
+        gateway_login=None if provider is None else GatewayLogin(provider, services),
+        foreign_issuer=options.foreign_issuer,
+        services=services,
+        clients=ClientPolicy(documents=ClientDocuments(client_fetcher, now=time.time), rules=settings.client_rules),
+    )
+    return LoginParts(
+        services=services,
+        client_fetcher=client_fetcher,
+        auths=auths,
+        clients=clients,
+        request_guard=None if options.guard is None else _build_request_guard(options.guard, auths, clients),
+    )
+
+
+def _build_request_guard(
+    guard: GatewayGuard, auths: Mapping[str, PackageAuth | None], clients: ClientLogins
+) -> RequestGuard:
+    with_login = [name for name, auth in auths.items() if auth is not None]
+    return RequestGuard(guard, packages_with_login=with_login, public_routes=clients.list_public_routes(with_login))
+
+
+def _build_processes(
+    settings: GatewaySettings, entries: Sequence[ServerEntry], environ: Mapping[str, str]
+) -> ProcessParts:
+    limits = settings.limits
+    watchdog = Watchdog()
+    confinement = Confinement(settings.isolation, operator_home=environ.get("HOME", ""))
+    pool: Pool[Channel] = Pool(limits)
+    launcher = ColdLauncher(watchdog, confinement=confinement, stop_timeout_seconds=limits.stop_timeout_seconds)
+    level = settings.isolation.level
+    servers = {
+        entry.name: PackageServers(entry, environ, pool=pool, launcher=launcher, limits=limits, isolation=level)
+        for entry in entries
+    }
+    return ProcessParts(watchdog=watchdog, confinement=confinement, pool=pool, servers=servers)
+
+
+def _mount(
+    name: str, servers: PackageServers, settings: GatewaySettings, logins: LoginParts, calls: CallParts
+) -> MountedPackage:
+    hub = calls.subscriptions.hub
+    bridge = StatelessBridge(servers, calls.suspended, hub.publish)
+    stateless = StatelessEndpoint(
+        bridge,
+        ToolHeaders(servers, hub, bridge.attach),
+        SubscriptionEndpoint(servers, calls.subscriptions, bridge.attach),
+    )
+    clients = logins.clients
+    return MountedPackage(
+        name,
+        McpEndpoint(name, servers, calls.sessions, stateless),
+        logins.auths[name],
+        authorization_server=clients.authorization_servers.get(name),
+        resource_metadata_of=settings.public_url if clients.has_document(name) else "",
+        scopes=clients.scopes_of(name),
+    )

@@ -1,0 +1,1 @@
+"""What the OpenAPI document says of endpoints that FastAPI does not know."""

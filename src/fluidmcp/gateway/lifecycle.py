@@ -1,0 +1,136 @@
+"""A gateway from its start to its end: what is started and closed, in which order, and what it says of itself."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from fluidmcp.authentication.principal import Principal
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.settings import GatewaySettings, is_exposed
+from fluidmcp.errors import ForbiddenError
+from fluidmcp.gateway.app import GatewayApp
+from fluidmcp.gateway.composition import GatewayOptions, build_web, compose
+from fluidmcp.processes.isolation.wall import Wall, refuse_none
+
+START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
+"""For whom a server is started that known persons use, to see whether it can: nobody's token has this digest."""
+
+MAX_CHECKS: Final = 16
+"""Servers that are tried at the same time, and not more than a quarter of the processes that may run."""
+
+logger = logging.getLogger(__name__)
+
+
+class Gateway:
+    """One gateway. Call `start()` before the first request and `close()` after the last.
+
+    `parts` are what it is made of, and `app` is the ASGI callable that serves it. `background` runs from `start()` to
+    `close()`; it keeps fresh what the guard needs.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        entries: Sequence[ServerEntry],
+        environ: Mapping[str, str],
+        options: GatewayOptions | None = None,
+        *,
+        background: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        options = options or GatewayOptions()
+        self.parts = parts = compose(settings, entries, environ, options)
+        self.app = GatewayApp(
+            parts, build_web(parts, self._describe_health), keep_alive_seconds=options.keep_alive_seconds
+        )
+        self._settings = settings
+        self._walls: dict[str, Wall] = {}
+        self._background = background
+        self._background_task: asyncio.Task[None] | None = None
+        self._checks = asyncio.Semaphore(max(1, min(MAX_CHECKS, settings.limits.max_processes // 4)))
+
+    @property
+    def process_count(self) -> int:
+        """Server processes that run or start."""
+        return len(self.parts.processes.pool)
+
+    @property
+    def walls(self) -> Mapping[str, Wall]:
+        """What isolates the server processes of each package, by its name. Known once `start` has returned."""
+        return self._walls
+
+    def missing_variables(self, name: str) -> tuple[str, ...]:
+        """Environment variables that the login of this package needs and that are not set."""
+        auth = self.parts.logins.auths[name]
+        return () if auth is None else auth.missing_variables
+
+    async def _describe_health(self, headers: Mapping[str, str]) -> Mapping[str, object]:
+        """What `/health` tells the operator: whoever is on this machine, where nothing guards the gateway."""
+        guard = self.parts.logins.request_guard
+        if guard is not None:
+            await guard.admit_operator(headers)
+        elif _is_for_others(self._settings):
+            raise ForbiddenError(
+                "Only the operator of a guarded gateway may see that.", hint="Add --oauth or --secure."
+            )
+        packages = {name: {"isolation": wall.describe(), "lacks": wall.weakness} for name, wall in self._walls.items()}
+        return {"processes": self.process_count, "packages": packages}
+
+    async def start(self) -> None:
+        """Start the helpers of server processes, and find out what isolates those.
+
+        Raises:
+            ConfigurationError: the isolation that was asked for cannot be had here, or there is none although others
+                than the operator use the gateway.
+            ServerStartError: a helper could not be started.
+        """
+        await self.parts.processes.watchdog.start()
+        for entry in self.parts.entries:
+            level = entry.isolation or self._settings.isolation.level
+            wall = await self.parts.processes.confinement.choose_wall(level)
+            if wall.is_none and _is_for_others(self._settings) and not self._settings.isolation.allow_none:
+                raise refuse_none(entry.name, wall, level)
+            self._walls[entry.name] = wall
+        if self._background is not None:
+            self._background_task = asyncio.create_task(self._background())
+            self._background_task.add_done_callback(_log_failure)
+
+    async def check_server(self, name: str) -> None:
+        """Start a process of a package as its callers will, so that its faults show at start.
+
+        The process that everybody shares stays; one that a known person would have to himself is ended again. It gets
+        no token, whoever needs one.
+
+        Raises:
+            ServerStartError, ServerTimeoutError: it did not start, or did not complete the MCP handshake.
+        """
+        logins = self.parts.logins
+        caller = None if logins.request_guard is None and logins.auths[name] is None else START_CHECK
+        async with self._checks:
+            await self.parts.processes.servers[name].check(caller)
+
+    async def close(self) -> None:
+        """End all streams, server processes and outbound connections; calls in flight get an error."""
+        if self._background_task is not None:
+            self._background_task.cancel()
+            await asyncio.wait((self._background_task,))
+        parts = self.parts
+        parts.calls.suspended.close()
+        # The processes first: a call in flight then fails on its stream before that is closed.
+        await parts.processes.pool.close()
+        parts.calls.streams.leave()
+        await parts.calls.streams.end()
+        await parts.processes.confinement.close()
+        await parts.processes.watchdog.close()
+        await parts.logins.services.fetcher.aclose()
+        await parts.logins.client_fetcher.aclose()
+
+
+def _is_for_others(settings: GatewaySettings) -> bool:
+    """Whether people other than the operator are expected."""
+    return is_exposed(settings) or settings.guard == "oauth"
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("the gateway's background task failed", exc_info=task.exception())

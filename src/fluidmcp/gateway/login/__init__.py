@@ -1,0 +1,1 @@
+"""The endpoints where people and clients log in."""

@@ -1,0 +1,1 @@
+"""The endpoints that MCP clients talk to."""

@@ -1,0 +1,171 @@
+"""The MCP endpoints of one package: which message goes through which, by its era and kind.
+
+`POST /{package}/mcp` serves clients of every era and those without any handshake; `/{package}/sse` is the one-request
+stream of the documents and, with GET, the transport of 2024-11-05. The caller is known by now.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from fluidmcp.bridge.exchange import Exchange
+from fluidmcp.bridge.servers import ChannelLease, PackageServers
+from fluidmcp.bridge.session import SessionTable
+from fluidmcp.bridge.stateless_link import send_bare_request
+from fluidmcp.errors import FluidMCPError, RequestError
+from fluidmcp.gateway.errors import rpc_error_reply
+from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
+from fluidmcp.gateway.mcp.messages import (
+    ACCEPTED,
+    SESSION_HEADER,
+    VERSION_HEADER,
+    Caller,
+    Message,
+    answer_batch,
+    reply_to,
+)
+from fluidmcp.gateway.mcp.session_endpoint import SessionDoors
+from fluidmcp.gateway.mcp.sse_endpoint import SingleStreamDoors
+from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
+from fluidmcp.protocol.headers import ReplyForm, parse_accept
+from fluidmcp.protocol.inbound import classify_post
+from fluidmcp.protocol.jsonrpc import InvalidMessageError, Json, parse_batch, parse_message
+from fluidmcp.protocol.versions import BATCH_VERSION, HANDSHAKE_VERSIONS
+from fluidmcp.undo import undo_on_failure
+
+PROCESS_WIDE_METHODS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+"""They change what a server process does for everybody who uses it."""
+
+_Handler: TypeAlias = Callable[[HttpRequest, Message, Caller], Awaitable[HttpReply | HttpStream]]
+
+
+class McpEndpoint:
+    """The endpoints of one package."""
+
+    def __init__(
+        self, package: str, servers: PackageServers, sessions: SessionTable, stateless: StatelessEndpoint
+    ) -> None:
+        self._package = package
+        self._servers = servers
+        self._stateless = stateless
+        self._sessions = SessionDoors(package, servers, sessions)
+        self._single_stream = SingleStreamDoors(package, self._sessions, sessions)
+
+    async def post_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
+        """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""
+        return await self._answer(request, caller, self._dispatch)
+
+    def get_mcp(self, request: HttpRequest, caller: Caller) -> HttpStream:
+        """The stream of a session for what belongs to no request, or one that was interrupted."""
+        return self._sessions.get(request, caller)
+
+    async def delete_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply:
+        """End a session and its process (2025-11-25, "Session Management" item 5)."""
+        return await self._sessions.delete(request, caller)
+
+    async def post_sse(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
+        """One request, its notifications and its answer as `data:` events; the stream ends with the answer.
+
+        With a `sessionId` in the query it is the message of a client of 2024-11-05, answered on that client's stream.
+        """
+        if self._single_stream.is_for_session(request):
+            return await self._answer(request, caller, self._single_stream.post)
+        return await self._answer(request, caller, self._stream_bare)
+
+    def get_sse(self, caller: Caller) -> HttpStream:
+        """The one stream of a client of 2024-11-05."""
+        return self._single_stream.get(caller)
+
+    async def _answer(self, request: HttpRequest, caller: Caller, handle: _Handler) -> HttpReply | HttpStream:
+        text = await request.read_body()
+        request_id: Json | None = None
+        try:
+            batch = None if text[:1] == b"{" else parse_batch(text)
+            if batch is not None:
+                return await self._answer_batch(request, batch, caller)
+            message = Message(parse_message(text), text)
+            request_id = message.request_id if message.envelope.is_request else None
+            return await handle(request, message, caller)
+        except InvalidMessageError as error:
+            return rpc_error_reply(error, error.request_id)
+        except FluidMCPError as error:
+            return rpc_error_reply(error, request_id, show_stderr=not self._servers.is_shared(caller.principal))
+
+    async def _stream_bare(self, request: HttpRequest, message: Message, caller: Caller) -> HttpReply | HttpStream:
+        return await self._post_bare(message, caller, "event-stream")
+
+    async def _dispatch(self, request: HttpRequest, message: Message, caller: Caller) -> HttpReply | HttpStream:
+        """By the era and kind of the message (protocol/inbound)."""
+        session_id = request.headers.get(SESSION_HEADER)
+        version = request.headers.get(VERSION_HEADER)
+        kind = classify_post(message.envelope, message.text, session_id=session_id, protocol_version=version)
+        form = parse_accept(request.headers.get("accept"))
+        match kind:
+            case "stateless":
+                return await self._stateless.post(request, message, caller, form)
+            case "unsupported_version":
+                raise _unsupported_version()
+            case "initialize":
+                return await self._sessions.initialize(message, caller, form)
+            case "session":
+                return await self._sessions.post(request, message, caller, form)
+            case "bare":
+                return await self._post_bare(message, caller, form)
+
+    async def _post_bare(self, message: Message, caller: Caller, form: ReplyForm) -> HttpReply | HttpStream:
+        """JSON-RPC without a handshake: the gateway has done one for the process it uses."""
+        if not message.envelope.is_request:
+            return ACCEPTED
+        self._check_bare(message, caller)
+        lease = await self._servers.acquire(caller.principal, caller.token)
+        with undo_on_failure(lease.release):
+            exchange = _send_bare(lease, message, wants_notifications=form == "event-stream")
+        return await reply_to(exchange, message.request_id, "json" if form == "either" else form, lease.release)
+
+    def _check_bare(self, message: Message, caller: Caller) -> None:
+        method = message.method
+        if method == "initialize" or (method in PROCESS_WIDE_METHODS and self._servers.is_shared(caller.principal)):
+            raise RequestError(
+                400,
+                f"The method {method} needs a session.",
+                hint=f"Send initialize to /{self._package}/mcp, and the Mcp-Session-Id of its answer with each call.",
+            )
+
+    async def _answer_batch(self, request: HttpRequest, texts: list[bytes], caller: Caller) -> HttpReply:
+        """Several messages in one array: only clients of 2025-03-26 may send them; the answers come as one array."""
+        session_id = request.headers.get(SESSION_HEADER)
+        version = request.headers.get(VERSION_HEADER)
+        if session_id is not None:
+            return await self._sessions.post_batch(texts, caller, session_id)
+        if version not in (None, BATCH_VERSION):
+            raise RequestError(400, f"The revision {version} has no batches of messages.", hint="Send one at a time.")
+        lease = await self._servers.acquire(caller.principal, caller.token)
+
+        def send(message: Message) -> Exchange | None:
+            if not message.envelope.is_request:
+                return None
+            self._check_bare(message, caller)
+            return _send_bare(lease, message, wants_notifications=False)
+
+        try:
+            return await answer_batch(texts, send)
+        finally:
+            lease.release()
+
+
+def _send_bare(lease: ChannelLease, message: Message, *, wants_notifications: bool) -> Exchange:
+    channel, method, params = lease.channel, message.method, message.envelope.params
+    mentions_progress = message.mentions_progress
+    if channel.era == "handshake":
+        return channel.send_request(
+            method, params, mentions_progress=mentions_progress, wants_notifications=wants_notifications
+        )
+    return send_bare_request(
+        channel, method, params, mentions_progress=mentions_progress, wants_notifications=wants_notifications
+    )
+
+
+def _unsupported_version() -> RequestError:
+    versions = ", ".join(HANDSHAKE_VERSIONS)
+    return RequestError(
+        400, "The MCP-Protocol-Version of the request is not supported.", hint=f"Send one of {versions}."
+    )

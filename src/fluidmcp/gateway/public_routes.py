@@ -1,0 +1,88 @@
+"""The routes that a guarded gateway serves to people it does not know, each with the reason."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Which = Literal["any", "login", "authorization_server", "only one", "gateway login"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRoute:
+    """`{package}` in the path stands for the packages that `which` names.
+
+    `login`: those with an `auth` block. `authorization_server`: those that MCP clients log in to by themselves;
+    `only one`: the one package of that kind, where there is one. `gateway login`: where the gateway has a login of its
+    own.
+    """
+
+    method: str
+    path: str
+    reason: str
+    which: Which = "any"
+
+
+_BROWSER: Final = "A browser that goes to a page cannot send a header."
+_FIRST: Final = "Who calls it has no token yet: it is how one is got."
+
+PUBLIC_ROUTES: Final = (
+    PublicRoute("GET", "/health", "Whoever restarts or balances gateways has no token; it tells only that one runs."),
+    PublicRoute("GET", "/{package}/auth/login", _BROWSER, "login"),
+    PublicRoute(
+        "GET", "/{package}/auth/callback", "The provider sends a browser; its cookie says whose login it is.", "login"
+    ),
+    PublicRoute("GET", "/auth/callback", "As the callback of a package.", "gateway login"),
+    PublicRoute("GET", "/{package}/authorize", _BROWSER, "authorization_server"),
+    PublicRoute(
+        "POST",
+        "/{package}/consent",
+        "A form of our own page; its cookie says whose browser it is.",
+        "authorization_server",
+    ),
+    PublicRoute("GET", "/{package}/consent/remembered", _BROWSER, "authorization_server"),
+    PublicRoute(
+        "POST",
+        "/{package}/consent/remembered",
+        "It changes nothing but what this browser remembers.",
+        "authorization_server",
+    ),
+    PublicRoute("POST", "/{package}/token", _FIRST, "authorization_server"),
+    PublicRoute("OPTIONS", "/{package}/token", "Browsers ask before a page may call.", "authorization_server"),
+    PublicRoute("POST", "/{package}/register", _FIRST, "authorization_server"),
+    PublicRoute("OPTIONS", "/{package}/register", "Browsers ask before a page may call.", "authorization_server"),
+    PublicRoute("POST", "/{package}/revoke", "The token to revoke is in the form.", "authorization_server"),
+    PublicRoute("OPTIONS", "/{package}/revoke", "Browsers ask before a page may call.", "authorization_server"),
+    PublicRoute("GET", "/authorize", _BROWSER, "only one"),
+    PublicRoute("POST", "/token", _FIRST, "only one"),
+    PublicRoute("OPTIONS", "/token", "Browsers ask before a page may call.", "only one"),
+    PublicRoute("POST", "/register", _FIRST, "only one"),
+    PublicRoute("OPTIONS", "/register", "Browsers ask before a page may call.", "only one"),
+)
+"""Everything else needs the gateway's token. `POST /{package}/auth/refresh` does too: a program calls it.
+
+The documents below `/.well-known/` are open as well (gateway/login/wellknown lists them): they tell clients
+where to log in.
+"""
+
+
+def list_public_routes(
+    *,
+    logins: Collection[str],
+    authorization_servers: Collection[str],
+    has_gateway_login: bool,
+    documents: Collection[str],
+) -> Iterator[tuple[str, str]]:
+    """Method and path of every open endpoint of a gateway. `documents` are the paths of its well-known documents."""
+    packages: dict[Which, Collection[str]] = {
+        "any": ("",),
+        "login": logins,
+        "authorization_server": authorization_servers,
+        "only one": authorization_servers if len(authorization_servers) == 1 else (),
+        "gateway login": ("",) if has_gateway_login else (),
+    }
+    for endpoint in PUBLIC_ROUTES:
+        for package in packages[endpoint.which]:
+            yield endpoint.method, endpoint.path.format(package=package)
+    for path in documents:
+        yield "GET", path
+        yield "OPTIONS", path

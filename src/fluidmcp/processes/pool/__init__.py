@@ -1,0 +1,1 @@
+"""Which process serves a caller, when it may start, and how many there may be."""

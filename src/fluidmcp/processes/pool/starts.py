@@ -1,0 +1,176 @@
+"""Which server processes may start at the same time: few enough that each comes up in time, and fair.
+
+Many interpreters that start at once on few processors would all time out, so there is a number of *places*. What a
+place stands for is processor time: a start that uses none for a while (it waits for a download, for a remote, for ever)
+gives its place back and goes on without one, and counts again from when it computes again.
+
+Nobody waits long because of somebody else:
+
+- An *owner* is a person, or a package whose callers nobody knows. However many places an owner has, or a package whose
+  owners are many, the others see half of all places taken by it at most (one, of the usual two). A single owner may
+  have all places, then; who comes next starts at once beside it, which makes up to half as many starts again.
+- Owners take turns (start-time fair queueing): one person's eight starts do not delay another person's one.
+
+Pure scheduling: what a start is, it does not know; clock and measuring are passed in. It looks at the processes only
+while a start waits, a few times a second, and spends no more than a twentieth of the time on it.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fluidmcp.processes.pool.usage import processor_seconds
+
+QUIET_SECONDS: Final = 1.5
+"""A start that computes nothing for so long gives its place back."""
+BUSY_SHARE: Final = 0.05
+"""Computing is what takes more than this part of one processor: who polls while it waits does not compute."""
+LOOK_SECONDS: Final = 0.25
+MAX_LOOKING_SHARE: Final = 0.05
+
+Measure = Callable[[Iterable[int]], Mapping[int, float]]
+"""The processor time that processes and their descendants have used so far, in seconds; see processes/pool/usage."""
+
+
+@dataclass(slots=True, eq=False)
+class StartReport:
+    """What a start tells of itself while it goes on. Filled in by whoever makes a worker ready."""
+
+    pid: int | None = None
+    """The process of now, of which the processor time is that of the start; a start may try several."""
+    stderr_tail: tuple[str, ...] = ()
+    """The last lines of the process that was given up, redacted, from before it was told to end."""
+
+
+@dataclass(slots=True, eq=False)
+class _Start:
+    owner: Hashable
+    package: str
+    report: StartReport
+    turn: int
+    granted: asyncio.Future[None]
+    has_place: bool = True
+    pid: int | None = None
+    used_seconds: float = 0.0
+    looked_at: float = field(init=False, default=0.0)
+    quiet_since: float = field(init=False, default=0.0)
+
+    def begin(self, now: float) -> None:
+        self.looked_at = self.quiet_since = now
+
+    def look(self, used_seconds: float | None, now: float) -> None:
+        """Decide whether it needs a place, from what its process has used so far; None: that is not known."""
+        is_same = self.report.pid == self.pid
+        before = self.used_seconds if is_same else 0.0
+        # After a long time without a look nobody knows when it computed: little in all means little lately.
+        allowance = BUSY_SHARE * min(now - self.looked_at, QUIET_SECONDS)
+        # Less than before: a descendant has left the tree, and something goes on.
+        if used_seconds is None or abs(used_seconds - before) > allowance or not (is_same or self.pid is None):
+            self.has_place = True
+            self.quiet_since = now
+        elif now - self.quiet_since >= QUIET_SECONDS:
+            self.has_place = False
+        self.pid = self.report.pid
+        self.used_seconds = used_seconds or 0.0
+        self.looked_at = now
+
+
+class StartGate:
+    """Gives `places` to starts. For one event loop; `now` is monotonic."""
+
+    def __init__(
+        self, places: int, *, now: Callable[[], float] = time.monotonic, measure: Measure = processor_seconds
+    ) -> None:
+        self._places = places
+        self._share = max(1, places // 2)
+        self._now = now
+        self._measure = measure
+        self._waiting: dict[_Start, None] = {}
+        self._running: dict[_Start, None] = {}
+        self._turn = 0
+        self._last_turns: dict[Hashable, int] = {}
+        """The turn of each owner's last start, where that one is still to come or has just been."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_look_at = 0.0
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self._waiting)
+
+    @contextlib.asynccontextmanager
+    async def place(self, owner: Hashable, package: str, report: StartReport) -> AsyncGenerator[None]:
+        """A place to start something in, waited for as long as it takes; `report` says which process it is about."""
+        granted = asyncio.get_running_loop().create_future()
+        start = _Start(owner, package, report, self._take_turn(owner), granted)
+        self._waiting[start] = None
+        try:
+            self._admit()
+            await granted
+            yield
+        finally:
+            self._waiting.pop(start, None)
+            self._running.pop(start, None)
+            self._admit()
+
+    def change_owner(self, report: StartReport, owner: Hashable) -> None:
+        """Somebody else waits for a start as well: if it still waits for a place, it is theirs from now on."""
+        for start in self._waiting:
+            if start.report is report:
+                start.owner = owner
+                start.turn = self._take_turn(owner)
+        self._admit()
+
+    def _take_turn(self, owner: Hashable) -> int:
+        """One more than the owner's last start has, and not less than the one that was let in last."""
+        turn = max(self._turn, self._last_turns.get(owner, -1) + 1)
+        self._last_turns = {other: last for other, last in self._last_turns.items() if last >= self._turn}
+        self._last_turns[owner] = turn
+        return turn
+
+    def _admit(self) -> None:
+        """Let in whoever may start now, and look after the others later."""
+        while admissible := [start for start in self._waiting if self._count_places_before(start) < self._places]:
+            start = min(admissible, key=lambda start: start.turn)
+            del self._waiting[start]
+            self._running[start] = None
+            self._turn = max(self._turn, start.turn)
+            start.begin(self._now())
+            if not start.granted.done():
+                start.granted.set_result(None)
+        if self._waiting and self._timer is None:
+            delay = max(0.0, self._next_look_at - self._now())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._look)
+        elif not self._waiting and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _count_places_before(self, start: _Start) -> int:
+        """The places that are taken, as this one has to see it: of others no more than their share."""
+        owners: Counter[Hashable] = Counter()
+        packages: Counter[str] = Counter()
+        for other in self._running:
+            if not other.has_place:
+                continue
+            if other.owner != start.owner and owners[other.owner] >= self._share:
+                continue
+            if other.package != start.package and packages[other.package] >= self._share:
+                continue
+            owners[other.owner] += 1
+            packages[other.package] += 1
+        return owners.total()
+
+    def _look(self) -> None:
+        """Find out which starts compute, and let in those for whom there is a place now."""
+        self._timer = None
+        began_at = self._now()
+        used = self._measure([start.report.pid for start in self._running if start.report.pid is not None])
+        now = self._now()
+        for start in self._running:
+            pid = start.report.pid
+            start.look(None if pid is None else used.get(pid), now)
+        self._next_look_at = now + max(LOOK_SECONDS, (now - began_at) / MAX_LOOKING_SHARE)
+        self._admit()
