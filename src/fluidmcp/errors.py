@@ -98,24 +98,22 @@ class ServerTimeoutError(ServerProcessError):
     code = "server_timeout"
 
 
-class ServerBackingOffError(ServerProcessError):
+class _RetryLaterError(ServerProcessError):
+    def __init__(self, what: str, *, retry_after_seconds: float, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ServerBackingOffError(_RetryLaterError):
     """The server failed repeatedly and is not started again before `retry_after_seconds` have passed."""
 
     code = "server_backing_off"
 
-    def __init__(self, what: str, *, retry_after_seconds: float, why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.retry_after_seconds = retry_after_seconds
 
-
-class CapacityError(ServerProcessError):
+class CapacityError(_RetryLaterError):
     """A limit is reached; the same request may pass after `retry_after_seconds`."""
 
     code = "capacity"
-
-    def __init__(self, what: str, *, retry_after_seconds: float, why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class RequestError(FluidMCPError):
@@ -132,33 +130,30 @@ class AuthError(FluidMCPError):
     code = "auth"
 
 
-class UnauthorizedError(AuthError):
-    """No token, or one that is not good. `reason` is the RFC 6750 error code, None when no token was sent."""
-
-    code = "unauthorized"
-
-    def __init__(self, what: str, *, reason: str | None = None, why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.reason = reason
-        self.resource_metadata = ""
-        """Where the login is described that leads to a good token (RFC 9728); filled in where the package is known."""
-        self.scope = ""
-
-
-class ForbiddenError(AuthError):
-    """A good token of somebody who is not allowed, or one that may do too little.
-
-    `reason` is the RFC 6750 error code (`insufficient_scope`) or None; `scope` then holds the scopes that are needed.
-    """
-
-    code = "forbidden"
+class _ChallengeError(AuthError):
+    """What a `WWW-Authenticate` header is made of (RFC 6750 section 3)."""
 
     def __init__(self, what: str, *, reason: str | None = None, scope: str = "", why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint)
         self.reason = reason
         self.scope = scope
         self.resource_metadata = ""
-        """As of UnauthorizedError."""
+        """Where the login is described that leads to a good token (RFC 9728); filled in where the package is known."""
+
+
+class UnauthorizedError(_ChallengeError):
+    """No token, or one that is not good. `reason` is the RFC 6750 error code, None when no token was sent."""
+
+    code = "unauthorized"
+
+
+class ForbiddenError(_ChallengeError):
+    """A good token of somebody who is not allowed, or one that may do too little.
+
+    `reason` is the RFC 6750 error code (`insufficient_scope`) or None; `scope` then holds the scopes that are needed.
+    """
+
+    code = "forbidden"
 
 
 class LoginError(AuthError):
@@ -209,24 +204,22 @@ class NotLoggedInError(AuthError):
     code = "not_logged_in"
 
 
-class TokenRefreshError(AuthError):
+class _ProviderSaidError(AuthError):
+    def __init__(self, what: str, *, provider_error: str = "", why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.provider_error = provider_error
+
+
+class TokenRefreshError(_ProviderSaidError):
     """The login that is stored on this machine could not be renewed; `provider_error` is the OAuth code, if any."""
 
     code = "token_refresh"
 
-    def __init__(self, what: str, *, provider_error: str = "", why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.provider_error = provider_error
 
-
-class ProviderAnswerError(AuthError):
+class ProviderAnswerError(_ProviderSaidError):
     """The provider answered something that is not a token answer, or refused; `provider_error` is its OAuth code."""
 
     code = "provider_answer"
-
-    def __init__(self, what: str, *, provider_error: str = "", why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.provider_error = provider_error
 
 
 class ProviderUnavailableError(AuthError):

@@ -43,6 +43,9 @@ CATCHES_EVERYTHING = (
 )
 """The table of answers, the end of the program, and the loop that supervises children."""
 
+IMPORTS_LATE = ("src/fluidmcp/processes/starter_child/__main__.py",)
+"""It has to find its own package first."""
+
 HELPERS = ("src/fluidmcp/processes/starter_child/", "src/fluidmcp/processes/watchdog_child.py")
 """Programs that run by their path with `-I -S` and fork: each holds nothing but the standard library and itself."""
 
@@ -134,6 +137,17 @@ def helpers_stand_alone(path: str, tree: ast.Module) -> Iterator[Breach]:
             yield Breach(line, f"{module} is neither of the standard library nor of the helper")
 
 
+def imports_stand_at_the_top(path: str, tree: ast.Module) -> Iterator[Breach]:
+    """What must not be loaded at once goes through the one module for that."""
+    if path in IMPORTS_LATE:
+        return
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    yield Breach(node.lineno, "an import inside of a function; use cli/deferred.py")
+
+
 def sizes_are_bounded(path: str, tree: ast.Module) -> Iterator[Breach]:
     last = max((node.end_lineno or 0 for node in tree.body), default=0)
     if last > MAX_MODULE_LINES:
@@ -196,6 +210,7 @@ SOURCE_RULES: Sequence[Rule] = (
     output_goes_through_one_place,
     failures_are_caught_by_name,
     helpers_stand_alone,
+    imports_stand_at_the_top,
     sizes_are_bounded,
     modules_hold_no_state,
 )

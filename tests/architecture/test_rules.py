@@ -101,6 +101,8 @@ def test_no_file_names_a_package_registry():
             "src/fluidmcp/processes/watchdog_child.py",
             "import fluidmcp.processes.launch.home",
         ),
+        (rules.imports_stand_at_the_top, "src/fluidmcp/cli/a.py", "def f():\n    import json"),
+        (rules.imports_stand_at_the_top, "src/fluidmcp/cli/a.py", "async def f():\n    from fluidmcp import errors"),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "a = 1\n" * 501),
         (rules.sizes_are_bounded, "src/fluidmcp/a.py", "async def f():\n" + "    a = 1\n" * 60),
         (rules.modules_hold_no_state, "src/fluidmcp/a.py", "cache = {}"),

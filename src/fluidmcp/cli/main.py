@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from fluidmcp import __version__
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_error, print_line, print_traceback
 from fluidmcp.errors import FluidMCPError, UserError
 
@@ -107,9 +108,7 @@ def _explain(error: click.ClickException) -> UserError:
 
 def _print_fault(error: Exception) -> None:
     """One line for a fault of ours; more only for somebody who asked for it."""
-    from fluidmcp.config.settings import read_environment
-
-    if read_environment().get("FMCP_LOG_LEVEL", "").strip().lower() == "debug":
+    if deferred.read_environment().get("FMCP_LOG_LEVEL", "").strip().lower() == "debug":
         print_traceback("".join(traceback.format_exception(error)))
         return
     hint = "Set FMCP_LOG_LEVEL=debug and run it again to see where."

@@ -2,6 +2,8 @@
 
 import click
 
+from fluidmcp.cli import deferred
+
 _EPILOG = """\b
 Environment (the provider's page in the documentation says what to set):
   FMCP_OAUTH_AUTH_ENDPOINT, FMCP_OAUTH_TOKEN_ENDPOINT   or FMCP_OAUTH_ISSUER
@@ -20,6 +22,4 @@ def login(no_browser: bool, device: bool) -> int:
     Opens the browser, waits up to five minutes for the provider's answer at the redirect address on this machine, and
     stores the tokens in ~/.fluidmcp/oauth/tokens.json, which only you can read.
     """
-    from fluidmcp.cli.account.session import run_login
-
-    return run_login(no_browser=no_browser, device=device)
+    return deferred.run_login(no_browser=no_browser, device=device)

@@ -2,6 +2,8 @@
 
 import click
 
+from fluidmcp.cli import deferred
+
 
 @click.command(short_help="Remove the stored tokens, and revoke them where the provider can.")
 def logout() -> int:
@@ -9,6 +11,4 @@ def logout() -> int:
 
     The file is removed in any case, without a network and without any setting, too.
     """
-    from fluidmcp.cli.account.session import run_logout
-
-    return run_logout()
+    return deferred.run_logout()

@@ -2,6 +2,8 @@
 
 import click
 
+from fluidmcp.cli import deferred
+
 
 @click.command(short_help="Print a fresh access token, for scripts.")
 @click.option("--refresh", is_flag=True, help="Refresh it first, whatever the clock says: the last one was refused.")
@@ -11,6 +13,4 @@ def token(refresh: bool) -> int:
     \b
       curl -H "Authorization: Bearer $(fluidmcp token)" ...
     """
-    from fluidmcp.cli.account.session import print_token
-
-    return print_token(refresh=refresh)
+    return deferred.print_token(refresh=refresh)

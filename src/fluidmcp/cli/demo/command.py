@@ -2,6 +2,8 @@
 
 import click
 
+from fluidmcp.cli import deferred
+
 
 @click.command(short_help="Try a login and a call on this machine, with nothing to configure.")
 @click.option(
@@ -26,6 +28,4 @@ def demo(port: int, provider_port: int) -> int:
     Starts the gateway with the package test/gmail-mock and, in place of Google, a made-up provider with two made-up
     people and their mail. Both answer this machine only, and forget everything when the command ends.
     """
-    from fluidmcp.cli.demo.gateway import run_demo
-
-    return run_demo(port=port, provider_port=provider_port)
+    return deferred.run_demo(port=port, provider_port=provider_port)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line
 from fluidmcp.cli.serving.report import announce, build_callback_url
 from fluidmcp.cli.serving.serve import hide_memory, open_sockets, run_in_loop, serve, stop_on_signals
@@ -94,11 +95,9 @@ async def _serve_both(
     provider_sockets: Sequence[socket.socket],
     provider_port: int,
 ) -> int:
-    from fluidmcp.demo.provider import create_provider
-    from fluidmcp.demo.registration import Registration
 
     shipped = _load_entry()
-    registration = Registration(port=provider_port, redirect_uri=build_callback_url(shipped, settings))
+    registration = deferred.Registration(port=provider_port, redirect_uri=build_callback_url(shipped, settings))
     entry = point_at_provider(shipped, registration)
     gateway = Gateway(settings, [entry], add_client(environ, entry, registration))
     with stop_on_signals() as stop:
@@ -108,7 +107,7 @@ async def _serve_both(
             announce([entry], settings)
             _explain(settings)
             async with asyncio.TaskGroup() as group:
-                group.create_task(serve(create_provider(registration), provider_sockets, stop=stop))
+                group.create_task(serve(deferred.create_provider(registration), provider_sockets, stop=stop))
                 group.create_task(serve(gateway.app, gateway_sockets, stop=stop, on_shutdown=ending.aclose))
         return stop.exit_code
 

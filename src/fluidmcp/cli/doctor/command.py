@@ -2,6 +2,8 @@
 
 import click
 
+from fluidmcp.cli import deferred
+
 _EPILOG = """\b
 Examples:
   fluidmcp doctor                            check the set-up of this machine
@@ -27,6 +29,4 @@ def doctor(with_token: bool) -> int:
     It reads the FMCP_OAUTH_ variables and the stored login, and asks the provider's endpoints the little that can be
     asked without credentials. Nothing is changed and no secret is shown.
     """
-    from fluidmcp.cli.doctor.run import run_doctor
-
-    return run_doctor(with_token=with_token)
+    return deferred.run_doctor(with_token=with_token)

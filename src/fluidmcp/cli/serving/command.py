@@ -2,6 +2,8 @@
 
 import click
 
+from fluidmcp.cli import deferred
+
 _EPILOG = """\b
 Examples:
   fluidmcp run gmail-mock                             check it, show where it will answer
@@ -88,10 +90,8 @@ def run(
     working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; the word `all`; or the path of a JSON
     file with "mcpServers". Without a version the highest one runs.
     """
-    from fluidmcp.cli.serving.launch import RunOptions, run_target
-
-    return run_target(
-        RunOptions(
+    return deferred.run_target(
+        deferred.RunOptions(
             target=package,
             is_file=is_file,
             start_server=start_server,

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line, print_warning
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import ACCESS_TOKEN, OAuthSettings, load_oauth_settings, missing_for_login, not_configured
@@ -58,9 +59,8 @@ def check_guard(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
     missing = missing_for_login(oauth)
     if missing:
         raise not_configured(missing)
-    from fluidmcp.operator.token_file import find_token_file
 
-    if find_token_file(environ).load() is None:
+    if deferred.find_token_file(environ).load() is None:
         raise NotLoggedInError(
             "Not logged in",
             why=f"Without {ACCESS_TOKEN} the gateway goes by the login on this machine, and there is none.",
@@ -112,7 +112,6 @@ def announce_guard(guarding: Guarding, entries: Sequence[ServerEntry], settings:
 
 
 def _open_static_guard(settings: GatewaySettings) -> Guarding:
-    from fluidmcp.access.gateway_auth import StaticTokenAuth
 
     token = settings.secure_token
     lines: tuple[str, ...] = ()
@@ -121,24 +120,19 @@ def _open_static_guard(settings: GatewaySettings) -> Guarding:
         lines = (f"Token (made for this run, shown only here): {token.reveal()}",)
     elif len(token.reveal()) < SHORT_TOKEN_CHARACTERS:
         print_warning(f"the token is shorter than {SHORT_TOKEN_CHARACTERS} characters; it could be found by trying.")
-    guard = StaticTokenAuth(token, digest_key=secrets.token_bytes(DIGEST_KEY_BYTES))
+    guard = deferred.StaticTokenAuth(token, digest_key=secrets.token_bytes(DIGEST_KEY_BYTES))
     return Guarding(guard=guard, lines=(*guard.describe(), *lines), token_in_curl="YOUR_TOKEN")
 
 
 @contextlib.asynccontextmanager
 async def _open_oauth_guard(settings: GatewaySettings, environ: Mapping[str, str]) -> AsyncGenerator[Guarding]:
-    from fluidmcp.access.gateway_auth import GatewayAuth
-    from fluidmcp.access.gateway_login import ForeignIssuer, GatewayProvider
-    from fluidmcp.oauth_client.fetch import Fetcher
-    from fluidmcp.operator.operator_token import OperatorToken
-    from fluidmcp.operator.token_file import find_token_file
 
     oauth = load_oauth_settings(environ)
-    async with contextlib.aclosing(Fetcher(allow_private=True)) as fetcher:
-        operator = OperatorToken(oauth, token_file=find_token_file(environ), fetcher=fetcher)
+    async with contextlib.aclosing(deferred.Fetcher(allow_private=True)) as fetcher:
+        operator = deferred.OperatorToken(oauth, token_file=deferred.find_token_file(environ), fetcher=fetcher)
         if not _says_how_others_are_checked(oauth):
             await operator.fresh()
-        guard = await GatewayAuth.create(
+        guard = await deferred.GatewayAuth.create(
             oauth,
             operator=operator,
             fetcher=fetcher,
@@ -150,9 +144,9 @@ async def _open_oauth_guard(settings: GatewaySettings, environ: Mapping[str, str
             token_in_curl = "YOUR_ACCESS_TOKEN" if operator.login() is None else "$(fluidmcp token)"
         foreign_issuer, provider = None, None
         if oauth.registers_clients and oauth.issuer is not None:
-            foreign_issuer = ForeignIssuer(issuer=oauth.issuer, scopes=oauth.required_scopes)
+            foreign_issuer = deferred.ForeignIssuer(issuer=oauth.issuer, scopes=oauth.required_scopes)
         else:
-            provider = await GatewayProvider.find(oauth, guard=guard, fetcher=fetcher)
+            provider = await deferred.GatewayProvider.find(oauth, guard=guard, fetcher=fetcher)
         yield Guarding(
             guard=guard,
             gateway_provider=provider,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import find_launch_faults
 from fluidmcp.cli.serving.guarding import check_guard
@@ -79,14 +80,10 @@ def run_target(options: RunOptions) -> int:
     if options.start_server and len(faults) == len(loaded.servers):
         report_mistakes(loaded, faults)
         return EXIT_MISTAKE
-    # Imported when everything that can be said without the libraries of a gateway has been said.
-    from fluidmcp.cli.serving.serve import allow_many_descriptors, hide_memory
-    from fluidmcp.cli.serving.start import start_gateway
-    from fluidmcp.cli.serving.table import show_table
 
-    hide_memory()
-    allow_many_descriptors()
-    run = start_gateway if options.start_server else show_table
+    deferred.hide_memory()
+    deferred.allow_many_descriptors()
+    run = deferred.start_gateway if options.start_server else deferred.show_table
     return run(loaded, faults, settings, environ)
 
 

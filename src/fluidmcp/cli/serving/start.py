@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.guarding import announce_guard, open_guard
@@ -61,18 +62,15 @@ async def _serve_all(
     environ: Mapping[str, str],
     sockets: Sequence[socket.socket],
 ) -> int:
-    # Imported when the port is ours: a mistake is answered without waiting for the libraries.
-    from fluidmcp.gateway.composition import GatewayOptions
-    from fluidmcp.gateway.lifecycle import Gateway
 
     async with contextlib.AsyncExitStack() as closing:
         stop = closing.enter_context(stop_on_signals())
         guarding = await closing.enter_async_context(open_guard(settings, environ))
-        gateway = Gateway(
+        gateway = deferred.Gateway(
             settings,
             loaded.entries,
             environ,
-            GatewayOptions(
+            deferred.GatewayOptions(
                 guard=guarding.guard,
                 gateway_provider=guarding.gateway_provider,
                 foreign_issuer=guarding.foreign_issuer,

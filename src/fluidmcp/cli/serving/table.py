@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_table
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
@@ -74,11 +75,8 @@ async def _check_all(
     def note(result: CheckResult) -> None:
         results[result.name] = result
 
-    # Imported only where there is something to start.
-    from fluidmcp.gateway.lifecycle import Gateway
-
     with stop_on_signals() as stop:
-        gateway = Gateway(settings, entries, environ)
+        gateway = deferred.Gateway(settings, entries, environ)
         try:
             await gateway.start()
             walls.update(gateway.walls)

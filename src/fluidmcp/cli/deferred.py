@@ -1,0 +1,67 @@
+"""What commands use and `--help` must not wait for: each name is imported when it is first asked for (PEP 562).
+
+The one place for that. Write `deferred.run_login(...)` where a plain import would load the libraries of a gateway, or
+those that check settings, before they are needed; a mistake in what was typed is answered without them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from fluidmcp.access.gateway_auth import GatewayAuth as GatewayAuth
+    from fluidmcp.access.gateway_auth import StaticTokenAuth as StaticTokenAuth
+    from fluidmcp.access.gateway_login import ForeignIssuer as ForeignIssuer
+    from fluidmcp.access.gateway_login import GatewayProvider as GatewayProvider
+    from fluidmcp.cli.account.session import print_token as print_token
+    from fluidmcp.cli.account.session import run_login as run_login
+    from fluidmcp.cli.account.session import run_logout as run_logout
+    from fluidmcp.cli.account.session import show_status as show_status
+    from fluidmcp.cli.demo.gateway import run_demo as run_demo
+    from fluidmcp.cli.doctor.run import run_doctor as run_doctor
+    from fluidmcp.cli.serving.launch import RunOptions as RunOptions
+    from fluidmcp.cli.serving.launch import run_target as run_target
+    from fluidmcp.cli.serving.serve import allow_many_descriptors as allow_many_descriptors
+    from fluidmcp.cli.serving.serve import hide_memory as hide_memory
+    from fluidmcp.cli.serving.start import start_gateway as start_gateway
+    from fluidmcp.cli.serving.table import show_table as show_table
+    from fluidmcp.config.settings import read_environment as read_environment
+    from fluidmcp.demo.provider import create_provider as create_provider
+    from fluidmcp.demo.registration import Registration as Registration
+    from fluidmcp.gateway.composition import GatewayOptions as GatewayOptions
+    from fluidmcp.gateway.lifecycle import Gateway as Gateway
+    from fluidmcp.oauth_client.fetch import Fetcher as Fetcher
+    from fluidmcp.operator.operator_token import OperatorToken as OperatorToken
+    from fluidmcp.operator.token_file import find_token_file as find_token_file
+
+_MODULES: Final = {
+    "GatewayAuth": "fluidmcp.access.gateway_auth",
+    "StaticTokenAuth": "fluidmcp.access.gateway_auth",
+    "ForeignIssuer": "fluidmcp.access.gateway_login",
+    "GatewayProvider": "fluidmcp.access.gateway_login",
+    "print_token": "fluidmcp.cli.account.session",
+    "run_login": "fluidmcp.cli.account.session",
+    "run_logout": "fluidmcp.cli.account.session",
+    "show_status": "fluidmcp.cli.account.session",
+    "run_demo": "fluidmcp.cli.demo.gateway",
+    "run_doctor": "fluidmcp.cli.doctor.run",
+    "RunOptions": "fluidmcp.cli.serving.launch",
+    "run_target": "fluidmcp.cli.serving.launch",
+    "allow_many_descriptors": "fluidmcp.cli.serving.serve",
+    "hide_memory": "fluidmcp.cli.serving.serve",
+    "start_gateway": "fluidmcp.cli.serving.start",
+    "show_table": "fluidmcp.cli.serving.table",
+    "read_environment": "fluidmcp.config.settings",
+    "create_provider": "fluidmcp.demo.provider",
+    "Registration": "fluidmcp.demo.registration",
+    "GatewayOptions": "fluidmcp.gateway.composition",
+    "Gateway": "fluidmcp.gateway.lifecycle",
+    "Fetcher": "fluidmcp.oauth_client.fetch",
+    "OperatorToken": "fluidmcp.operator.operator_token",
+    "find_token_file": "fluidmcp.operator.token_file",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
