@@ -24,7 +24,7 @@ ROOMS = (
     "access",
     "processes",
     "bridge",
-    "web",
+    "pages",
     "gateway",
     "demo",
     "cli",

@@ -66,7 +66,7 @@ def test_no_file_names_a_package_registry():
     [
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from fluidmcp.gateway.app import x"),
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "def f():\n    import fluidmcp.cli.main"),
-        (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from fluidmcp import web"),
+        (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from fluidmcp import pages"),
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from ..bridge import channel"),
         (rules.imports_go_one_way, "src/fluidmcp/config/__init__.py", "from ..bridge import channel"),
         (rules.imports_go_one_way, "src/fluidmcp/store/memory.py", "import fluidmcp.authentication.principal"),

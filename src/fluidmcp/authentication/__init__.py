@@ -1,0 +1,1 @@
+"""Who is this bearer token, and may they in."""

@@ -1,0 +1,1 @@
+"""MCP between HTTP clients and server processes; knows neither HTTP nor OAuth."""

@@ -1,0 +1,1 @@
+"""The bundled development provider and mail server."""

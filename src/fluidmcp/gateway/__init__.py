@@ -1,0 +1,1 @@
+"""The HTTP side: what is built, started and served."""

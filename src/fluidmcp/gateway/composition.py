@@ -38,12 +38,12 @@ from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
 from fluidmcp.gateway.operations import add_error_answers, add_operations
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.pages.docs import mount_docs
 from fluidmcp.processes.isolation.confinement import Confinement
 from fluidmcp.processes.launch.launcher import ColdLauncher
 from fluidmcp.processes.pool.pool import Pool
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.store.memory import MemoryStore, Store
-from fluidmcp.web.docs import mount_docs
 
 MAX_PENDING_LOGINS: Final = 1000
 MAX_HANDED_OUT_TOKENS: Final = 100_000

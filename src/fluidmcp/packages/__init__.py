@@ -1,0 +1,1 @@
+"""From a name to a server entry: where it is, and how to launch it."""

@@ -1,0 +1,1 @@
+"""Child processes; knows neither MCP nor HTTP."""

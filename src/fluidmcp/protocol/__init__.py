@@ -1,0 +1,1 @@
+"""Pure functions of MCP texts; no I/O, no clock."""

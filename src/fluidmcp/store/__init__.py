@@ -1,0 +1,1 @@
+"""Put with a time to live, take once, count."""

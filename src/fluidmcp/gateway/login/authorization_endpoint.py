@@ -25,7 +25,9 @@ from fluidmcp.gateway.login.browsing import (
     is_opened_under_another_name,
     require_navigation,
 )
-from fluidmcp.gateway.login.consent_pages import (
+from fluidmcp.gateway.login.wellknown import CORS_HEADERS
+from fluidmcp.oauth_client.pending_login import TakenLogin
+from fluidmcp.pages.consent import (
     consent_response,
     onward_response,
     problem_response,
@@ -33,8 +35,6 @@ from fluidmcp.gateway.login.consent_pages import (
     refusal_response,
     remembered_response,
 )
-from fluidmcp.gateway.login.wellknown import CORS_HEADERS
-from fluidmcp.oauth_client.pending_login import TakenLogin
 
 MAX_FORM_BYTES: Final = 64 * 1024
 MAX_FORM_FIELDS: Final = 40

@@ -8,11 +8,11 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from fluidmcp.errors import FluidMCPError
-from fluidmcp.gateway.descriptions import authorization as openapi
 from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint, oauth_error_response
 from fluidmcp.gateway.login.browsing import PROTECTIVE_HEADERS
-from fluidmcp.gateway.login.consent_pages import problem_response
 from fluidmcp.gateway.login.wellknown import CORS_HEADERS, answer_preflight
+from fluidmcp.gateway.openapi import authorization as openapi
+from fluidmcp.pages.consent import problem_response
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -24,7 +24,6 @@ from fluidmcp.errors import (
     ProviderUnavailableError,
     RequestError,
 )
-from fluidmcp.gateway.descriptions import login as openapi
 from fluidmcp.gateway.login.browsing import (
     CANONICAL,
     PROTECTIVE_HEADERS,
@@ -32,6 +31,7 @@ from fluidmcp.gateway.login.browsing import (
     is_opened_under_another_name,
     require_navigation,
 )
+from fluidmcp.gateway.openapi import login as openapi
 from fluidmcp.oauth_client.pending_login import TakenLogin
 from fluidmcp.oauth_client.token_endpoint import TokenAnswer
 

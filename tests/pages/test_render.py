@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluidmcp.web.pages import ConsentView, HtmlPage, RememberedItem, render_consent, render_problem, render_remembered
+from fluidmcp.pages.render import (
+    ConsentView,
+    HtmlPage,
+    RememberedItem,
+    render_consent,
+    render_problem,
+    render_remembered,
+)
 
 VIEW = ConsentView(
     package="gmail-mock",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluidmcp.web.scopes import describe_scope
+from fluidmcp.pages.scopes import describe_scope
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _FILES: Final = {
     "swagger-ui-bundle.js": ("fastapi_swagger", "resources", "text/javascript; charset=utf-8"),
     "swagger-ui.css": ("fastapi_swagger", "resources", "text/css; charset=utf-8"),
-    "docs.js": ("fluidmcp.web", "static", "text/javascript; charset=utf-8"),
-    "icon.svg": ("fluidmcp.web", "static", "image/svg+xml"),
+    "docs.js": ("fluidmcp.pages", "static", "text/javascript; charset=utf-8"),
+    "icon.svg": ("fluidmcp.pages", "static", "image/svg+xml"),
 }
 
 _PAGE: Final = """<!doctype html>

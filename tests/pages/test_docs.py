@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from fluidmcp.web.docs import mount_docs
+from fluidmcp.pages.docs import mount_docs
 
 
 def open_app(*, root_path: str = "") -> httpx2.AsyncClient:

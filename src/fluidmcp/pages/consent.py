@@ -10,7 +10,7 @@ from fluidmcp.authorization_server.authorization_server import AuthorizationServ
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.config.redirects import describe_redirect, redirect_kind
 from fluidmcp.errors import FluidMCPError, ForbiddenError, LoginError, OAuthError, RequestError
-from fluidmcp.web.pages import (
+from fluidmcp.pages.render import (
     ConsentView,
     HtmlPage,
     RememberedItem,

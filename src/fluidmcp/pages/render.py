@@ -15,7 +15,7 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fluidmcp.web.scopes import describe_scope
+from fluidmcp.pages.scopes import describe_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,13 @@ def _render(template: str, status: int, **values: object) -> HtmlPage:
 
 @lru_cache(maxsize=1)
 def _read_style() -> str:
-    return files("fluidmcp.web").joinpath("static", "pages.css").read_text(encoding="utf-8")
+    return files("fluidmcp.pages").joinpath("static", "pages.css").read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("fluidmcp.web"),
+        loader=PackageLoader("fluidmcp.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
