@@ -22,7 +22,7 @@ from fluidmcp.processes.launch import installed
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.processes.watchdog import Watchdog
 from tests.processes.conftest import Child
-from tests.processes.test_starter import Stage, open_stage
+from tests.processes.isolation.test_starter import Stage, open_stage
 from tests.processes.test_watchdog import until
 
 pytestmark = pytest.mark.skipif(

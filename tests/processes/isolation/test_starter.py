@@ -28,8 +28,8 @@ from fluidmcp.processes.watchdog import Watchdog
 from tests.processes.conftest import LIMIT_SECONDS, Child
 from tests.processes.test_watchdog import exists, open_family, until
 
-SERVERS: Final = Path(__file__).parents[1] / "servers"
-ORDINARY: Final = Path(__file__).parents[1] / "ordinary.py"
+SERVERS: Final = Path(__file__).parents[2] / "servers"
+ORDINARY: Final = Path(__file__).parents[2] / "ordinary.py"
 CHILD: Final = SERVERS / "child_confined.py"
 WALLS: Final[Sequence[IsolationLevel]] = ("landlock", "namespace")
 FIRST_USER_ID: Final = 500_000 + secrets.randbelow(100_000)
