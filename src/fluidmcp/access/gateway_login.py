@@ -209,7 +209,7 @@ def _endpoints(provider: GatewayProvider) -> LoginEndpoints:
     return LoginEndpoints(
         authorization_url=metadata.authorization_endpoint or "",
         token_url=metadata.token_endpoint or "",
-        # Of a template each token names its own tenant, and a callback the alias that was asked.
+        # With a template as issuer, each token names its own tenant, and a callback names the alias that was asked.
         issuer=None if metadata.is_tenant_template else metadata.issuer,
         names_issuer=metadata.iss_parameter_supported,
         scopes=tuple(dict.fromkeys((*settings.scope.split(), *settings.required_scopes))),

@@ -33,7 +33,7 @@ LIST_FLAGS: Final = {
     "notifications/prompts/list_changed": ("promptsListChanged", "prompts"),
     "notifications/resources/list_changed": ("resourcesListChanged", "resources"),
 }
-"""By notification: the member of a filter that asks for it, and the capability that promises it."""
+"""The member of a filter that asks for a notification, and the capability that promises it."""
 
 CHANGES: Final = frozenset({*LIST_FLAGS, RESOURCE_UPDATED})
 """What belongs to no request: handshake-era servers tell it unasked, and stateless-era clients subscribe to it."""

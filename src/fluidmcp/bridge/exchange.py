@@ -92,7 +92,7 @@ class Exchange:
         self._wake()
 
     def divert(self, sink: Callable[[Event], None]) -> None:
-        """From here on hand every event to `sink`, those that wait already first; nobody awaits this exchange then."""
+        """Hand every event to `sink` from now on, first those that wait. Nobody may await this exchange then."""
         self._sink = sink
         events, self._events = self._events, deque()
         for event in events:

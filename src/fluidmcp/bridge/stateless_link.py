@@ -220,7 +220,7 @@ class _Call:
         self._params = params
         self._mentions_progress = mentions_progress
         self._open: dict[str, tuple[Json, str]] = {}
-        """Of each open question the id under which the client has it, and its method, by the server's key."""
+        """The open questions by the server's key: the id under which the client has each, and its method."""
         self._responses: dict[str, Raw] = {}
         self._request_state: Raw | None = None
         self._round_count = 0

@@ -325,7 +325,7 @@ def _names_people(block: AuthBlock) -> bool:
 
 
 def issuer_of_jwts(block: AuthBlock) -> str | None:
-    """Whose JWTs the package may accept: the configured issuer, or that of a well-known provider."""
+    """The issuer whose JWTs the package may accept: the configured one, or that of a well-known provider."""
     return block.issuer or find_known_provider(block.token_url).issuer
 
 

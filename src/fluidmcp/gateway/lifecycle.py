@@ -14,7 +14,7 @@ from fluidmcp.gateway.composition import GatewayOptions, build_web, compose
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
-"""For whom a server is started that known persons use, to see whether it can: nobody's token has this digest."""
+"""The caller of the check at start, for servers that known persons use. Nobody's token has this digest."""
 
 MAX_CHECKS: Final = 16
 """Servers that are tried at the same time, and not more than a quarter of the processes that may run."""

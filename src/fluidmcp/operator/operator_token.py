@@ -232,7 +232,7 @@ class OperatorToken:
                 self._require_refreshable(login)
                 async with asyncio.timeout(REFRESH_LIMIT_SECONDS):
                     answer, provider = await self._ask_provider(login)
-                # From here to the file nothing waits, so nothing can be cancelled in between.
+                # Nothing waits between here and the file, so nothing can be cancelled in between.
                 client_id = self._settings.client_id
                 self._save(login, _renew(login, answer, provider=provider, client_id=client_id, now=self._now()))
         except TimeoutError as error:

@@ -154,7 +154,7 @@ class TokenFile:
                 os.close(descriptor)
 
     def _descend(self, *, create: bool) -> int | None:
-        """From the home directory down, each step made where it is missing, opened without following links, checked."""
+        """Go down from the home directory: make what is missing, open without following links, check each step."""
         path = self._home
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -116,7 +116,7 @@ def _open_directory(name: str, folder: int) -> int | None:
         if not stat.S_ISDIR(os.fstat(place).st_mode):
             return None
         with contextlib.suppress(OSError):
-            # By its descriptor: a name could be a link by now.
+            # Use its descriptor: a name could be a link by now.
             os.chmod(f"/proc/self/fd/{place}", 0o700)
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
     finally:

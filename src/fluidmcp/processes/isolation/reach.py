@@ -64,7 +64,7 @@ _SYSTEM_FILES: Final = (
     "/sys/fs/cgroup",
     "/sys/kernel/mm/transparent_hugepage",
 )
-"""Of the folders that hold secrets too. `/etc/shadow`, host keys and files of services are not among them."""
+"""The harmless files of folders that hold secrets too. `/etc/shadow`, host keys and files of services are not here."""
 
 _TOOL_FOLDERS: Final = (
     "PYENV_ROOT",

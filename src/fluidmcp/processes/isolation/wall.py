@@ -23,7 +23,7 @@ NO_MACHINE: Final = Machine(
 """What there is where the starter cannot run."""
 
 _TRUNCATE_ABI: Final = 3
-"""From here on opening a file for writing is not the only way to change it that is asked about."""
+"""This ABI and later ones also ask about truncation, not only about opening a file for writing."""
 
 _HOW: Final = {
     "landlock": "Landlock needs Linux 5.13 or later with `landlock` among the active security modules "

@@ -86,7 +86,7 @@ class InstalledPrograms:
         if not _is_installed(folder, spec.environment):
             # Found somewhere else on the machine: left to the runner, with caches of its own.
             return None
-        # Of what it said only the folder counts: a package's own `sh` may have said it.
+        # Only the folder is taken from what it said: a package's own `sh` may have said it.
         return os.path.join(folder, name), os.pathsep.join((folder, spec.environment.get("PATH", os.defpath)))
 
 

@@ -17,7 +17,7 @@ from fluidmcp.processes.starter_child.syscalls import (
 )
 
 SCOPES_ABI: Final = 6
-"""From here on signals and abstract sockets can be kept inside (Linux 6.12)."""
+"""This ABI and later ones can keep signals and abstract sockets inside (Linux 6.12)."""
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11

@@ -48,7 +48,7 @@ def enter_own_view(order: Order) -> None:
     mount(None, "/", None, MS_REC | MS_SLAVE)
     if order.home is None:
         _mount_proc("/proc")
-        # Who is root would otherwise set what the kernel runs outside of every namespace (core_pattern).
+        # Otherwise root in here could set what the kernel runs outside of every namespace (core_pattern).
         mount("/proc/sys", "/proc/sys", None, MS_BIND)
         make_read_only("/proc/sys")
         return

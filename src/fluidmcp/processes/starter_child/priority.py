@@ -12,7 +12,7 @@ from typing import Final
 from fluidmcp.processes.starter_child.families import Stat
 
 FREE_SHARE: Final = 0.25
-"""Of one core: who uses no more than that on average is never lowered."""
+"""Part of one core. A family that uses no more than that on average is never lowered."""
 SHORT_SECONDS: Final = 1.0
 """Processor time beyond its share after which a family is lowered, where that can be undone."""
 LONG_SECONDS: Final = 20.0

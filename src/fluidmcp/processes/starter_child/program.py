@@ -129,7 +129,7 @@ def _start(order: Order, descriptors: list[int], meter: Meter) -> None:
 
 
 def _ipc_flag(order: Order) -> int:
-    """Who gets a user id after somebody else must not find the shared memory that this user left."""
+    """The next holder of a user id must not find the shared memory that the last one left."""
     has_other_user = order.user_id is not None and syscalls.has_capability(syscalls.CAP_SYS_ADMIN)
     return syscalls.CLONE_NEWIPC if has_other_user else 0
 
