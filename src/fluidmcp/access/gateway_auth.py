@@ -1,4 +1,4 @@
-"""The guard of the whole gateway (`run --oauth`, `--secure`): which tokens are good, and whose are let in.
+"""The guard of the whole gateway (`run --oauth`, `--secure`): which tokens are good, and who is let in.
 
 Verified is not allowed. Without a rule about people, a token that is a JWT for our audience, or that an introspection
 endpoint which the operator named vouches for, lets its holder in while the gateway listens on this machine only; every
@@ -52,7 +52,7 @@ _DESCRIPTIONS: Mapping[Kind, str] = {
 
 
 class GatewayGuard(Protocol):
-    """What the HTTP endpoint needs: GatewayAuth and StaticTokenAuth both are one."""
+    """What the HTTP endpoint needs; GatewayAuth and StaticTokenAuth implement it."""
 
     async def authenticate(self, token: str) -> Principal:
         """Whom the bearer token of a request stands for.
@@ -103,7 +103,7 @@ class GatewayAuth:
             anybody=settings.allow_any_user,
             has_several_tenants=checks.jwt is not None and checks.jwt.issuer.has_several_tenants,
         )
-        # Who without a rule lets in whom the issuer accepts: only what the operator set up on purpose.
+        # These verifiers let in everybody they accept, when there is no rule: only those set up on purpose.
         self._open: frozenset[Kind] = frozenset()
         if self._rule.is_empty and not is_exposed:
             explicit = {"introspection"} if settings.introspection_endpoint is not None else set[str]()
@@ -139,7 +139,7 @@ class GatewayAuth:
             fetcher=fetcher,
             digest_key=digest_key,
             is_exposed=is_exposed,
-            # Where something can tell our tokens from those of others, a person alone proves too little.
+            # Knowing the person proves too little when another check can tell our tokens from other people's.
             userinfo_accepts=settings.validation == "userinfo"
             or settings.allow_unbound_tokens
             or (checks.jwt is None and checks.introspection_url is None and checks.own is None),
@@ -244,7 +244,7 @@ class GatewayAuth:
     async def _is_operator_token(self, token: str) -> bool:
         """Whether this is the operator's own token, only while it has not expired.
 
-        Of a token in the environment nobody else knows when that is, so it is asked itself, if it is a JWT.
+        Nothing else knows when a token from the environment expires, so its own `exp` is read if it is a JWT.
         """
         if not await self._operator.matches(token):
             return False
@@ -265,7 +265,7 @@ class GatewayAuth:
             client_id=self._settings.client_id or "",
             token_digest=self._digest(token),
             scopes=frozenset((login.scope or "").split()) if login is not None else frozenset(),
-            # What was valid a moment ago may have been refreshed meanwhile: its end is then unknown.
+            # The token may have been refreshed since it was checked: then its end is unknown.
             expires_at=login.expires_at if login is not None and is_same_token(token, login.access_token) else None,
         )
 
@@ -273,7 +273,7 @@ class GatewayAuth:
         """Raises ForbiddenError unless this person may come in, with these scopes; UnauthorizedError for userinfo."""
         if kind == "userinfo" and not self._settings.allow_unbound_tokens:
             if not await self._is_operator(self._verifiers[kind], principal):
-                # Nothing proves that the token was made for this gateway, so for anybody else it is not good here.
+                # Nothing proves that the token was made for this gateway, so it is good for the operator only.
                 raise _unauthorized()
         elif kind not in self._open and not await self._is_admitted(principal, token):
             if not await self._is_operator(self._verifiers[kind], principal):
@@ -292,7 +292,7 @@ class GatewayAuth:
             )
 
     async def _is_admitted(self, principal: Principal, token: str) -> bool:
-        """Whether the rule names this person; whose mail domain the token does not say, userinfo is asked about."""
+        """Whether the rule names this person. Userinfo is asked when the token does not tell the mail domain."""
         domain = principal.email_domain
         if domain is None and self._rule.domains and not self._rule.anybody and self._people is not None:
             person = await self._people.verify(token)
@@ -312,7 +312,7 @@ class GatewayAuth:
         return known is not None and (known.issuer, known.subject) == (principal.issuer, principal.subject)
 
     async def _is_operators(self, issuer: str, subject: str) -> bool:
-        """Whether this is the operator's account: the stored login says whose it is, else the operator's token."""
+        """Whether this is the operator's account, by the stored login or else by the operator's token."""
         login = self._operator.login()
         if login is not None and login.issuer is not None and login.subject is not None:
             return (login.issuer, login.subject) == (issuer, subject)
@@ -321,7 +321,7 @@ class GatewayAuth:
         return known is not None and (known.issuer, known.subject) == (issuer, subject)
 
     def _all_verifiers(self) -> tuple[CachedVerifier, ...]:
-        """Those that accept tokens, and the one that only names people."""
+        """The verifiers that accept tokens, and the one that only names people."""
         people = (self._people,) if self._people is not None and "userinfo" not in self._verifiers else ()
         return (*self._verifiers.values(), *people)
 
@@ -330,7 +330,7 @@ class GatewayAuth:
 
 
 class StaticTokenAuth:
-    """The guard of `run --secure`: one token that everybody shares, who are therefore one person to the gateway."""
+    """The guard of `run --secure`: everybody shares one token, so the gateway sees them as one person."""
 
     def __init__(self, token: Secret, *, digest_key: bytes) -> None:
         self._token = token
@@ -358,7 +358,7 @@ class StaticTokenAuth:
 
 
 def _needs_discovery(settings: OAuthSettings) -> bool:
-    """Whether an issuer is configured that has to be asked for something that is not."""
+    """Whether the configured issuer has to be asked for something that is not configured."""
     if settings.issuer is None or settings.validation in ("operator", "google", "github"):
         return False
     return settings.jwks_uri is None or settings.validation != "jwt"

@@ -70,7 +70,7 @@ class GatewayProvider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignIssuer:
-    """A provider that registers MCP clients itself, so that they need no login of ours, and what they ask it for."""
+    """A provider that registers MCP clients itself, so they need no login of ours; and the scopes they ask for."""
 
     issuer: str
     scopes: tuple[str, ...] = ()
@@ -179,7 +179,7 @@ class GatewayLogin:
         """Who logged in: the ID token says it, or one of the guard's ways to check tokens.
 
         Raises:
-            ProviderAnswerError: nothing does, so nobody can be let in.
+            ProviderAnswerError: neither names a person, so nobody can be let in.
             ProviderUnavailableError: the provider would have to be asked and cannot answer.
         """
         if answer.id_token is not None:
@@ -209,7 +209,7 @@ def _endpoints(provider: GatewayProvider) -> LoginEndpoints:
     return LoginEndpoints(
         authorization_url=metadata.authorization_endpoint or "",
         token_url=metadata.token_endpoint or "",
-        # With a template as issuer, each token names its own tenant, and a callback names the alias that was asked.
+        # With a tenant template, a token names its own tenant, but a callback names the alias that was asked.
         issuer=None if metadata.is_tenant_template else metadata.issuer,
         names_issuer=metadata.iss_parameter_supported,
         scopes=tuple(dict.fromkeys((*settings.scope.split(), *settings.required_scopes))),

@@ -50,7 +50,7 @@ class PackageAuth:
 
     `missing_variables` names what the environment lacks: the client id, and the client secret where the block says
     how to send one (`token_endpoint_auth_method` basic or post). Where it does not, an unset secret means a public
-    client: nothing is sent, and the provider decides. With something missing no login begins, and no token is good.
+    client: no secret is sent, and the provider decides. If a variable is missing, no login begins and no token is good.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PackageAuth:
             self._issued_here,
             *(verifier for kind, verifier in asking.items() if kind in accepting),
         ]
-        # Each of them may say whose token it is that comes straight from the provider.
+        # Any of these may name the owner of a token that came straight from the provider.
         self._identifiers: Sequence[TokenVerifier] = tuple(asking.values())
 
     def _build_login(self, digest: PackageDigest) -> LoginFlow:
@@ -122,7 +122,7 @@ class PackageAuth:
             ProviderUnavailableError: the provider would have to be asked and cannot answer.
         """
         failure: ProviderUnavailableError | None = None
-        # What is sealed here is opened elsewhere: no provider is ever asked about it.
+        # Sealed tokens are opened elsewhere: no provider is ever asked about them.
         is_foreign = is_token_text(token) and not token.startswith(PREFIX)
         if not self.missing_variables and is_foreign and self._block.accept_provider_tokens:
             for verifier in self._verifiers:
@@ -268,10 +268,10 @@ class PackageAuth:
             raise self._explained(error) from error
 
     async def _check_still_good(self, grant: UpstreamGrant) -> None:
-        """Ask whether a token that has no end of its own is still good, where there is somebody to ask.
+        """Ask the verifiers, if there are any, whether a token without an end of its own is still good.
 
         Raises:
-            ProviderAnswerError: `invalid_grant`, it is not, or it had an end.
+            ProviderAnswerError: `invalid_grant`, the token is not good, or it had an end.
             ProviderUnavailableError: nobody can tell now.
         """
         verifiers = self._identifiers if grant.expires_at is None else ()
@@ -282,7 +282,7 @@ class PackageAuth:
             raise ProviderAnswerError("The provider's token is over", provider_error="invalid_grant")
 
     async def _identify(self, answer: TokenAnswer, *, known: Identity | None) -> Identity:
-        """Who this answer is about: its ID token, the login it continues, the provider's word, or else only itself."""
+        """Whose this answer is, by its ID token, the login it continues, or the provider; else a made-up subject."""
         if answer.id_token is not None:
             identity = read_id_token(
                 answer.id_token, client_id=self._client.client_id, issuer=self._block.issuer, now=self._services.now()
@@ -294,7 +294,7 @@ class PackageAuth:
             try:
                 principal = await verifier.verify(answer.access_token)
             except ProviderUnavailableError:
-                # Who may come in is decided by who this is; where everybody may, a login needs no name.
+                # A rule about people needs to know the person; when everybody may come in, a login needs no name.
                 if not self._rule.is_empty and not self._rule.anybody:
                     raise
                 continue
@@ -365,7 +365,7 @@ class PackageAuth:
 
 
 def _read_client(block: AuthBlock, environ: Mapping[str, str]) -> tuple[ProviderClient, tuple[str, ...]]:
-    """Who we are at the provider, and the names of the variables without which we are nobody there."""
+    """Our client id and secret at the provider, and the names of the variables that are missing for them."""
     missing: list[str] = []
     client_id = block.client_id or ""
     if block.client_id_env is not None:

@@ -26,7 +26,7 @@ def accepting_kinds(block: AuthBlock) -> frozenset[Kind]:
 
 
 def choose_package_checks(block: AuthBlock, client: ProviderClient, *, issuer: str, fetcher: Fetcher) -> ProviderChecks:
-    """The checks of an auth block; `issuer` is whose people these are where an answer does not say."""
+    """The checks of an auth block; `issuer` is used when an answer names none."""
     known = find_known_provider(block.token_url)
     own = known.check
     if block.validation in _OWN_CHECKS:

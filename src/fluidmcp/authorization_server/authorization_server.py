@@ -2,7 +2,7 @@
 
 The client is asked about once, on our own page; the person then logs in at the providers (the gateway's, the
 package's, or both in one trip of the browser), and the client gets tokens that hold what the providers gave, sealed.
-What is kept of it here is listed in GrantStates; all else travels sealed.
+GrantStates lists what is kept here; everything else travels sealed.
 """
 
 import hmac
@@ -82,7 +82,7 @@ class AuthorizationServer:
         }
         self._services = services
         self._rules = clients.rules
-        # Whatever of this changes, tokens of before do not open any more.
+        # When any of this changes, earlier tokens no longer open.
         fingerprints = [
             "" if upstream is None else upstream.fingerprint for upstream in (upstreams.gateway, upstreams.package)
         ]
@@ -260,7 +260,7 @@ class AuthorizationServer:
                 following = Journey(self.package, request, gateway)
                 return await self._begin("package", following, client_address=client_address)
         elif (gateway is None) != (self.upstreams.gateway is None):
-            # A code comes of the logins that today's settings ask for, of all of them and of no other.
+            # A code needs exactly the logins that today's settings ask for: all of them, and no other.
             raise _not_served()
         else:
             package = await upstream.redeem_for_client(taken, query, scopes=request.scopes)
@@ -308,7 +308,7 @@ class AuthorizationServer:
 
 
 def read_journey(taken: TakenLogin) -> Journey:
-    """What the browser carried. Only what was encrypted here, under the cookie of the very login, comes as far."""
+    """What the browser carried. Only text that was encrypted here, under this login's cookie, gets this far."""
     return msgspec.msgpack.decode(taken.carried, type=Journey)
 
 

@@ -163,7 +163,7 @@ def _read_rest(
 
 
 def check_resources(given: Sequence[str], own: Collection[str]) -> None:
-    """Every `resource` must be an address of the package; none at all means it, as the issuer has no other.
+    """Every `resource` must be an address of the package. None at all means the package: the issuer has no other.
 
     Raises:
         OAuthError: `invalid_target` (RFC 8707 section 2).
@@ -212,6 +212,6 @@ def _single(query: Sequence[tuple[str, str]], name: str) -> str | None:
 
 
 def _single_state(query: Sequence[tuple[str, str]]) -> str | None:
-    """The state to repeat: one that is doubled or oversized is not repeated."""
+    """The state to repeat; a doubled or oversized state is not repeated."""
     values = [value for key, value in query if key == "state"]
     return values[0] if len(values) == 1 and len(values[0]) <= MAX_STATE_CHARACTERS else None

@@ -152,7 +152,7 @@ def read_document(answer: FetchAnswer, *, url: str) -> ClientDocument:
     if not isinstance(document.get("client_name"), str) or not document.get("client_name"):
         raise _unusable("it has no client_name")
     if "client_secret" in document or document.get("token_endpoint_auth_method") in _SECRET_METHODS:
-        # Section 4.1 of the draft: what everybody can read is no place for a secret, and there is no other.
+        # Section 4.1 of the draft: a public document cannot hold a secret, and there is no other place for one.
         raise _unusable("it speaks of a client secret")
     redirect_uris = read_redirect_uris(document)
     check_grants(document)
@@ -172,7 +172,7 @@ def read_freshness(answer: FetchAnswer) -> float:
             expires = email.utils.parsedate_to_datetime(answer.expires).timestamp()
             date = email.utils.parsedate_to_datetime(answer.date).timestamp()
         except (ValueError, OverflowError):
-            # Section 5.3: what is no date is over already.
+            # Section 5.3: an invalid date counts as expired.
             return 0.0
         return min(max(0.0, expires - date), MAX_SECONDS)
     return DEFAULT_SECONDS

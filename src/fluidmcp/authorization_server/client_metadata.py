@@ -54,7 +54,7 @@ def read_texts(document: Mapping[str, object], name: str) -> tuple[str, ...] | N
 
 
 def check_grants(document: Mapping[str, object]) -> None:
-    """A client must be able to do the one thing that there is. Raises OAuthError, `invalid_client_metadata`."""
+    """A client must support the only flow that we offer. Raises OAuthError, `invalid_client_metadata`."""
     for name, needed in (("grant_types", "authorization_code"), ("response_types", "code")):
         values = read_texts(document, name)
         if values is not None and needed not in values:

@@ -94,9 +94,9 @@ class AuthorizationCodes:
         return code
 
     async def redeem(self, code: str, *, client_id: str, redirect_uri: str | None, code_verifier: str) -> CodeGrant:
-        """What the code stands for; of several who redeem it at once one gets it.
+        """What the code stands for. If several callers redeem it at once, one of them gets it.
 
-        Who brings another client id, redirect URI or verifier does not use the code up for who has the right ones.
+        A caller with a wrong client id, redirect URI or verifier does not use the code up for the right one.
 
         Raises:
             OAuthError: `invalid_grant`.

@@ -94,7 +94,7 @@ class Consents:
         return request if self._now() < request.ends_at else None
 
     def can_remember(self, request: AuthorizationRequest) -> bool:
-        """Only who owns a host receives what is sent to it; what runs on a device can be any program there."""
+        """Whether it may be remembered: only its owner gets what a host is sent, but any program can be on a device."""
         return redirect_kind(request.redirect_uri) == "https"
 
     def is_remembered(self, request: AuthorizationRequest, cookies: Mapping[str, str]) -> bool:

@@ -88,7 +88,7 @@ class Upstream(Protocol):
     cookie_path: str
     """The path of the cookie of a login: the callback lies below it."""
     fingerprint: str
-    """Another one after every change of the configuration: then what was granted before is not good any more."""
+    """Changes with the configuration: what was granted before a change is then no longer good."""
 
     async def begin_login(
         self,

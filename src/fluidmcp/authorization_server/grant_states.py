@@ -1,6 +1,6 @@
 """What the gateway remembers of grants: how often each was renewed, and whether it was revoked. No token is in it.
 
-Keys are digests of random grant ids, values are sealed. With the store the knowledge goes: after a restart in memory
+Keys are digests of random grant ids, values are sealed. A lost store forgets all of it: after a restart in memory
 mode a refresh token that was replaced counts as new again, and one that was revoked as good (docs/mcp-clients.md).
 """
 
@@ -44,7 +44,7 @@ class GrantStates:
         await self._write(grant_id, _REVOKED, ends_at=ends_at)
 
     async def keep_answer(self, token: str, answer: bytes, *, seconds: float = GRACE_SECONDS) -> None:
-        """Keep what a refresh token was answered, readable only for who presents that token again."""
+        """Keep the answer to a refresh token; only whoever presents that token again can read it."""
         key = _answer_key(token)
         try:
             await self._store.put(key, seal_under(token, _ANSWER, [key], answer), ttl_seconds=seconds)

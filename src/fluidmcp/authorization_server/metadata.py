@@ -27,7 +27,7 @@ def resource_metadata_url(public_url: str, package: str, endpoint: str = "mcp") 
 def protected_resource(
     resource: str, *, authorization_server: str, scopes: Sequence[str], name: str
 ) -> dict[str, object]:
-    """The metadata of one address (RFC 9728 section 2). `offline_access` is nothing that a resource can ask for."""
+    """The metadata of one address (RFC 9728 section 2). A resource cannot ask for `offline_access`."""
     document: dict[str, object] = {
         "resource": resource,
         "authorization_servers": [authorization_server],

@@ -78,8 +78,8 @@ def _decode(body: bytes) -> Mapping[str, object]:
 def _read_application_type(document: Mapping[str, object], redirect_uris: Sequence[str]) -> ApplicationType:
     """What kind of program it is (OpenID Connect Dynamic Client Registration 1.0 section 2).
 
-    Who says "web" cannot have its answers sent to a device. Who says nothing is what its addresses say: the default of
-    the specification, "web", would shut out the clients of before 2026-07-28.
+    A "web" client cannot have its answers sent to a device. A client that says nothing gets the type that fits its
+    addresses: the default of the specification, "web", would shut out clients from before 2026-07-28.
     """
     said = document.get("application_type")
     is_on_device = any(redirect_kind(uri) != "https" for uri in redirect_uris)

@@ -2,7 +2,7 @@
 
 An access token holds who logged in and the provider's access token; a refresh token holds what a renewal needs. Both
 are bound to the package, the public address and the configuration of the providers, a refresh token to its client too:
-whatever of it changes, they open no more. Keys of `FMCP_SEAL_KEYS` seal and open them.
+when any of these changes, they no longer open. Keys of `FMCP_SEAL_KEYS` seal and open them.
 """
 
 import hashlib
@@ -122,8 +122,8 @@ class TokenSealer:
         access = SealedAccess(
             grant_id=grant_id,
             client=client_digest(client_id),
-            # Up: of a short life a part of a second would be much of the allowance. All ends are whole seconds, and the
-            # life was rounded down, so that this is no later than any of them.
+            # Rounded up: part of a second would be much of a short life. All ends are whole seconds, and the life was
+            # rounded down, so this is no later than any of them.
             expires_at=math.ceil(now + life_seconds),
             gateway=None if grants.gateway is None else grants.gateway.person,
             package=None if package is None else package.person,

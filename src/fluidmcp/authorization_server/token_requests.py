@@ -1,7 +1,7 @@
 """The token endpoint (RFC 6749 sections 4.1.3 and 6) and the revocation endpoint (RFC 7009) of one package.
 
-Refresh tokens rotate. Of several requests with one refresh token one renews, at the provider too, and all get its
-answer; who comes later than ten seconds with a token that was replaced ends the grant for everybody who has it.
+Refresh tokens rotate. If several requests bring one refresh token, one renews, at the provider too, and all get its
+answer. Whoever brings a replaced token after more than ten seconds ends the grant for everybody who has it.
 """
 
 import asyncio

@@ -33,7 +33,7 @@ class AuthBlock:
     issuer: str | None = None
     introspection_url: str | None = None
     validation: Validation | None = None
-    """How tokens are checked that were not handed out here. None: whatever can prove that they were made for us."""
+    """How to check tokens that were not handed out here. None: whatever can prove that they were made for us."""
     audience: str | None = None
     """What JWTs, and introspected tokens, have to be meant for."""
     jwks_uri: str | None = None
@@ -314,9 +314,9 @@ def _check_scopes(reader: ObjectReader, block: AuthBlock) -> None:
 
 
 def _names_people(block: AuthBlock) -> bool:
-    """Whether something else than an ID token says whose a token is."""
+    """Whether something other than an ID token tells whose a token is."""
     known = find_known_provider(block.token_url)
-    # Google names a person to whom asked for the scope "openid" only.
+    # Google names the person only to clients that asked for the scope "openid".
     own = block.validation or known.check
     if own == "gitlab" or (own == "github" and block.client_secret_env is not None):
         return True
@@ -330,7 +330,7 @@ def issuer_of_jwts(block: AuthBlock) -> str | None:
 
 
 def _check_validation(reader: ObjectReader, block: AuthBlock) -> None:
-    """A way to check tokens must have what it needs, and no key may promise what nothing keeps."""
+    """A way to check tokens must have all that it needs, and no key may be set without effect."""
     known = find_known_provider(block.token_url)
     match block.validation:
         case "jwt":

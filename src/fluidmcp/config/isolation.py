@@ -1,4 +1,4 @@
-"""What is said of isolation: the levels, the paths of an entry, the range of user ids."""
+"""The settings of isolation: the levels, the paths of an entry, the range of user ids."""
 
 import os.path
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What is known of well-known providers by the address of their token endpoint. Pure module: nothing is looked up.
 
-Only what the provider's own documentation states stands here. Unknown hosts, other ports and other paths get nothing;
+This holds only what the provider's own documentation states. Unknown hosts, other ports and other paths get nothing;
 everything can be set by hand instead.
 """
 
@@ -29,7 +29,7 @@ class UserinfoEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownProvider:
-    """What follows from a token endpoint. None stands for what does not."""
+    """What follows from a token endpoint; None for each fact that does not."""
 
     check: TokenCheckKind | None = None
     """The provider's own way to tell whether a token was made for our client."""
@@ -71,7 +71,7 @@ def find_known_provider(token_url: str) -> KnownProvider:
 
 def _find_entra(host: str, parts: SplitResult) -> KnownProvider:
     tenant = parts.path.removesuffix("/oauth2/v2.0/token").removeprefix("/")
-    # The issuer holds the tenant's id; from the tenant's domain name it does not follow.
+    # The issuer holds the tenant's id, which does not follow from the tenant's domain name.
     return KnownProvider(issuer=f"https://{host}/{tenant}/v2.0") if _TENANT.fullmatch(tenant) else UNKNOWN
 
 

@@ -1,1 +1,1 @@
-"""Sealing and keyed digests: what other rooms need to keep a secret, or to know one again."""
+"""Sealing and keyed digests: what other rooms need to keep a secret, or to recognise one."""

@@ -59,7 +59,7 @@ class PackageDigest:
 
 
 def fingerprint(block: "DataclassInstance", client_id: str) -> str:
-    """A digest without a key of a provider's configuration: the same after a restart, another after a change."""
+    """An unkeyed digest of a provider's configuration: a restart keeps it, a change of the configuration does not."""
     return hashlib.sha256(_describe(block, client_id)).hexdigest()
 
 

@@ -5,8 +5,8 @@ AES-256-GCM (NIST SP 800-38D) makes of the plaintext, its tag (16 bytes) last. E
 derived with HKDF-SHA256 (RFC 5869). The associated data are the purpose and the context, each with its length in
 front. Nonces are random: one key may seal 2**32 texts for one purpose.
 
-`seal_under` and `open_under` do the same with a secret that only the other side holds: what is kept here between two
-of its requests can be read by nobody before it comes back.
+`seal_under` and `open_under` do the same with a secret that only the other side holds: what is kept here between its
+requests cannot be read by anybody before the other side comes back.
 """
 
 import base64

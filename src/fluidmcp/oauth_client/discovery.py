@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderMetadata:
-    """What is known of a provider. None and () stand for what nobody said."""
+    """What is known of a provider. None and () stand for what is not known."""
 
     issuer: str | None
     """As configured, except for a tenant template: then as in the document, with `{tenantid}`."""

@@ -84,7 +84,7 @@ class PendingLogin(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenLogin:
-    """A login whose callback has come, and can come no more."""
+    """A login whose callback has come; a second callback is refused."""
 
     kind: LoginKind
     code_verifier: str = field(repr=False)
@@ -208,7 +208,7 @@ class LoginFlow:
         return await request_token(self._fetcher, token_url=self._endpoints.token_url, client=self._client, grant=grant)
 
     async def refresh(self, refresh_token: str) -> TokenAnswer:
-        """A new token answer for a refresh token; whether it is good the provider decides. Raises as `request_token`.
+        """A new token answer for a refresh token; the provider decides whether it is good. Raises as `request_token`.
 
         The answer carries the old refresh token where the provider sent no new one (RFC 6749 section 6).
         """
@@ -231,7 +231,7 @@ class LoginFlow:
             raise self._expired()
         key = self._digest.of("pending_login", state)
         pending = self._read(await self._pending_auth_states.get(key))
-        # Compared before it is taken: who has no cookie must not be able to end the login of who has it.
+        # Compared before it is taken: nobody without the cookie may end the login of the browser that has it.
         if not hmac.compare_digest(self._digest.of("cookie", cookie), pending.cookie_digest):
             raise self._expired()
         return self._read(await self._pending_auth_states.take(key))

@@ -23,7 +23,7 @@ class LoginServices:
     fetcher: Fetcher
     """Asks the providers of packages."""
     pending_auth_states: Store
-    """Logins that wait for their callback; here, and nowhere else, is a code_verifier kept."""
+    """Logins that wait for their callback. A code_verifier is kept here and nowhere else."""
     handed_out: Store
     """Keyed digests of the tokens that the callbacks handed out."""
     grants: Store

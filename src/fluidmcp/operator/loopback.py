@@ -36,7 +36,7 @@ Parameters = Mapping[str, str]
 
 
 class NotTheCallbackError(ValueError):
-    """What came is not the answer to this login; `page` is what a browser is told."""
+    """The request is not the answer to this login; `page` is what the browser is told."""
 
     def __init__(self, page: Page) -> None:
         super().__init__(page.title)

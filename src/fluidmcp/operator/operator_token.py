@@ -199,7 +199,7 @@ class OperatorToken:
     async def _refresh(self, *, seen: StoredLogin | None = None) -> StoredLogin:
         """A login that is not due (or another one than `seen`), from another process or from the provider.
 
-        One at a time in this process: who comes meanwhile gets the same result. Whoever waits may be cancelled, the
+        One refresh at a time in this process: later callers get the same result. A waiting caller may be cancelled; the
         refresh goes on, because the provider may have replaced the refresh token already.
         """
         if self._refreshing is None or self._refreshing.done():
@@ -271,7 +271,7 @@ class OperatorToken:
         return answer, provider
 
     def _save(self, old: StoredLogin, fresh: StoredLogin) -> None:
-        """Unless somebody logged out (or in) although we hold the lock: what is gone stays gone."""
+        """Save the fresh login, unless somebody logged out (or in) meanwhile, although we hold the lock."""
         stored = self._file.load()
         if stored is None or not _is_same_token(stored, old):
             raise NotLoggedInError("Not logged in", why="The login was removed meanwhile.", hint="Run `fluidmcp login`")

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 async def revoke(login: StoredLogin, settings: OAuthSettings, fetcher: Fetcher) -> Outcome:
     """Revoke the refresh token (or the access token, where there is no other) at the provider that gave it.
 
-    Never raises for what the provider does. A token is sent to the provider that it is from, and to no other.
+    Never raises for what the provider does. A token is sent only to the provider that issued it.
     """
     if is_foreign(login, settings):
         return "other_provider"
@@ -56,5 +56,5 @@ async def _find_provider(settings: OAuthSettings, fetcher: Fetcher) -> ProviderM
         return provider
     trusted = () if settings.token_endpoint is None else (settings.token_endpoint,)
     discovered = await discover(issuer, fetcher, trusted_endpoints=trusted)
-    # Only for the endpoint that the settings name: a guess finds addresses, it decides nothing.
+    # Use the guess only if it names the token endpoint of the settings: a guess finds addresses, it decides nothing.
     return discovered if discovered.token_endpoint == settings.token_endpoint else provider

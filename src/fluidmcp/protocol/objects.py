@@ -59,7 +59,7 @@ def write_object(members: Mapping[str, Raw]) -> Json:
 
 
 def replace_value(text: Text, members: Mapping[str, Raw], name: str, value: Text) -> Json:
-    """`text` with another value for one of its `members`; around it every byte stays.
+    """`text` with another value for one of its `members`; all other bytes stay.
 
     Where the object holds the name twice, or spells it with escapes, it is written anew with each name once: two
     readers of the text must not find different values.

@@ -131,7 +131,7 @@ def read_stateless_request(envelope: Envelope, headers: Mapping[str, str]) -> St
 
 
 def check_stateless_notification(headers: Mapping[str, str]) -> None:
-    """A notification is accepted whatever it says; only a version header that is not served is told so.
+    """Accept a notification whatever it says, unless its version header names a version that is not served.
 
     Raises:
         StatelessError: -32022 with 400.
@@ -183,7 +183,7 @@ def _check_headers(method: str, version: str, members: dict[str, Raw], headers: 
         return
     named = headers.get("mcp-name")
     if named is None:
-        # Without a name the request is invalid, which is the server's to say.
+        # A request without a name is invalid, but the server is the one to say so.
         if member in members:
             raise header_mismatch("The header Mcp-Name is missing.")
     elif read_text(members.get(member, UNSET)) != decode_header_value(named, "Mcp-Name"):

@@ -23,7 +23,7 @@ _NEXT_LONE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class MarkedText:
-    r"""A text in which each lone surrogate's `\u` is `mark`, which occurs in it nowhere else."""
+    r"""A text in which each lone surrogate's `\u` is `mark`, which occurs nowhere else in the text."""
 
     text: bytes
     mark: bytes

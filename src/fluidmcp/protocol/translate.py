@@ -119,7 +119,7 @@ def with_stateless_meta(
 ) -> Json:
     """Params that describe the client in `_meta` (2026-07-28, "Per-request protocol fields").
 
-    The keys that say so are set even where they are there; missing params become an object. Params that are no
+    The keys that describe the client are replaced if present; missing params become an object. Params that are no
     object pass as they are.
     """
     described: dict[str, Raw] = {
@@ -212,8 +212,8 @@ def _replace_meta(members: dict[str, Raw], meta: dict[str, Raw], names: Sequence
 def to_stateless_result(method: str, result: Text, server_info: Text | None) -> Text:
     """A handshake-era server's result as a stateless-era client reads it.
 
-    It says that it is complete, and where the method's results can be kept, that this one is not to be; `_meta` names
-    the server (2026-07-28, "Responses"). With nothing to add the same object comes back.
+    The result says that it is complete and, if the method's results can be cached, that this one must not be; `_meta`
+    names the server (2026-07-28, "Responses"). With nothing to add the same object comes back.
     """
     members = read_object(result)
     if members is None:

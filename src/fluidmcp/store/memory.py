@@ -25,7 +25,7 @@ class Store(Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def take(self, key: str) -> bytes | None:
-        """The value, removed; of several takers at once exactly one gets it."""
+        """Remove and return the value; if several callers take it at once, exactly one gets it."""
         ...
 
     async def count(self, key: str, *, window_seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""What all verifiers share that find out about a token with effort: a provider's call, or a signature check.
+"""What all verifiers share whose check takes effort: a call to the provider, or a signature check.
 
 Answers are kept under a keyed digest of the token: good ones at most 60 seconds and never past the token's end, bad
 ones 30 seconds. Of several requests with one unknown token only the first one asks. Tokens that nobody has vouched for

@@ -1,4 +1,4 @@
-"""From what is known of a provider to the verifiers that ask it. The same for a package and for the whole gateway."""
+"""Builds the verifiers of a provider from what is known of it. The same for a package and for the whole gateway."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class JwtRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderChecks:
-    """The ways in which a provider's tokens can be checked; None for those that there are not."""
+    """The ways in which a provider's tokens can be checked; None for each way that it lacks."""
 
     client: ProviderClient
     issuer: str
-    """Whose people these are where an answer does not say."""
+    """The issuer of the people when an answer names none."""
     wants_domain: bool = False
     """People are let in by the domain of their mail address."""
     jwt: JwtRule | None = None

@@ -1,6 +1,6 @@
 """Accepts exactly the tokens that this gateway's own callback or refresh handed out, for at most eight hours.
 
-The store holds a digest of each token with a sealed record, never the token. With the store the knowledge is gone:
+The store holds a digest of each token with a sealed record, never the token. When the store is lost, no token is known:
 after a restart in memory mode the answer is "log in again".
 """
 

@@ -33,8 +33,8 @@ MIN_RSA_BITS = 2048
 PublicKey = RSAKey | ECKey | OKPKey
 _KeyKind = Literal["RSA", "EC", "OKP"]
 
-# RFC 7518 section 3.1, RFC 8037 section 3.1. Symmetric algorithms and "none" have no row: whoever can verify those
-# could forge them.
+# RFC 7518 section 3.1, RFC 8037 section 3.1. Symmetric algorithms and "none" have no row: whoever can verify
+# such a signature could forge one.
 _KINDS: Mapping[str, tuple[_KeyKind, str | None]] = MappingProxyType(
     {
         "RS256": ("RSA", None),
@@ -175,7 +175,7 @@ def _read_key(members: Mapping[str, object]) -> VerificationKey | None:
         return None
     if operations is not None and not (isinstance(operations, list) and "verify" in operations):
         return None
-    # Only what makes up the public key: certificates and private members of a careless provider stay out.
+    # Keep only the members of the public key: drop certificates, and private members of a careless provider.
     public = {name: members[name] for name in ("kty", "n", "e", "crv", "x", "y") if isinstance(members.get(name), str)}
     try:
         if kind == "RSA" and _count_bits(public["n"]) < MIN_RSA_BITS:

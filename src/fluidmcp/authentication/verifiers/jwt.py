@@ -101,7 +101,7 @@ def looks_like_jwt(token: str) -> bool:
 
 
 def read_token(token: str) -> tuple[Claims, Claims]:
-    """Header and claims of a signed JWT (RFC 7519 section 3), nothing of which is verified yet.
+    """Header and claims of a signed JWT (RFC 7519 section 3). Nothing in them is verified yet.
 
     Raises:
         TokenRefusedError: it is not one, or too large.
@@ -157,7 +157,7 @@ def require_access_token(header: Claims, claims: Claims) -> None:
     """Tell access tokens from ID tokens, logout tokens and the like, which have the same issuer, audience and keys.
 
     RFC 9068 section 4 has a type for it. Without that type the token must have what access tokens have (scopes or a
-    client id) and nothing that only others have. A token that is bound to a key of its holder (`cnf`) is none for us:
+    client id) and nothing that only others have. We refuse a token that is bound to a key of its holder (`cnf`):
     we cannot ask for the proof (RFC 9449 section 7.2, RFC 8705 section 3).
 
     Raises:

@@ -1,7 +1,7 @@
 """Asks the provider who the holder of a token is: OpenID Connect's userinfo, and what Slack and Atlassian have instead.
 
 Such an answer proves a person, and not that the token was meant for us: any other application of the provider could
-bring the tokens of its users. Who uses this check decides whose tokens may come in on it.
+bring the tokens of its users. The user of this check decides whose tokens it may let in.
 """
 
 from collections.abc import Mapping
