@@ -26,7 +26,7 @@ MAX_URIS: Final = 256
 """Resources that one subscription may name."""
 
 MAX_PARAMS_BYTES: Final = 256 * 1024
-"""What a subscription may say in all: it is kept as long as the subscription, for the next process."""
+"""Bound on the params of one subscription. They are kept as long as it lives, for the next process."""
 
 LIST_FLAGS: Final = {
     TOOLS_CHANGED: ("toolsListChanged", "tools"),
@@ -47,7 +47,7 @@ class ChangeFilter:
     uris: tuple[str, ...] = ()
 
     def matches(self, notification: Envelope) -> bool:
-        """A resource below one that is named counts: servers may tell of the part that changed ("Subscriptions")."""
+        """A resource below a named one counts too: servers may tell of just the part that changed ("Subscriptions")."""
         if notification.method != RESOURCE_UPDATED:
             return notification.method in self.methods
         updated = read_text((read_object(notification.params) or {}).get("uri"))
@@ -124,7 +124,7 @@ class ChangeHub:
         self._subscribers.setdefault(group, {})[subscriber] = None
 
     def remove(self, group: GroupKey, subscriber: Subscriber) -> None:
-        """Doing it twice is doing it once."""
+        """A second call does nothing."""
         own = self._subscribers.get(group, {})
         own.pop(subscriber, None)
         if not own:

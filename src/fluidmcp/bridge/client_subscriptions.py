@@ -240,7 +240,7 @@ class Subscription:
         self._group: GroupKey = (servers.package, servers.build_key(principal).token_digest)
         self._lease: ChannelLease | None = None
         self._is_subscribed = False
-        """Whether a process serves it that has not gone."""
+        """Whether a process that has not gone serves this subscription."""
         self._wire: Exchange | None = None
         """Its request to a stateless-era server."""
         self._watch: ChannelWatch | None = None
@@ -274,7 +274,7 @@ class Subscription:
     def close(self) -> None:
         """The client or the gateway goes away: unsubscribe, and let go of the process. Twice is once.
 
-        What is told to the client after this reaches it only if it is still there: that the subscription has ended.
+        After this the client is told, if it is still there, only that the subscription has ended.
         """
         self._end()
         self._give_back()
@@ -287,7 +287,7 @@ class Subscription:
 
     def receive_exit(self) -> None:
         """The process is gone. A new one takes over; changes in between are not made up."""
-        # While it is being subscribed, whoever does that hears of the exit too.
+        # While the subscription is being made, the task that makes it hears of the exit too.
         if self._is_subscribed:
             self._leave_server()
             self._task = asyncio.get_running_loop().create_task(self._subscribe_again())
@@ -332,7 +332,7 @@ class Subscription:
             event = await exchange.next_event()
         if event.error is not UNSET:
             raise SubscriptionRefusedError(event)
-        # Only until here did the request timeout count.
+        # The request timeout counted only up to here.
         channel.stop_clock(exchange)
         self._is_subscribed = True
         self._receive(event)
@@ -349,7 +349,7 @@ class Subscription:
         self._held = HeldResources(self._watch)
         uris = await self._held.take(self._honoured.uris)
         if not channel.is_alive:
-            # It went after its last answer, and told so while nothing was subscribed yet.
+            # The process ended after its last answer, and told so while nothing was subscribed yet.
             raise ServerExitedError("The server ended while it was subscribed to.", hint="Send the request again.")
         self._honoured = ChangeFilter(self._honoured.methods, uris)
         self._is_subscribed = True
@@ -395,7 +395,7 @@ class Subscription:
         return Envelope(id=answer.id, result=Raw(with_subscription_id(answer.result, self._request_id)))
 
     def _check_expiry(self) -> None:
-        """No message later than the token is good for."""
+        """End the subscription once its token has expired: no message is sent after that."""
         if self._principal is None or self._principal.expires_at is None or self.exchange.is_done:
             return
         remaining_seconds = self._principal.expires_at - self._subscriptions.now()

@@ -92,7 +92,7 @@ class Exchange:
         self._wake()
 
     def divert(self, sink: Callable[[Event], None]) -> None:
-        """Hand every event to `sink` from now on, first those that wait. Nobody may await this exchange then."""
+        """From here on hand every event to `sink`, waiting ones first; nobody may await this exchange any more."""
         self._sink = sink
         events, self._events = self._events, deque()
         for event in events:

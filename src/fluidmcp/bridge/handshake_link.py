@@ -24,7 +24,7 @@ class HandshakeLink:
         self.channel = channel
         self._session = session
         self._asked: dict[Json, tuple[Json, asyncio.TimerHandle]] = {}
-        """The client's id of each open question by the server's, and the end of its time."""
+        """By the server's id of each open question: the client's id of it, and the end of its time."""
         channel.listener = self
 
     def build_initialize_answer(self) -> Envelope:
@@ -38,7 +38,7 @@ class HandshakeLink:
         )
 
     def send_notification(self, method: str, params: Raw | UnsetType) -> None:
-        # `initialized` has been said by the gateway itself, as soon as the server had answered.
+        # The gateway itself has sent `initialized`, as soon as the server had answered.
         if method != "notifications/initialized":
             self.channel.send_notification(method, params)
 

@@ -8,7 +8,7 @@ A stateless request may share a process with others of its group (everybody, or 
 server says names its request. Questions to the user and log lines do not on stdio. So a request that allows them to a
 handshake-era server, and one that asks for log lines of either, uses a process alone: processes of such a group are
 numbered lanes, and each request takes the first free one, or waits for one where no further process may be started.
-Whoever asks for nothing of the kind shares the lane 0.
+All other requests share the lane 0.
 """
 
 import asyncio
@@ -117,9 +117,9 @@ class PackageServers:
         return ChannelLease(lease.worker, lease.release)
 
     async def check(self, principal: Principal | None) -> None:
-        """Start a process as this caller would have it, but without any token, and see whether it can.
+        """Start a process as for this caller, but without any token, to see whether it starts.
 
-        The process that everybody shares stays; one that a known person would have alone is ended again. Raises like
+        A process that everybody shares keeps running; one for a known person alone is ended again. Raises like
         `acquire`; a failure does not delay the next start.
         """
         key = self.build_key(principal)
@@ -167,7 +167,7 @@ class PackageServers:
         deadline = asyncio.get_running_loop().time() + LANE_SECONDS
         while True:
             key = self._claim_lane(lanes)
-            # Where the group has other lanes, one of them will be free again: that is waited for, and not for room.
+            # Where the group has other lanes, one of them will be free again: wait for that, and not for room.
             wait_seconds = CAPACITY_WAIT_SECONDS if self._busy_lanes[lanes] == {key} else 0.0
             try:
                 with undo_on_failure(partial(self._free_lane, lanes, key)):
@@ -244,7 +244,7 @@ class PackageServers:
             return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params, report=report)
 
         is_personal = not self.is_shared(principal)
-        # A process that others use neither counts as this caller's nor ends with this caller's token.
+        # A process that others use too does not count as this caller's, and does not end with this caller's token.
         is_own = is_personal or key.session_id is not None
         return await self._pool.acquire(
             key,

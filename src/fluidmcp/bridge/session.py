@@ -171,7 +171,7 @@ class SessionTable:
     """All sessions of a gateway, bounded in all and per owner. One that nobody uses for a day ends.
 
     Where a bound is reached, the owner's own longest unused session goes first, if it has been idle for
-    `idle_seconds`; nobody's session ever goes because of somebody else.
+    `idle_seconds`; a session never goes because of another owner.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class SessionTable:
     def find(self, session_id: str, package: str, principal: Principal | None) -> Session | None:
         """The session, if it is this caller's; for everybody else it does not exist.
 
-        A token with fewer scopes than the session was opened with, or of another client, is somebody else.
+        A token with fewer scopes than the session was opened with, or of another client, counts as somebody else.
         """
         session = self._sessions.get(session_id)
         if session is None or session.package != package:

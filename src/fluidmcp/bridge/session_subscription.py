@@ -47,8 +47,8 @@ class SessionSubscription:
     """The one `subscriptions/listen` of a session: the lists that the server may change, and the client's resources.
 
     A change opens a new one, and ends the old one as soon as the new one is acknowledged, so that nothing is lost in
-    between; what both say may be heard twice. At most two are open: further changes wait for the acknowledgement, and
-    so do the answers to the requests that made them.
+    between; the client may hear twice what both say. At most two are open: further changes wait for the
+    acknowledgement, and so do the answers to the requests that made them.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SessionSubscription:
         return exchange
 
     def receive_late(self, notification: Envelope) -> None:
-        """What the server still said of a subscription that has been ended here."""
+        """A notification that the server still sent for a subscription that has been ended here."""
         if notification.method == RESOURCE_UPDATED:
             uri = read_text((read_object(notification.params) or {}).get("uri"))
             if uri not in self._uris:
@@ -149,7 +149,7 @@ class SessionSubscription:
         elif exchange is self._opening:
             self._opening = None
             self._is_refused = False
-            # It stays open as long as the session; only until here did the request timeout count.
+            # It stays open as long as the session; the request timeout counted only up to here.
             self._channel.stop_clock(exchange)
             self._replace_current(exchange)
             if self._next_changes:

@@ -102,7 +102,7 @@ class ChannelStarter:
     async def _start_after_refusal(
         self, spec: LaunchSpec, refusal: HandshakeRefusedError, report: StartReport
     ) -> Channel:
-        """Only `server/discover` is left to try, in a new process: the first message may have settled the old one."""
+        """Try `server/discover`, in a new process: the first message may have settled the era of the old one."""
         try:
             channel = await self._attempt(spec, self._discover, report)
         except ServerProcessError:
@@ -115,7 +115,7 @@ class ChannelStarter:
         try:
             channel = await self._attempt(spec, lambda link: self._probe(link, initialize_params), report)
         except (HandshakeRefusedError, ServerExitedBeforeAnswerError):
-            # It survived neither the question nor what came after it; many older servers do only as the first message.
+            # The process ended, or refused `initialize`; many older servers take that only as the first message.
             if self.known.stateless or self.known.handshake is False:
                 raise
             channel = await self._attempt(spec, lambda link: self._initialize(link, initialize_params), report)

@@ -224,7 +224,7 @@ def _read_early_responses(request: StatelessRequest) -> dict[str, Raw]:
 
 
 def _discover(channel: Channel) -> StatelessCall:
-    """What a handshake-era server said of itself when it was greeted is all that there is to know."""
+    """The answer for a handshake-era server, made from what it said of itself when it was greeted."""
     greeting = cast(Envelope, channel.greeting)
     exchange = Exchange(0, "server/discover", client_token=None, wants_notifications=False)
     exchange.feed(Envelope(result=Raw(to_discover_result(cast(Raw, greeting.result)))))

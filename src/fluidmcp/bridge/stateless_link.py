@@ -1,6 +1,6 @@
 """A handshake-era client with a server of the stateless era (2026-07-28), which knows neither handshake nor session.
 
-What the client said once, each request repeats in its `_meta`. What that revision no longer has is answered here. Its
+Each request repeats in its `_meta` what the client said once. This module answers what that revision no longer has. Its
 servers send no questions: they answer that they need input, so the client is asked and the request is sent again.
 """
 
@@ -46,7 +46,7 @@ MAX_ROUNDS: Final = 20
 
 FIRST_DELAY_SECONDS: Final = 0.05
 MAX_DELAY_SECONDS: Final = 5.0
-"""How long to wait before a request is sent again whose server asks nothing and only wants to be called later."""
+"""How long to wait before sending a request again when its server asks nothing and only wants to be called later."""
 
 LOG_LINE: Final = "notifications/message"
 
@@ -151,7 +151,7 @@ class StatelessLink:
         return False
 
     def receive_notification(self, notification: Envelope) -> None:
-        """What names no subscription that is open; log lines only for a client that has chosen a level."""
+        """A notification that names no open subscription; log lines only reach a client that has chosen a level."""
         method = notification.method
         if method == LOG_LINE:
             if self._log_level is not None:
@@ -220,7 +220,7 @@ class _Call:
         self._params = params
         self._mentions_progress = mentions_progress
         self._open: dict[str, tuple[Json, str]] = {}
-        """The open questions by the server's key: the id under which the client has each, and its method."""
+        """By the server's key of each open question: the id under which the client has it, and its method."""
         self._responses: dict[str, Raw] = {}
         self._request_state: Raw | None = None
         self._round_count = 0
@@ -314,7 +314,7 @@ class _Call:
             self._give_up("The client did not answer the server's question in time.")
 
     def _refuse(self, key: str, method: str) -> bool:
-        """Tell the server that a form was not filled in; for other questions it has no such answer: the call ends."""
+        """Tell the server that a form was not filled in. Other questions have no such answer, so the call ends."""
         if method == ELICITATION:
             self._responses[key] = _CANCELLED_BY_USER
             return True
@@ -365,7 +365,7 @@ def _with_client(
 
 
 def _read_capabilities(initialize_params: Mapping[str, Raw]) -> Json:
-    """Without what revision 2026-07-28 took away: tasks, and that roots change."""
+    """The capabilities without what revision 2026-07-28 removed: tasks, and changes of roots."""
     capabilities = initialize_params.get("capabilities")
     members = read_object(capabilities)
     if capabilities is None or members is None:

@@ -136,7 +136,7 @@ class RunningCall:
             return True
         key = self._choose_key(server_id)
         response = self._early_responses.pop(key, None)
-        # A number names nothing: the question that it belonged to in another call may have been a different one.
+        # A number identifies no question: in another call it may have belonged to a different one.
         if response is not None and server_id[:1] == b'"' and fits_response(request.method, response):
             self._channel.answer_question(server_id, Envelope(result=response))
             return True
@@ -156,7 +156,7 @@ class RunningCall:
     def match_responses(self, responses: Mapping[str, Raw]) -> dict[str, Raw]:
         """The responses that answer something, by the key of the question.
 
-        Unknown keys count for nothing, except that a lone response answers a lone question which it fits.
+        Unknown keys are ignored, except that a lone response answers a lone question which it fits.
 
         Raises:
             StatelessError: -32602 with 400, when one has not the form that its question asks for.
@@ -189,7 +189,7 @@ class RunningCall:
             self._start_clock()
 
     def finish(self, exchange: Exchange) -> None:
-        """The HTTP request of `exchange` has its reply. A call that goes on in a further exchange is not concerned."""
+        """The HTTP request of `exchange` has its reply. A call that goes on in a further exchange is not affected."""
         if exchange is self.exchange and not self.is_suspended:
             self.end()
 
@@ -200,7 +200,7 @@ class RunningCall:
             exchange.fail(CancelledByClientError("The request has been cancelled."))
 
     def receive_exit(self) -> None:
-        """The process is gone. A retry still comes to know it from the exchange."""
+        """The process is gone. A retry still learns it from the exchange."""
         self._questions.clear()
         self._stop_gathering()
         if self.is_suspended:

@@ -44,8 +44,8 @@ KEPT_SECONDS: Final = 60.0
 MAX_KEPT_SECONDS: Final = 300.0
 
 REFRESH_SECONDS: Final = 1.0
-"""A list that is younger is not asked for again: not because its server says that it holds for less, not because of a
-tool that it does not hold, and not because of a header that is wrong."""
+"""A list younger than this is never asked for again: neither when its server says that it holds for less, nor for a
+tool that it does not hold, nor for a wrong header."""
 
 Rules: TypeAlias = dict[str, tuple[HeaderRule, ...]]
 _Key: TypeAlias = tuple[str | None, Json]
@@ -57,7 +57,7 @@ class _KnownTools:
     fetched_at: float
     kept_seconds: float = KEPT_SECONDS
     is_complete: bool = True
-    """False for what was read of a list before it failed: nothing is learnt by asking again soon."""
+    """False for the part of a list that was read before the rest failed: asking again soon would teach nothing."""
     rules: Rules = field(default_factory=Rules)
 
 
@@ -107,7 +107,7 @@ class ToolHeaders:
     async def check(
         self, request: StatelessRequest, principal: Principal | None, token: str | None, headers: Mapping[str, str]
     ) -> None:
-        """Compare the headers of a `tools/call` with its arguments. Where the tools cannot be listed all is well.
+        """Compare the headers of a `tools/call` with its arguments. Without a list of tools nothing is refused.
 
         Raises:
             StatelessError: -32020 with 400.

@@ -1,4 +1,4 @@
-"""What commands use and `--help` must not wait for: each name is imported when it is first asked for (PEP 562).
+"""Late imports for commands, so that `--help` does not wait: each name is imported when first asked for (PEP 562).
 
 The one place for that. Write `deferred.run_login(...)` where a plain import would load the libraries of a gateway, or
 those that check settings, before they are needed; a mistake in what was typed is answered without them.

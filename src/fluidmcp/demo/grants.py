@@ -34,7 +34,7 @@ class OAuthError(Exception):
 
 
 class ExpiringDict(Generic[T]):
-    """Values that end; when it is full, the one that was put first goes."""
+    """Values that expire; when the store is full, the oldest one goes."""
 
     def __init__(self, *, max_entries: int, now: Callable[[], float]) -> None:
         self._max_entries = max_entries

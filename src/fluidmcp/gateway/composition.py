@@ -48,12 +48,12 @@ from fluidmcp.store.memory import MemoryStore, Store
 MAX_PENDING_LOGINS: Final = 1000
 MAX_HANDED_OUT_TOKENS: Final = 100_000
 MAX_GRANTS: Final = 100_000
-"""Logins of MCP clients of which it is remembered how often they were renewed, or that they were revoked."""
+"""How many logins of MCP clients are remembered: how often each was renewed, or that it was revoked."""
 MAX_CODES: Final = 20_000
-"""Authorization codes of the last minutes. Apart from the grants, so that many of those keep nobody from logging in."""
+"""Authorization codes of the last minutes. Kept apart from the grants, so many grants keep nobody from logging in."""
 
 CLIENT_DOCUMENT_SECONDS: Final = 5.0
-"""How long the document of an MCP client, which anybody can make us fetch, may take."""
+"""How long fetching the document of an MCP client may take; anybody can make us fetch one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

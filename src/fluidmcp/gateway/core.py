@@ -128,7 +128,7 @@ async def _open_sealed(request: HttpRequest, package: MountedPackage) -> SealedA
     """What the token holds, if it is one of those that MCP clients get from us.
 
     Raises:
-        UnauthorizedError: it looks like one and is not good here; it goes nowhere else.
+        UnauthorizedError: it looks like one and is not good here; nobody else is shown it.
     """
     token = parse_bearer(request.headers.get("authorization"))
     if token is None or not token.startswith(SEALED_PREFIX):
@@ -149,7 +149,7 @@ async def _identify(
 ) -> Caller:
     """The caller: the person of the package's own login where it has one, else whom the gateway's guard knows.
 
-    The gateway's token ends here: only the token of a package goes on to a process. Of a sealed token that is the
+    The gateway's token ends here: only the token of a package goes on to a process. For a sealed token, that is the
     provider's token inside it.
     """
     if package.auth is None:
@@ -165,7 +165,7 @@ async def _identify(
 def _refuse(
     error: UnauthorizedError | ForbiddenError, package: MountedPackage, endpoint: str, *, asked_by: UpstreamKind
 ) -> HttpReply:
-    """The refusal, with where a client finds the login that helps (RFC 9728 section 5.1), and where a person does."""
+    """The refusal, with the places where a client (RFC 9728 section 5.1) and a person find the login that helps."""
     helps = (
         package.authorization_server is None
         or asked_by == "package"

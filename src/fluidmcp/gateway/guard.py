@@ -150,12 +150,12 @@ class RequestGuard:
             return None
         token = self._read_token(path, headers)
         if not is_token_text(token) or token.startswith(SEALED_PREFIX):
-            # What is sealed here is opened at its package, and no provider is ever asked about it.
+            # A token that is sealed here is opened at its package, and no provider is ever asked about it.
             raise UnauthorizedError("The access token is not good here", reason="invalid_token")
         return await self._guard.authenticate(token)
 
     async def admit_operator(self, headers: Mapping[str, str]) -> None:
-        """For what concerns the operator alone.
+        """Let only the operator pass.
 
         Raises:
             UnauthorizedError, ForbiddenError, ProviderUnavailableError: it is somebody else, or nobody.

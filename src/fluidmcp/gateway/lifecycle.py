@@ -14,10 +14,10 @@ from fluidmcp.gateway.composition import GatewayOptions, build_web, compose
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
-"""The caller of the check at start, for servers that known persons use. Nobody's token has this digest."""
+"""Stands for the person when a server of known persons is started as a check: nobody's token has this digest."""
 
 MAX_CHECKS: Final = 16
-"""Servers that are tried at the same time, and not more than a quarter of the processes that may run."""
+"""How many servers are tried at the same time; never more than a quarter of the processes that may run."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +98,8 @@ class Gateway:
     async def check_server(self, name: str) -> None:
         """Start a process of a package as its callers will, so that its faults show at start.
 
-        The process that everybody shares stays; one that a known person would have to himself is ended again. It gets
-        no token, whoever needs one.
+        A process that everybody shares keeps running; one for a known person alone is ended again. It gets no token,
+        even if it needs one.
 
         Raises:
             ServerStartError, ServerTimeoutError: it did not start, or did not complete the MCP handshake.

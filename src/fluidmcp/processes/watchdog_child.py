@@ -25,7 +25,7 @@ PR_SET_DUMPABLE = 4
 _POLL_SECONDS = 0.02
 _DELETE_ATTEMPTS = 5
 DELETE_SECONDS = 60.0
-"""How long one home may keep the one who deletes it."""
+"""How long deleting one home may take."""
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY)
 """Opens a place without asking whether it may be read."""
 

@@ -209,7 +209,7 @@ async def _find_endpoints(settings: OAuthSettings, fetcher: Fetcher, name: str, 
 
 
 async def _remove(token_file: TokenFile) -> bool:
-    """Under the lock, so that a refresh under way does not bring the file back; without it when nobody lets go."""
+    """Remove the file, under the lock so that no refresh brings it back; without it when it does not come free."""
     with suppress(TimeoutError):
         async with token_file.locked():
             return token_file.remove()

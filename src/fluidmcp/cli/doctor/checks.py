@@ -34,7 +34,7 @@ from fluidmcp.operator.operator_token import is_foreign
 from fluidmcp.operator.token_file import StoredLogin, TokenFile
 
 MAX_CLOCK_SKEW_SECONDS: Final = 60.0
-"""As much as the checks of tokens forgive."""
+"""The clock error that the checks of tokens allow."""
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -261,7 +261,7 @@ def check_clock(date: str, *, before: float, after: float) -> Finding:
 
 
 async def check_other_endpoints(provider: ProviderMetadata, fetcher: Fetcher) -> list[Finding]:
-    """Whether the endpoints answer that tokens may be checked with."""
+    """Whether the endpoints that can check tokens answer."""
     findings: list[Finding] = []
     for name in ("jwks_uri", "introspection_endpoint", "userinfo_endpoint"):
         url = getattr(provider, name)
@@ -285,7 +285,7 @@ async def _check_endpoint(name: str, url: str, fetcher: Fetcher) -> Finding:
             return ok(subject, "1 key" if count == 1 else f"{count} keys")
     except (ProviderAnswerError, ProviderUnavailableError) as error:
         return describe_error(subject, error, hint=_hint_for(variable, error))
-    # Who sends neither a token nor credentials is refused, which is what a good endpoint does.
+    # We send neither a token nor credentials, so a good endpoint refuses.
     if name == "jwks_uri" or answer.status == 404 or answer.status >= 500:
         return problem(subject, f"answers with HTTP {answer.status}", f"Check {variable}.")
     return ok(subject, "answers")

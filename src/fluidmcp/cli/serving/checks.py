@@ -36,7 +36,7 @@ class ServerChecker(Protocol):
 class CheckResult:
     """What a check of one server found; `error` is None when it is fine.
 
-    A server that did not start may still be usable: nobody's token was there. `verdict` says what it lacked.
+    A server that did not start may still be usable: it was tried without a token. `verdict` says what it lacked.
     """
 
     name: str
@@ -117,7 +117,7 @@ async def _check(gateway: ServerChecker, entry: ServerEntry, report: Callable[[C
 
 
 def _judge(entry: ServerEntry, error: FluidMCPError) -> Verdict:
-    """Whether a login would help; who has none to give has to start without."""
+    """Whether a login would help; a server without `auth` has to start without one."""
     if entry.auth is None or not isinstance(error, ServerProcessError):
         return "fault"
     if isinstance(error, ServerStartError) and not error.has_run:

@@ -111,6 +111,6 @@ def choose_line(lines: Sequence[str]) -> str:
 
 
 def _is_last(pattern: re.Pattern[str], text: str, *, after: re.Pattern[str]) -> bool:
-    """The last word counts: a module that is only wished for may be missing before the real reason comes."""
+    """The last match counts: an optional module may be missing before the real reason comes."""
     last, other = (max((match.start() for match in p.finditer(text)), default=-1) for p in (pattern, after))
     return last > other

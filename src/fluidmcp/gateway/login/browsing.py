@@ -24,11 +24,11 @@ PROTECTIVE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 CANONICAL: Final = "canonical"
-"""A parameter that ends the loop which a proxy that changes the Host header would make."""
+"""A parameter that ends the redirect loop behind a proxy that changes the Host header."""
 
 
 def is_opened_under_another_name(request: Request, public_host: str) -> bool:
-    """Whether a login begins under another name of the gateway than its callback will come to, once.
+    """Whether a login begins under another name of the gateway than its callback uses; false once redirected.
 
     The cookie has to be set for that name. The Host header is compared, never used.
     """

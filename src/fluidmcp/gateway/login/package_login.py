@@ -144,7 +144,7 @@ class _LoginEndpoints:
         _require_provider_tokens(auth)
         auth.require_variables()
         if _asks_for_json(request):
-            # Nothing is begun for a script: the browser that opens the address gets the login, and its cookie.
+            # No login begins for a script: the browser that opens the address gets the login, and its cookie.
             return JSONResponse(
                 {
                     "package": auth.package,

@@ -1,8 +1,8 @@
 """The addresses at which MCP clients look for a login, and how pages of any origin may read them (CORS).
 
 A document of RFC 8414 stands where that says (the path of the issuer inserted behind the well-known one), and also
-where clients of OpenID Connect look. At the root stand those of the one package with a login, for clients that know no
-other place; where there are several, nothing does.
+where clients of OpenID Connect look. Where exactly one package has a login, its documents are
+also at the root, for clients that know no other place.
 """
 
 import re

@@ -77,7 +77,7 @@ class SingleStreamDoors:
             self._close(session)
 
     def _close(self, session: Session) -> None:
-        """End the session and its process; nobody waits for that, and doing it twice is doing it once."""
+        """End the session and its process, without waiting for it; a second call does nothing."""
         task = asyncio.ensure_future(self._endpoints.close(session))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

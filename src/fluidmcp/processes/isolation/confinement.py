@@ -60,7 +60,7 @@ class KeptChild:
         self._is_first = is_first
 
     def wait(self) -> int:
-        # Why it was ended may have been said already, and not been heard yet.
+        # The starter may have told already why the process was ended, without anybody having read it.
         self._starter.read_notices()
         _, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
@@ -82,7 +82,7 @@ class Confinement:
         self._reaches: ReachBuilder | None = None
         self._processes: dict[int, ServerProcess] = {}
         self._told: set[tuple[str, str]] = set()
-        """Folders of which it was said that they are not reached, with the package that names them."""
+        """Folders already reported as out of reach, with the package that names them."""
         self._limits = Limits(
             memory_bytes=settings.max_memory_bytes,
             processes=settings.max_tasks,
@@ -149,7 +149,7 @@ class Confinement:
         return KeptChild(report.pid, self._starter, is_first=place.wall.has_namespaces)
 
     def watch(self, process: ServerProcess, place: Place) -> None:
-        """`process` runs: hear of its limits, and take back what it had when it is gone."""
+        """`process` runs: listen for its limits, and take back what it had when it is gone."""
         self._processes[process.pid] = process
         home = None if place.home is None or place.wall.has_namespaces else str(place.home)
         self._starter.keep(Kept(process.pid, self._limits, home))
@@ -196,7 +196,7 @@ class Confinement:
         )
 
     def _warn_of_unreached(self, place: Place, directory: str, reach: Reach) -> None:
-        """Say once of each folder that the arguments name and isolation keeps away: the server itself can only fail."""
+        """Warn once of each folder that arguments name and isolation keeps away: the server itself can only fail."""
         for word in place.spec.args:
             path = os.path.realpath(os.path.join(directory, word))
             if word.startswith("-") or "/" not in word or not os.path.isdir(path):
@@ -224,7 +224,7 @@ class Confinement:
         source = "" if spec.owns_directory else spec.source
         if spec.may_install:
             for folder in cache_folders(spec.environment):
-                # What is not there yet could not be opened for the process that is to fill it.
+                # A folder must exist before it can be opened for the process that is to fill it.
                 with contextlib.suppress(OSError):
                     os.makedirs(folder, exist_ok=True)
         if self._reaches is None:

@@ -64,7 +64,7 @@ _SYSTEM_FILES: Final = (
     "/sys/fs/cgroup",
     "/sys/kernel/mm/transparent_hugepage",
 )
-"""The harmless files of folders that hold secrets too. `/etc/shadow`, host keys and files of services are not here."""
+"""What is reached of folders that hold secrets too: not `/etc/shadow`, host keys or files of services."""
 
 _TOOL_FOLDERS: Final = (
     "PYENV_ROOT",
@@ -168,7 +168,7 @@ class ReachBuilder:
         elif self._may_be_whole(directory):
             folders += self._visible_entries(directory)
         for text in (*args, *named):
-            # The words of it as well: `sh -c "exec node /srv/server.js"`.
+            # The words inside an argument too: `sh -c "exec node /srv/server.js"`.
             for word in dict.fromkeys((text, *_BETWEEN_WORDS.split(text))):
                 folders += self._find_named(word, directory, search_path)
         written = [*write, *(caches if may_install else ())]

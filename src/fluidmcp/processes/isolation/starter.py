@@ -88,7 +88,7 @@ class Starter:
                 self._send(START, order, [*pipes, write_end])
             report = decode_report(await _read_to_end(read_end))
             if report == Report() and self._process is not None and self._process.returncode is None:
-                # It is stuck, and must not carry the order out when nobody waits for it any more.
+                # The starter is stuck, and must not carry the order out when nobody waits for it any more.
                 self._process.kill()
                 self._close_control()
             return report

@@ -23,7 +23,7 @@ NO_MACHINE: Final = Machine(
 """What there is where the starter cannot run."""
 
 _TRUNCATE_ABI: Final = 3
-"""This ABI and later ones also ask about truncation, not only about opening a file for writing."""
+"""From this ABI on Landlock restricts emptying a file too, and not only opening it for writing."""
 
 _HOW: Final = {
     "landlock": "Landlock needs Linux 5.13 or later with `landlock` among the active security modules "
@@ -87,7 +87,7 @@ def choose_wall(level: IsolationLevel, machine: Machine, user_ids: range | None)
 
 
 def refuse_accounts(user_ids: range) -> None:
-    """Ids for server processes are nobody's: whoever has an account could be read, and would be killed.
+    """Refuse ids that have an account: servers could read its owner's files, and would kill its processes.
 
     Raises:
         ConfigurationError: somebody on this machine has one of them.

@@ -39,7 +39,7 @@ def create_home(home: Path, *, user_id: int | None = None) -> None:
     for folder in (home, *(home / name for name in FOLDERS)):
         folder.mkdir(mode=0o700)
     if user_id is not None:
-        # The inner folder first: after the outer one is given away it cannot be entered any more.
+        # Inner directories first: whoever gave the outer one away may not enter it any more.
         for folder in (*(home / name for name in reversed(FOLDERS)), home):
             os.chown(folder, user_id, user_id)
 

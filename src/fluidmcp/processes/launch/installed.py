@@ -1,5 +1,5 @@
-"""What `npx` and `uvx` would run is started directly where their caches may only be read: nobody who is known may write
-what another person's process executes.
+"""Starts directly what `npx` and `uvx` would run, where their caches may only be read: no known person may write what
+another person's process executes.
 
 Each package's runner is asked once, with nobody's token, where the program is; that also installs it. The processes of
 persons then start from what is there, without the runner, which is faster and takes less memory.
@@ -21,7 +21,7 @@ from fluidmcp.processes.process import ServerProcess
 
 Launch = Callable[[LaunchSpec], Awaitable[ServerProcess]]
 _FOR_THE_QUESTION: Final = {"UV_COMPILE_BYTECODE": "1", "npm_config_update_notifier": "false"}
-"""Compiled now, because persons' processes may not write beside the code; and nothing is said that is no answer."""
+"""Compile now, because persons' processes may not write beside the code; and print nothing but the answer."""
 INSTALL_SECONDS: Final = 600.0
 """How long a runner may take to install a package and say where it is."""
 _MAX_MANIFEST_BYTES: Final = 1024 * 1024
@@ -39,7 +39,7 @@ class InstalledPrograms:
         self._found: dict[tuple[str, str, tuple[str, ...]], asyncio.Task[_Found | None]] = {}
 
     async def replace(self, spec: LaunchSpec) -> LaunchSpec:
-        """The specification that starts the program itself; `spec`, where its command is no runner that is understood.
+        """The specification that starts the program itself; `spec` unchanged where its command is no known runner call.
 
         Raises:
             ServerStartError: the runner could not install the package, or did not say where it is.
@@ -51,7 +51,7 @@ class InstalledPrograms:
         task = self._found.get(key)
         if task is None or (task.done() and not _is_good(task)):
             task = self._found[key] = asyncio.create_task(self._ask(spec, call))
-        # Not `await task`: who is cancelled must not cancel the question of the others.
+        # Not `await task`: a caller who is cancelled must not cancel the question for the others.
         await asyncio.wait({task})
         found = task.result()
         if found is None:

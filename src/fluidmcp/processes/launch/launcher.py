@@ -89,7 +89,7 @@ class ColdLauncher:
             if self._confinement is not None and spec.isolation != "none":
                 place.wall = await self._confinement.choose_wall(spec.isolation)
                 if spec.private_home and not spec.may_install:
-                    # What installs writes to the caches, which are the gateway's user's.
+                    # A process that installs writes to the caches, which belong to the gateway's user.
                     place.user_id = self._confinement.take_user_id(place.wall, spec.package)
                 if place.user_id is not None:
                     unless_started.callback(self._confinement.give_back, place.user_id)

@@ -40,13 +40,13 @@ class RunnerCall:
     args: tuple[str, ...]
     """What the program itself gets."""
     program: str = ""
-    """Its name in that folder; empty: `package` says."""
+    """The program's name in that folder; empty: `package` tells it."""
     package: str = ""
     """The npm package whose package.json names the program, in the folder above."""
 
 
 def parse_runner(command: str, args: Sequence[str]) -> RunnerCall | None:
-    """The meaning of a command line; None: it is no such, or one that is not understood for certain."""
+    """The meaning of a command line; None: it is not a runner's, or not understood for certain."""
     words = tuple(args)
     match command.rpartition("/")[2]:
         case "npx":

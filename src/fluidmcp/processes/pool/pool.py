@@ -66,7 +66,7 @@ class Lease(Generic[W]):
         self._release = release
 
     def release(self) -> None:
-        """Give the worker back. Doing it twice is doing it once."""
+        """Give the worker back. A second call does nothing."""
         slot, self._slot = self._slot, None
         if slot is not None:
             self._release(slot)

@@ -89,7 +89,7 @@ def choose_victims(
         (limits.max_processes, "The gateway has", lambda slot: True),
     ]
     if principal is not None:
-        # First: who is at a limit of their own gives up something of their own.
+        # First: an owner at a limit of its own gives up a worker of its own.
         checks.insert(0, (limits.max_processes_per_principal, "You have", lambda slot: slot.principal == principal))
     for limit, who, is_counted in checks:
         counted = [slot for slot in slots if not slot.is_claimed and slot not in victims and is_counted(slot)]

@@ -6,9 +6,9 @@ gives its place back and goes on without one, and counts again from when it comp
 
 Nobody waits long because of somebody else:
 
-- An *owner* is a person, or a package whose callers nobody knows. However many places an owner has, or a package whose
-  owners are many, the others see half of all places taken by it at most (one, of the usual two). A single owner may
-  have all places, then; who comes next starts at once beside it, which makes up to half as many starts again.
+- An *owner* is a person, or a package whose callers nobody knows. However many places one owner has, or all owners of
+  one package together, the others count at most half of all places as taken by it (one, of the usual two). So a single
+  owner may have all places; whoever comes next starts at once beside it, which makes up to half as many starts again.
 - Owners take turns (start-time fair queueing): one person's eight starts do not delay another person's one.
 
 Pure scheduling: what a start is, it does not know; clock and measuring are passed in. It looks at the processes only
@@ -28,7 +28,7 @@ from fluidmcp.processes.pool.usage import processor_seconds
 QUIET_SECONDS: Final = 1.5
 """A start that computes nothing for so long gives its place back."""
 BUSY_SHARE: Final = 0.05
-"""Computing is what takes more than this part of one processor: who polls while it waits does not compute."""
+"""A start computes if it uses more than this part of one processor; one that only polls while it waits does not."""
 LOOK_SECONDS: Final = 0.25
 MAX_LOOKING_SHARE: Final = 0.05
 
@@ -41,7 +41,7 @@ class StartReport:
     """What a start tells of itself while it goes on. Filled in by whoever makes a worker ready."""
 
     pid: int | None = None
-    """The process of now, of which the processor time is that of the start; a start may try several."""
+    """The current process, whose processor time counts as that of the start; a start may try several."""
     stderr_tail: tuple[str, ...] = ()
     """The last lines of the process that was given up, redacted, from before it was told to end."""
 
@@ -149,7 +149,7 @@ class StartGate:
             self._timer = None
 
     def _count_places_before(self, start: _Start) -> int:
-        """The places that are taken, as this one has to see it: of others no more than their share."""
+        """The places that count as taken for this start: of other owners and packages no more than their share."""
         owners: Counter[Hashable] = Counter()
         packages: Counter[str] = Counter()
         for other in self._running:

@@ -9,7 +9,7 @@ from typing import Final
 from fluidmcp.processes.starter_child.families import PROC, Stat, group_by_parent, read_stat
 
 MAX_TREE_PROCESSES: Final = 64
-"""The time of a larger tree is not told: who starts processes without end shall not make looking at them expensive."""
+"""The time of a larger tree is not told: starting processes without end must not make looking expensive."""
 MAX_THREADS: Final = 256
 """As above, for one process; each thread has its own list of children."""
 MAX_PROCESSES: Final = 4096
@@ -19,8 +19,8 @@ MAX_PROCESSES: Final = 4096
 def processor_seconds(pids: Iterable[int], *, proc: Path = PROC) -> dict[int, float]:
     """Seconds of processor time of each process and its descendants, those that have ended included.
 
-    Left out is of whom nothing can be said: who is gone, who has too many descendants, and everybody where there is no
-    /proc. The number falls when a descendant leaves the tree, as daemons do.
+    Processes of which nothing is known are left out: those that are gone, those with too many descendants, and all
+    where there is no /proc. The number falls when a descendant leaves the tree, as daemons do.
     """
     wanted = set(pids)
     if not wanted:

@@ -101,7 +101,7 @@ def _set_limits(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _lower(resource.RLIMIT_NOFILE, limits.open_files)
     if order.home is not None:
-        # Who works with the operator's files may write large ones.
+        # A process that works with the operator's files may write large ones.
         _lower(resource.RLIMIT_FSIZE, limits.disk_bytes)
     if order.user_id is not None or order.has_namespaces:
         # Counts threads, of all processes of a user (namespace).

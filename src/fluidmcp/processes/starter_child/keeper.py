@@ -50,8 +50,8 @@ _WAITED_FOR: Final = frozenset(
 def keep(order: Order, pipes: tuple[int, int, int], report: int, ids: tuple[int, int] | None) -> NoReturn:
     """Start the server of `order` with `pipes` as its standard streams, and wait until it and all of its family end.
 
-    `report` gets a `Report` where something fails, and is closed when the program runs. `ids`: the user and group that
-    we were outside of the user namespace in which this runs; None: it is no new one.
+    `report` gets a `Report` where something fails, and is closed when the program runs. `ids`: our user and group
+    outside of the new user namespace in which this runs; None: there is no new one.
     """
     # The gateway's thread that started the starter is its main one, so this comes when the gateway ends.
     prctl(PR_SET_PDEATHSIG, _GATEWAY_GONE)
@@ -100,7 +100,7 @@ def _run_server(order: Order, pipes: tuple[int, int, int], report: int) -> NoRet
 
 
 def _close_all() -> None:
-    """Nothing of the server's is held open here, or its ends would never be seen."""
+    """Close every descriptor: while the server's pipes are open here too, nobody sees their end."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)

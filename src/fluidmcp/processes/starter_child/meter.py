@@ -26,7 +26,7 @@ _COST_FACTOR: Final = 20.0
 _SLICE_SECONDS: Final = 0.005
 _DISK_PAUSE_SECONDS: Final = 2.0
 _MAX_FILES: Final = 200_000
-"""More files than that in one home count as too much disk, however small they are."""
+"""Of one home; more files count as too much disk, however small they are."""
 _BLOCK_BYTES: Final = 512
 
 
@@ -51,7 +51,7 @@ class Meter:
         self._watched: dict[int, _Watched] = {}
         self._held_files = HeldFiles()
         self._turn: deque[int] = deque()
-        """The processes in the order in which their nameless files are counted."""
+        """Whose nameless files are counted next."""
         self._can_raise = has_capability(CAP_SYS_NICE)
         self._looked_at = time.monotonic()
         self._next_look = 0.0
@@ -90,7 +90,7 @@ class Meter:
         self._count_held(families)
         for pid, watched in self._watched.items():
             family = {member: table[member] for member in list_family(pid, families)}
-            # The processor time of orphans that ended is counted at the keeper.
+            # An orphan leaves its time to the keeper.
             watched.priority.look({pid: table[pid], **family}, seconds)
             excess = _find_excess(watched, family) or _find_disk_excess(watched)
             if excess is not None:
@@ -105,7 +105,7 @@ class Meter:
         self._turn.remove(pid)
 
     def _count_held(self, families: dict[int, list[int]]) -> None:
-        """Count for as many processes, in turn, as a few milliseconds allow."""
+        """Count nameless files: of as many processes, in turn, as a few milliseconds allow."""
         began = time.monotonic()
         for _ in range(len(self._turn)):
             watched = self._watched[self._turn[0]]

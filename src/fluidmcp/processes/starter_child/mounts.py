@@ -48,7 +48,7 @@ def enter_own_view(order: Order) -> None:
     mount(None, "/", None, MS_REC | MS_SLAVE)
     if order.home is None:
         _mount_proc("/proc")
-        # Otherwise root in here could set what the kernel runs outside of every namespace (core_pattern).
+        # A root process could otherwise set what the kernel runs outside of every namespace (core_pattern).
         mount("/proc/sys", "/proc/sys", None, MS_BIND)
         make_read_only("/proc/sys")
         return
@@ -85,7 +85,7 @@ def _mount_proc(path: str) -> None:
 
 
 def _outermost(paths: tuple[str, ...]) -> list[str]:
-    """Without those that lie below another one. `/proc` and `/dev` come by other ways."""
+    """The paths without those that lie below another one. `/proc` and `/dev` come by other ways."""
     kept: list[str] = []
     for path in sorted(set(paths)):
         if path.startswith(("/proc/", "/dev/")) or path in ("/proc", "/dev"):

@@ -1,4 +1,4 @@
-"""Who computes for long gives way to the others: its priority falls, and rises again when it has been calm.
+"""A family that computes for long gives way to others: its priority falls, and rises again when it has been calm.
 
 Linux shares processor time between sessions (sched(7), "The autogroup feature") where that is on, else between threads.
 So both are lowered: the nice value of each session of the family, and that of its processes. Only where somebody else
@@ -11,13 +11,13 @@ from typing import Final
 
 from fluidmcp.processes.starter_child.families import Stat
 
-FREE_SHARE: Final = 0.25
-"""Part of one core. A family that uses no more than that on average is never lowered."""
+FREE_SHARE: Final = 0.5
+"""Part of one core; a family that uses no more than that on average is never lowered."""
 SHORT_SECONDS: Final = 1.0
 """Processor time beyond its share after which a family is lowered, where that can be undone."""
 LONG_SECONDS: Final = 20.0
 """As above, for what cannot: an ordinary user may not raise the priority of a process again."""
-_MOST_SECONDS: Final = 2.5
+_MOST_SECONDS: Final = 5.0
 """What is remembered at most: after ten calm seconds a lowered family is as before."""
 LOW_SESSION: Final = 19
 LOW_PROCESS: Final = 10
@@ -55,7 +55,7 @@ class Priority:
     def _count(self, members: Mapping[int, Stat]) -> float:
         """Seconds of processor time since the last time."""
         before, self._ticks = self._ticks, sum(stat.ticks for stat in members.values())
-        # Who leaves the family takes its time along.
+        # A process that leaves the family takes its time along.
         return 0.0 if before is None else max(0, self._ticks - before) / _TICKS_PER_SECOND
 
 

@@ -129,13 +129,13 @@ def _start(order: Order, descriptors: list[int], meter: Meter) -> None:
 
 
 def _ipc_flag(order: Order) -> int:
-    """The next holder of a user id must not find the shared memory that the last one left."""
+    """A process that gets a used user id must not find the shared memory that the previous one left."""
     has_other_user = order.user_id is not None and syscalls.has_capability(syscalls.CAP_SYS_ADMIN)
     return syscalls.CLONE_NEWIPC if has_other_user else 0
 
 
 def _namespace_flags() -> int:
-    """Who may make namespaces needs no user namespace, in which other people's files would belong to nobody."""
+    """A user namespace only where we may not make the others without: in it, other people's files belong to nobody."""
     flags = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC
     return flags if syscalls.has_capability(syscalls.CAP_SYS_ADMIN) else flags | syscalls.CLONE_NEWUSER
 
