@@ -11,13 +11,13 @@ from typing import Final
 
 from fluidmcp.processes.starter_child.families import Stat
 
-FREE_SHARE: Final = 0.5
+FREE_SHARE: Final = 0.25
 """Part of one core; a family that uses no more than that on average is never lowered."""
 SHORT_SECONDS: Final = 1.0
 """Processor time beyond its share after which a family is lowered, where that can be undone."""
 LONG_SECONDS: Final = 20.0
 """As above, for what cannot: an ordinary user may not raise the priority of a process again."""
-_MOST_SECONDS: Final = 5.0
+_MOST_SECONDS: Final = 2.5
 """What is remembered at most: after ten calm seconds a lowered family is as before."""
 LOW_SESSION: Final = 19
 LOW_PROCESS: Final = 10
