@@ -21,7 +21,7 @@ ROOMS = (
     "authentication",
     "authorization_server",
     "operator",
-    "access",
+    "guards",
     "processes",
     "bridge",
     "pages",

@@ -136,7 +136,7 @@ def test_a_breach_is_noticed(rule: Rule, path: str, text: str):
     [
         (rules.imports_go_one_way, "src/fluidmcp/gateway/app.py", "from fluidmcp.config.settings import x"),
         (rules.imports_go_one_way, "src/fluidmcp/config/a.py", "from fluidmcp import __version__, errors"),
-        (rules.imports_go_one_way, "src/fluidmcp/access/a.py", "from fluidmcp.oauth_client import pkce\nimport json"),
+        (rules.imports_go_one_way, "src/fluidmcp/guards/a.py", "from fluidmcp.oauth_client import pkce\nimport json"),
         (
             rules.imports_go_one_way,
             "src/fluidmcp/gateway/mcp/a.py",

@@ -14,13 +14,13 @@ from typing import Any
 import httpx2
 import uvicorn
 
-from fluidmcp.access.gateway_auth import GatewayGuard
-from fluidmcp.access.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.config.entries import AuthBlock, EnvVariable, ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.settings import GatewaySettings, IsolationSettings, ProcessLimits
 from fluidmcp.gateway.composition import GatewayOptions
 from fluidmcp.gateway.lifecycle import Gateway
+from fluidmcp.guards.gateway_auth import GatewayGuard
+from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.store.memory import MemoryStore, Store

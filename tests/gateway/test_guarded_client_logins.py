@@ -9,12 +9,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from fluidmcp.access.gateway_auth import GatewayAuth
-from fluidmcp.access.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.authorization_server.authorization_server import Journey
 from fluidmcp.authorization_server.grant import UpstreamGrant
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
+from fluidmcp.guards.gateway_auth import GatewayAuth
+from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.pending_login import TakenLogin
 from fluidmcp.operator.operator_token import OperatorToken

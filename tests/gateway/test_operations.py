@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fluidmcp.access.gateway_auth import StaticTokenAuth
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
+from fluidmcp.guards.gateway_auth import StaticTokenAuth
 from tests.gateway.running import VISIBLE, RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_persons import bearer, token
 from tests.gateway.test_real_guards import OWN, guarded_by_oauth

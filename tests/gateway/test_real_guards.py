@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from fluidmcp.access.gateway_auth import GatewayAuth, StaticTokenAuth
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
+from fluidmcp.guards.gateway_auth import GatewayAuth, StaticTokenAuth
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.operator.operator_token import OperatorToken
 from fluidmcp.operator.token_file import TokenFile

@@ -7,10 +7,10 @@ from typing import Any, cast
 import httpx2
 from fastapi import FastAPI
 
-from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.config.entries import AuthBlock, ServerEntry
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.gateway.login.package_login import build_login_router
+from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.pending_login import MAX_PENDING_LOGINS
 from fluidmcp.oauth_client.services import LoginServices

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.access.gateway_auth import OPERATOR_ISSUER, GatewayAuth
 from fluidmcp.config.entries import parse_entry
 from fluidmcp.config.environment import Environment
 from fluidmcp.config.oauth import DEFAULT_SCOPE, OAUTH_VARIABLES, load_oauth_settings, missing_for_login
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.guards.gateway_auth import OPERATOR_ISSUER, GatewayAuth
 from fluidmcp.oauth_client.discovery import configured_provider, find_provider
 from fluidmcp.oauth_client.pkce import code_challenge_s256
 from fluidmcp.oauth_client.token_endpoint import authorization_code_grant, request_token

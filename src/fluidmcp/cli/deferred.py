@@ -8,10 +8,6 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fluidmcp.access.gateway_auth import GatewayAuth as GatewayAuth
-    from fluidmcp.access.gateway_auth import StaticTokenAuth as StaticTokenAuth
-    from fluidmcp.access.gateway_login import ForeignIssuer as ForeignIssuer
-    from fluidmcp.access.gateway_login import GatewayProvider as GatewayProvider
     from fluidmcp.cli.account.session import print_token as print_token
     from fluidmcp.cli.account.session import run_login as run_login
     from fluidmcp.cli.account.session import run_logout as run_logout
@@ -29,15 +25,19 @@ if TYPE_CHECKING:
     from fluidmcp.demo.registration import Registration as Registration
     from fluidmcp.gateway.composition import GatewayOptions as GatewayOptions
     from fluidmcp.gateway.lifecycle import Gateway as Gateway
+    from fluidmcp.guards.gateway_auth import GatewayAuth as GatewayAuth
+    from fluidmcp.guards.gateway_auth import StaticTokenAuth as StaticTokenAuth
+    from fluidmcp.guards.gateway_login import ForeignIssuer as ForeignIssuer
+    from fluidmcp.guards.gateway_login import GatewayProvider as GatewayProvider
     from fluidmcp.oauth_client.fetch import Fetcher as Fetcher
     from fluidmcp.operator.operator_token import OperatorToken as OperatorToken
     from fluidmcp.operator.token_file import find_token_file as find_token_file
 
 _MODULES: Final = {
-    "GatewayAuth": "fluidmcp.access.gateway_auth",
-    "StaticTokenAuth": "fluidmcp.access.gateway_auth",
-    "ForeignIssuer": "fluidmcp.access.gateway_login",
-    "GatewayProvider": "fluidmcp.access.gateway_login",
+    "GatewayAuth": "fluidmcp.guards.gateway_auth",
+    "StaticTokenAuth": "fluidmcp.guards.gateway_auth",
+    "ForeignIssuer": "fluidmcp.guards.gateway_login",
+    "GatewayProvider": "fluidmcp.guards.gateway_login",
     "print_token": "fluidmcp.cli.account.session",
     "run_login": "fluidmcp.cli.account.session",
     "run_logout": "fluidmcp.cli.account.session",

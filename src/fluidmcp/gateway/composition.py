@@ -12,9 +12,6 @@ from typing import Final
 from fastapi import FastAPI
 
 from fluidmcp import __version__
-from fluidmcp.access.gateway_auth import GatewayGuard
-from fluidmcp.access.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
-from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.authorization_server.authorization_server import ClientPolicy
 from fluidmcp.authorization_server.cimd import ClientDocuments
 from fluidmcp.bridge.channel import Channel
@@ -36,6 +33,9 @@ from fluidmcp.gateway.mcp.endpoint import McpEndpoint
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
 from fluidmcp.gateway.operations import add_error_answers, add_operations
+from fluidmcp.guards.gateway_auth import GatewayGuard
+from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
+from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.pages.docs import mount_docs

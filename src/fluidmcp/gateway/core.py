@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer
 from fluidmcp.authorization_server.grant import UpstreamKind
@@ -22,6 +21,7 @@ from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint
 from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller
+from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.protocol.headers import parse_bearer
 
 MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from fluidmcp.access.gateway_auth import OPERATOR_ISSUER, GatewayGuard
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import is_loopback_host
@@ -17,6 +16,7 @@ from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
 from fluidmcp.gateway.http import HttpRequest
 from fluidmcp.gateway.login.wellknown import is_open_to_pages
+from fluidmcp.guards.gateway_auth import OPERATOR_ISSUER, GatewayGuard
 from fluidmcp.oauth_client.token_endpoint import is_token_text
 from fluidmcp.protocol.headers import is_json_content_type, parse_bearer
 

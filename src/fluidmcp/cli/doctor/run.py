@@ -11,7 +11,6 @@ from typing import Final
 
 import click
 
-from fluidmcp.access.gateway_auth import OPERATOR_ISSUER, GatewayAuth
 from fluidmcp.cli.doctor.checks import (
     Finding,
     check_clock,
@@ -41,6 +40,7 @@ from fluidmcp.errors import (
     UnauthorizedError,
     UserError,
 )
+from fluidmcp.guards.gateway_auth import OPERATOR_ISSUER, GatewayAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text

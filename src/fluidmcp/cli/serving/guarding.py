@@ -19,8 +19,8 @@ from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.errors import NotLoggedInError
 
 if TYPE_CHECKING:
-    from fluidmcp.access.gateway_auth import GatewayGuard
-    from fluidmcp.access.gateway_login import ForeignIssuer, GatewayProvider
+    from fluidmcp.guards.gateway_auth import GatewayGuard
+    from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayProvider
 
 TOKEN_BYTES: Final = 32
 DIGEST_KEY_BYTES: Final = 32

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from fluidmcp.access.gateway_login import GatewayLogin
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer, LoginStep, read_journey
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.authorization_server.consent import REMEMBER_SECONDS
@@ -26,6 +25,7 @@ from fluidmcp.gateway.login.browsing import (
     require_navigation,
 )
 from fluidmcp.gateway.login.wellknown import CORS_HEADERS
+from fluidmcp.guards.gateway_login import GatewayLogin
 from fluidmcp.oauth_client.pending_login import TakenLogin
 from fluidmcp.pages.consent import (
     consent_response,

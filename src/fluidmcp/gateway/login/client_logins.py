@@ -5,8 +5,6 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from fluidmcp.access.gateway_login import ForeignIssuer, GatewayLogin
-from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer, ClientPolicy
 from fluidmcp.authorization_server.metadata import ENDPOINTS, protected_resource, resource_url
 from fluidmcp.authorization_server.token_requests import Upstreams
@@ -14,6 +12,8 @@ from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint
 from fluidmcp.gateway.login.authorization_routes import build_authorization_router
 from fluidmcp.gateway.login.wellknown import build_wellknown_router, list_document_paths
 from fluidmcp.gateway.public_routes import list_public_routes
+from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin
+from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.services import LoginServices
 
 NO_SCOPES: Final = ()

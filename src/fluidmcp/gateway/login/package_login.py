@@ -14,7 +14,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
-from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.authorization_server.grant import UpstreamKind
 from fluidmcp.errors import (
     FluidMCPError,
@@ -32,6 +31,7 @@ from fluidmcp.gateway.login.browsing import (
     require_navigation,
 )
 from fluidmcp.gateway.openapi import login as openapi
+from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.pending_login import TakenLogin
 from fluidmcp.oauth_client.token_endpoint import TokenAnswer
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from fluidmcp.access.package_auth import MAX_REFRESHES_PER_MINUTE, PackageAuth
 from fluidmcp.errors import ForbiddenError, LoginError, ProviderAnswerError, ProviderUnavailableError, UnauthorizedError
+from fluidmcp.guards.package_auth import MAX_REFRESHES_PER_MINUTE, PackageAuth
 from tests.providers.fault_making import FaultMakingProvider, query_of, token_document, unsigned_id_token
 from tests.providers.login_gateway import LoginGateway, auth_block, login_gateway
 from tests.providers.serving import serve

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from fluidmcp.access.gateway_auth import GatewayAuth
 from fluidmcp.authentication.identity import Identity, read_id_token
 from fluidmcp.authorization_server.grant import Person, UpstreamGrant, build_grant
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.errors import ForbiddenError, ProviderAnswerError
+from fluidmcp.guards.gateway_auth import GatewayAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata, find_provider
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.pending_login import (

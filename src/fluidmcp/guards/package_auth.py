@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
-from fluidmcp.access.package_checks import accepting_kinds, choose_package_checks
 from fluidmcp.authentication.allowed import AllowRule
 from fluidmcp.authentication.identity import Identity, read_id_token
 from fluidmcp.authentication.principal import Principal, TokenVerifier
@@ -23,6 +22,7 @@ from fluidmcp.errors import (
     ProviderUnavailableError,
     UnauthorizedError,
 )
+from fluidmcp.guards.package_checks import accepting_kinds, choose_package_checks
 from fluidmcp.oauth_client.issuer import ExpectedIssuer
 from fluidmcp.oauth_client.pending_login import (
     LoginEndpoints,

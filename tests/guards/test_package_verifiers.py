@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from fluidmcp.access.package_auth import PackageAuth
 from fluidmcp.errors import ForbiddenError, ProviderUnavailableError, UnauthorizedError
-from tests.access.test_package_auth import log_in, packages
+from fluidmcp.guards.package_auth import PackageAuth
+from tests.guards.test_package_auth import log_in, packages
 from tests.providers.fault_making import token_document
 from tests.providers.issuing import AUDIENCE, Issuer, issuing
 from tests.providers.login_gateway import Clock, LoginGateway, auth_block, login_gateway

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from fluidmcp.access.gateway_auth import GatewayAuth, StaticTokenAuth
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import (
@@ -19,6 +18,7 @@ from fluidmcp.errors import (
     ProviderUnavailableError,
     UnauthorizedError,
 )
+from fluidmcp.guards.gateway_auth import GatewayAuth, StaticTokenAuth
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.operator.operator_token import OperatorToken
 from fluidmcp.operator.token_file import StoredLogin, TokenFile
