@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from fluidmcp.processes.starter_child.families import PROC, Stat, group_by_parent, read_stat
+from fluidmcp.processes.starter_child.families import PROC, Stat, group_by_parent, list_pids, read_stat, read_table
 
 MAX_TREE_PROCESSES: Final = 64
 """The time of a larger tree is not told: starting processes without end must not make looking expensive."""
@@ -14,6 +14,7 @@ MAX_THREADS: Final = 256
 """As above, for one process; each thread has its own list of children."""
 MAX_PROCESSES: Final = 4096
 """As above, for the whole machine, where the kernel keeps no lists of children."""
+_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def processor_seconds(pids: Iterable[int], *, proc: Path = PROC) -> dict[int, float]:
@@ -25,16 +26,24 @@ def processor_seconds(pids: Iterable[int], *, proc: Path = PROC) -> dict[int, fl
     wanted = set(pids)
     if not wanted:
         return {}
+    try:
+        trees = _sum_trees(wanted, proc)
+    except OSError:
+        return {}
+    return {pid: ticks / _TICKS_PER_SECOND for pid, ticks in trees.items() if ticks is not None}
+
+
+def _sum_trees(wanted: set[int], proc: Path) -> dict[int, int | None]:
     if (proc / "thread-self" / "children").exists():
         list_children = partial(_read_children, proc)
-        trees = {pid: _sum_tree(pid, partial(read_stat, proc=proc), list_children) for pid in wanted}
-    else:
-        # A kernel without CONFIG_PROC_CHILDREN: one pass over all processes serves all who are asked for.
-        stats = _read_all(proc)
-        children = group_by_parent(stats)
-        trees = {pid: _sum_tree(pid, stats.get, lambda pid: children.get(pid, [])) for pid in wanted}
-    per_second = os.sysconf("SC_CLK_TCK")
-    return {pid: ticks / per_second for pid, ticks in trees.items() if ticks is not None}
+        return {pid: _sum_tree(pid, partial(read_stat, proc=proc), list_children) for pid in wanted}
+    # A kernel without CONFIG_PROC_CHILDREN: one pass over all processes serves all who are asked for.
+    pids = list_pids(proc)
+    if len(pids) > MAX_PROCESSES:
+        return {}
+    stats = read_table(pids, proc)
+    children = group_by_parent(stats)
+    return {pid: _sum_tree(pid, stats.get, lambda pid: children.get(pid, [])) for pid in wanted}
 
 
 def _sum_tree(
@@ -67,14 +76,3 @@ def _read_children(proc: Path, pid: int) -> list[int] | None:
     except OSError:
         pass  # it ended meanwhile; its children have another parent now
     return children
-
-
-def _read_all(proc: Path) -> dict[int, Stat]:
-    try:
-        pids = [name for name in os.listdir(proc) if name.isdecimal()]
-    except OSError:
-        return {}
-    if len(pids) > MAX_PROCESSES:
-        return {}
-    stats = ((int(pid), read_stat(pid, proc)) for pid in pids)
-    return {pid: stat for pid, stat in stats if stat is not None}

@@ -5,11 +5,14 @@ Neither belongs to a process's memory or to a folder's contents, so whoever coun
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-SHARED_MEMORY: Final = "/dev/shm"
-_BLOCK_BYTES: Final = 512
+from fluidmcp.processes.starter_child.mounts import SHARED_MEMORY
+
+BLOCK_BYTES: Final = 512
+"""The unit of `st_blocks`, whatever the file system."""
+_DELETED: Final = " (deleted)"
 
 
 class Held(NamedTuple):
@@ -33,18 +36,22 @@ class HeldFiles:
         if os.path.isdir(SHARED_MEMORY):
             self._memory_devices.add(os.stat(SHARED_MEMORY).st_dev)
 
-    def measure(self, pids: Iterable[int], home: str | None) -> Held:
-        """Nothing is counted of a process whose descriptors may not be seen."""
+    def measure(self, folders: Iterable[str], home: str | None) -> Iterator[Held | None]:
+        """What processes hold, as the last value; None before that, once per process, to pause at.
+
+        `folders` are theirs in /proc. Nothing is counted of a process whose descriptors may not be seen.
+        """
         disk_device = _device(home)
         sizes: dict[tuple[int, int], int] = {}
-        for pid in pids:
-            for status in _nameless_files(pid):
-                sizes[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK_BYTES
+        for folder in folders:
+            for status in _nameless_files(f"{folder}/fd"):
+                sizes[status.st_dev, status.st_ino] = status.st_blocks * BLOCK_BYTES
+            yield None
         disk = sum(size for (device, _), size in sizes.items() if device == disk_device)
         memory = sum(
             size for (device, _), size in sizes.items() if device in self._memory_devices and device != disk_device
         )
-        return Held(memory, disk)
+        yield Held(memory, disk)
 
 
 def _device(path: str | None) -> int | None:
@@ -54,14 +61,16 @@ def _device(path: str | None) -> int | None:
         return None
 
 
-def _nameless_files(pid: int) -> Iterable[os.stat_result]:
-    folder = f"/proc/{pid}/fd"
+def _nameless_files(folder: str) -> Iterable[os.stat_result]:
     try:
         names = os.listdir(folder)
     except OSError:
         return
     for name in names:
         try:
+            # The link tells without asking a file system, which may be a slow one.
+            if not os.readlink(f"{folder}/{name}").endswith(_DELETED):
+                continue
             status = os.stat(f"{folder}/{name}")
         except OSError:
             continue  # closed meanwhile

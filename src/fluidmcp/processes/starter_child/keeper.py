@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from fluidmcp.processes.starter_child.confine import become_server, restore_signals, write_own
-from fluidmcp.processes.starter_child.families import group_by_parent, list_family, read_table
+from fluidmcp.processes.starter_child.families import group_by_parent, list_family, list_pids, read_table
 from fluidmcp.processes.starter_child.mounts import enter_own_view
 from fluidmcp.processes.starter_child.order import (
     FAILED_TO_CONFINE,
@@ -169,7 +169,9 @@ def _has_children() -> bool:
 
 def find_family() -> list[int]:
     """All our descendants; those that die meanwhile may be in it."""
-    return list_family(os.getpid(), group_by_parent(read_table()))
+    with contextlib.suppress(OSError):
+        return list_family(os.getpid(), group_by_parent(read_table(list_pids())))
+    return []  # nothing can be read now; whoever asks asks again
 
 
 def _send(pid: int, signum: int) -> None:

@@ -21,7 +21,7 @@ _MOST_SECONDS: Final = 2.5
 """What is remembered at most: after ten calm seconds a lowered family is as before."""
 LOW_SESSION: Final = 19
 LOW_PROCESS: Final = 10
-_NORMAL: Final = 0
+_NORMAL_SESSION: Final = 0
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -30,6 +30,8 @@ class Priority:
 
     def __init__(self, *, can_raise: bool) -> None:
         self._can_raise = can_raise
+        self._usual = os.getpriority(os.PRIO_PROCESS, 0)
+        """Servers begin with the nice value that we have."""
         self._ticks: int | None = None
         self._beyond = self._long_beyond = 0.0
         self._is_low = False
@@ -40,17 +42,17 @@ class Priority:
         self._beyond = _add(self._beyond, beyond, _MOST_SECONDS)
         self._long_beyond = _add(self._long_beyond, beyond, LONG_SECONDS)
         if self._beyond >= SHORT_SECONDS or (self._is_low and self._beyond > 0):
-            # Again at each look: new sessions begin as usual ones, and the kernel lets wait between two changes.
+            # Again at each look: new sessions begin as usual ones, and the kernel grants ordinary users few changes.
             self._is_low = True
             _set_sessions(members, LOW_SESSION)
             if self._can_raise:
-                _set_processes(members, LOW_PROCESS)
+                _set_processes(members, max(LOW_PROCESS, self._usual))
         elif self._is_low:
-            self._is_low = not _set_sessions(members, _NORMAL)
+            self._is_low = not _set_sessions(members, _NORMAL_SESSION)
             if self._can_raise:
-                _set_processes(members, _NORMAL)
+                _set_processes(members, self._usual)
         if not self._can_raise and self._long_beyond >= LONG_SECONDS:
-            _set_processes(members, LOW_PROCESS)
+            _set_processes(members, max(LOW_PROCESS, self._usual))
 
     def _count(self, members: Mapping[int, Stat]) -> float:
         """Seconds of processor time since the last time."""
@@ -73,8 +75,13 @@ def _set_sessions(members: Mapping[int, Stat], nice: int) -> bool:
 
 
 def _set_session_of(pid: int, nice: int) -> bool:
+    """Only a change is written: the kernel takes ten in a second from all ordinary users together."""
+    path = f"/proc/{pid}/autogroup"
     try:
-        with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
+        with open(path, encoding="ascii") as file:
+            if file.read().split()[-1:] == [str(nice)]:
+                return True
+        with open(path, "w", encoding="ascii") as file:
             file.write(str(nice))
     except FileNotFoundError:
         return True  # gone, or a kernel without autogroups
