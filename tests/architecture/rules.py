@@ -43,8 +43,12 @@ CATCHES_EVERYTHING = (
 )
 """The table of answers, the end of the program, and the loop that supervises children."""
 
-IMPORTS_LATE = ("src/fluidmcp/processes/starter_child/__main__.py",)
-"""It has to find its own package first."""
+IMPORTS_LATE = (
+    "src/fluidmcp/cli/deferred.py",
+    "src/fluidmcp/cli/main.py",
+    "src/fluidmcp/processes/starter_child/__main__.py",
+)
+"""The place for that, the commands themselves, and a program that has to find its own package first."""
 
 HELPERS = ("src/fluidmcp/processes/starter_child/", "src/fluidmcp/processes/watchdog_child.py")
 """Programs that run by their path with `-I -S` and fork: each holds nothing but the standard library and itself."""
@@ -141,11 +145,11 @@ def imports_stand_at_the_top(path: str, tree: ast.Module) -> Iterator[Breach]:
     """What must not be loaded at once goes through the one module for that."""
     if path in IMPORTS_LATE:
         return
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    yield Breach(node.lineno, "an import inside of a function; use cli/deferred.py")
+    for node, ancestors in _with_ancestors(tree, ()):
+        is_import = isinstance(node, ast.Import | ast.ImportFrom)
+        is_import |= isinstance(node, ast.Call) and _callee(node) == "import_module"
+        if is_import and any(isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef) for above in ancestors):
+            yield Breach(node.lineno, "an import inside of a function; use cli/deferred.py")
 
 
 def sizes_are_bounded(path: str, tree: ast.Module) -> Iterator[Breach]:

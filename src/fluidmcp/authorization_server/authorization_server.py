@@ -2,7 +2,7 @@
 
 The client is asked about once, on our own page; the person then logs in at the providers (the gateway's, the
 package's, or both in one trip of the browser), and the client gets tokens that hold what the providers gave, sealed.
-GrantStates lists what is kept here; everything else travels sealed.
+Kept here are the states of grants, codes of a minute, and counts of requests; everything else travels sealed.
 """
 
 import hmac

@@ -115,7 +115,7 @@ _Level = Annotated[
 _UserIds = Annotated[
     range | None,
     PlainValidator(parse_user_ids),
-    Field(description="user ids that nobody else has, FIRST-LAST, such as 200000-200999"),
+    Field(description="user ids of 1000 or more that nobody else has, FIRST-LAST, such as 200000-200999"),
 ]
 _Flag = Annotated[bool, Field(description="1 or 0")]
 _Text = Annotated[str | None, Field(description="text")]

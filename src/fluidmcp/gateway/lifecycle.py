@@ -43,7 +43,6 @@ class Gateway:
         self.app = GatewayApp(
             parts, build_web(parts, self._describe_health), keep_alive_seconds=options.keep_alive_seconds
         )
-        self._settings = settings
         self._walls: dict[str, Wall] = {}
         self._background = background
         self._background_task: asyncio.Task[None] | None = None
@@ -69,7 +68,7 @@ class Gateway:
         guard = self.parts.logins.request_guard
         if guard is not None:
             await guard.admit_operator(headers)
-        elif _is_for_others(self._settings):
+        elif _is_for_others(self.parts.settings):
             raise ForbiddenError(
                 "Only the operator of a guarded gateway may see that.", hint="Add --oauth or --secure."
             )
@@ -86,9 +85,9 @@ class Gateway:
         """
         await self.parts.processes.watchdog.start()
         for entry in self.parts.entries:
-            level = entry.isolation or self._settings.isolation.level
+            level = entry.isolation or self.parts.settings.isolation.level
             wall = await self.parts.processes.confinement.choose_wall(level)
-            if wall.is_none and _is_for_others(self._settings) and not self._settings.isolation.allow_none:
+            if wall.is_none and _is_for_others(self.parts.settings) and not self.parts.settings.isolation.allow_none:
                 raise refuse_none(entry.name, wall, level)
             self._walls[entry.name] = wall
         if self._background is not None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Which = Literal["any", "login", "authorization_server", "only one", "gateway login"]
+Which = Literal["any", "login", "authorization_server", "only authorization_server", "gateway login"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +12,8 @@ class PublicRoute:
     """`{package}` in the path stands for the packages that `which` names.
 
     `login`: those with an `auth` block. `authorization_server`: those that MCP clients log in to by themselves;
-    `only one`: the one package of that kind, where there is one. `gateway login`: where the gateway has a login of its
-    own.
+    `only authorization_server`: the one package of that kind, where there is one. `gateway login`: where the gateway
+    has a login of its own.
     """
 
     method: str
@@ -52,11 +52,11 @@ PUBLIC_ROUTES: Final = (
     PublicRoute("OPTIONS", "/{package}/register", "Browsers ask before a page may call.", "authorization_server"),
     PublicRoute("POST", "/{package}/revoke", "The token to revoke is in the form.", "authorization_server"),
     PublicRoute("OPTIONS", "/{package}/revoke", "Browsers ask before a page may call.", "authorization_server"),
-    PublicRoute("GET", "/authorize", _BROWSER, "only one"),
-    PublicRoute("POST", "/token", _FIRST, "only one"),
-    PublicRoute("OPTIONS", "/token", "Browsers ask before a page may call.", "only one"),
-    PublicRoute("POST", "/register", _FIRST, "only one"),
-    PublicRoute("OPTIONS", "/register", "Browsers ask before a page may call.", "only one"),
+    PublicRoute("GET", "/authorize", _BROWSER, "only authorization_server"),
+    PublicRoute("POST", "/token", _FIRST, "only authorization_server"),
+    PublicRoute("OPTIONS", "/token", "Browsers ask before a page may call.", "only authorization_server"),
+    PublicRoute("POST", "/register", _FIRST, "only authorization_server"),
+    PublicRoute("OPTIONS", "/register", "Browsers ask before a page may call.", "only authorization_server"),
 )
 """Everything else needs the gateway's token. `POST /{package}/auth/refresh` does too: a program calls it.
 
@@ -77,12 +77,12 @@ def list_public_routes(
         "any": ("",),
         "login": logins,
         "authorization_server": authorization_servers,
-        "only one": authorization_servers if len(authorization_servers) == 1 else (),
+        "only authorization_server": authorization_servers if len(authorization_servers) == 1 else (),
         "gateway login": ("",) if has_gateway_login else (),
     }
-    for endpoint in PUBLIC_ROUTES:
-        for package in packages[endpoint.which]:
-            yield endpoint.method, endpoint.path.format(package=package)
+    for route in PUBLIC_ROUTES:
+        for package in packages[route.which]:
+            yield route.method, route.path.format(package=package)
     for path in documents:
         yield "GET", path
         yield "OPTIONS", path

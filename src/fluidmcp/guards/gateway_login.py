@@ -4,7 +4,6 @@ We are an OAuth client of the provider that the FMCP_OAUTH_ variables name, with
 redirect URI. Who may come in is the guard's decision, at the login and again at each request.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -32,8 +31,6 @@ from fluidmcp.oauth_client.token_endpoint import ProviderClient, TokenAnswer
 from fluidmcp.operator.operator_token import build_client
 
 CALLBACK_PATH: Final = "/auth/callback"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

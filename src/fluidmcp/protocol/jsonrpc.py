@@ -42,10 +42,6 @@ class Envelope(msgspec.Struct, gc=False, frozen=True):
         return self.method is not UNSET and self.id is not UNSET
 
     @property
-    def is_notification(self) -> bool:
-        return self.method is not UNSET and self.id is UNSET
-
-    @property
     def is_answer(self) -> bool:
         return self.method is UNSET
 

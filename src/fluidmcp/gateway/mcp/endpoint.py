@@ -23,8 +23,8 @@ from fluidmcp.gateway.mcp.messages import (
     answer_batch,
     reply_to,
 )
-from fluidmcp.gateway.mcp.session_endpoint import SessionDoors
-from fluidmcp.gateway.mcp.sse_endpoint import SingleStreamDoors
+from fluidmcp.gateway.mcp.session_endpoint import SessionEndpoint
+from fluidmcp.gateway.mcp.sse_endpoint import SseEndpoint
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.protocol.headers import ReplyForm, parse_accept
 from fluidmcp.protocol.inbound import classify_post
@@ -47,8 +47,8 @@ class McpEndpoint:
         self._package = package
         self._servers = servers
         self._stateless = stateless
-        self._sessions = SessionDoors(package, servers, sessions)
-        self._single_stream = SingleStreamDoors(package, self._sessions, sessions)
+        self._sessions = SessionEndpoint(package, servers, sessions)
+        self._single_stream = SseEndpoint(package, self._sessions, sessions)
 
     async def post_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
         """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""

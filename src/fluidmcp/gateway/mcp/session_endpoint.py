@@ -31,7 +31,7 @@ from fluidmcp.undo import undo_on_failure
 LAST_EVENT_HEADER = "last-event-id"
 
 
-class SessionDoors:
+class SessionEndpoint:
     """The sessions of one package."""
 
     def __init__(self, package: str, servers: PackageServers, sessions: SessionTable) -> None:

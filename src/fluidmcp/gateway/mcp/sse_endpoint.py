@@ -14,17 +14,17 @@ from fluidmcp.errors import FluidMCPError, RequestError
 from fluidmcp.gateway.errors import encode_rpc_error
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.messages import ACCEPTED, Caller, Message
-from fluidmcp.gateway.mcp.session_endpoint import SessionDoors, read_initialize_params
+from fluidmcp.gateway.mcp.session_endpoint import SessionEndpoint, read_initialize_params
 from fluidmcp.protocol.jsonrpc import encode_answer
 from fluidmcp.protocol.sse import encode_event
 
 SESSION_PARAMETER = "sessionId"
 
 
-class SingleStreamDoors:
+class SseEndpoint:
     """`GET /{package}/sse`, and the messages that its clients send to `POST /{package}/sse?sessionId=...`."""
 
-    def __init__(self, package: str, endpoints: SessionDoors, sessions: SessionTable) -> None:
+    def __init__(self, package: str, endpoints: SessionEndpoint, sessions: SessionTable) -> None:
         self._package = package
         self._endpoints = endpoints
         self._sessions = sessions

@@ -123,10 +123,6 @@ class Pool(Generic[W]):
     def stopping_count(self) -> int:
         return sum(1 for slot in self._slots if slot.stop_task is not None)
 
-    def count_for(self, package: str) -> int:
-        """Processes of one package, as `len` counts them."""
-        return sum(1 for slot in self._slots if slot.key.package == package)
-
     def acquire_ready(self, key: WorkerKey) -> Lease[W] | None:
         """A lease on the live worker of `key`, or None when one has to be started or waited for: use `acquire` then."""
         slot = self._current.get(key)
