@@ -146,10 +146,11 @@ def imports_stand_at_the_top(path: str, tree: ast.Module) -> Iterator[Breach]:
     if path in IMPORTS_LATE:
         return
     for node, ancestors in _with_ancestors(tree, ()):
-        is_import = isinstance(node, ast.Import | ast.ImportFrom)
-        is_import |= isinstance(node, ast.Call) and _callee(node) == "import_module"
-        if is_import and any(isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef) for above in ancestors):
-            yield Breach(node.lineno, "an import inside of a function; use cli/deferred.py")
+        if not any(isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef) for above in ancestors):
+            continue
+        is_late_call = isinstance(node, ast.Call) and _callee(node) == "import_module"
+        if is_late_call or isinstance(node, ast.Import | ast.ImportFrom):
+            yield Breach(getattr(node, "lineno", 1), "an import inside of a function; use cli/deferred.py")
 
 
 def sizes_are_bounded(path: str, tree: ast.Module) -> Iterator[Breach]:
