@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fluidmcp.processes.launch.runners import RunnerCall, choose_program, parse_runner
@@ -183,6 +183,7 @@ words = st.one_of(
 runner = st.sampled_from(["npx", "npm", "uvx", "uv", "/usr/bin/npx", "sh"])
 
 
+@example(command="npx", args=["--package=X", ""])
 @given(command=st.one_of(runner, st.text(max_size=8)), args=st.lists(words, max_size=8))
 def test_any_command_line_is_read_without_a_failure_and_nothing_of_it_is_made_up(command: str, args: list[str]):
     call = parse_runner(command, args)

@@ -81,7 +81,7 @@ def _parse_npx(before: tuple[str, ...], words: tuple[str, ...]) -> RunnerCall | 
             flags.append(word)
         else:
             return None
-    if index >= len(words):
+    if index >= len(words) or not words[index]:
         return None
     name, args = words[index], words[index + 1 :]
     if before and not is_ended:
