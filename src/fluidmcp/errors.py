@@ -42,6 +42,13 @@ class FluidMCPError(Exception):
         self.hint = hint
 
 
+class WouldWaitError(Exception):
+    """A request that must be answered at once would have to wait: whoever tried it does it in a way that can.
+
+    Not a failure, and never shown to anybody. Nothing has been done when it is raised.
+    """
+
+
 class UserError(FluidMCPError):
     """A mistake of the person at the command line: one line what, one line why, one line what to do; exit code 2."""
 

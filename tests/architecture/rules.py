@@ -11,6 +11,7 @@ ROOMS = (
     "fluidmcp",
     "errors",
     "undo",
+    "delays",
     "observability",
     "protocol",
     "config",

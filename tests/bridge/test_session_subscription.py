@@ -31,9 +31,9 @@ async def test_the_request_timeout_ends_no_subscription_that_is_acknowledged(ser
     client = await servers.connect("--slow-listen")
     call = client.send("tools/list")
     (subscription,) = [exchange for exchange in client.link.channel.exchanges if exchange is not call]
-    assert subscription.deadline is not None
+    assert subscription.clock is not None
     await client.tool("acknowledge")
-    assert subscription.deadline is None
+    assert subscription.clock is None
     assert subscription in client.link.channel.exchanges
 
 

@@ -300,7 +300,6 @@ async def listen_at(endpoint: SubscriptionEndpoint, wanted: object, leaving: lis
         headers={},
         client="",
         read_body=read_body,
-        patience_seconds=LIMIT_SECONDS,
         watch_disconnect=watch,
     )
     parsed = make_request("subscriptions/listen", {"notifications": wanted}, {})

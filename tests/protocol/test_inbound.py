@@ -1,7 +1,7 @@
 import pytest
 
 from fluidmcp.protocol.inbound import classify_post
-from fluidmcp.protocol.jsonrpc import parse_message
+from fluidmcp.protocol.jsonrpc import has_escaped_ascii, parse_message
 
 MODERN = b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}'
 
@@ -30,4 +30,8 @@ def test_a_post_is_classified_by_body_first_then_headers(
     method: str, params: bytes, session_id: str | None, version: str | None, kind: str
 ) -> None:
     text = b'{"jsonrpc":"2.0","id":1,"method":"%b","params":%b}' % (method.encode(), params)
-    assert classify_post(parse_message(text), text, session_id=session_id, protocol_version=version) == kind
+    kinds = {
+        classify_post(parse_message(text), text, has_escapes=escapes, session_id=session_id, protocol_version=version)
+        for escapes in (has_escaped_ascii(text), True)
+    }
+    assert kinds == {kind}

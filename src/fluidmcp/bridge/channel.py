@@ -5,7 +5,6 @@ client's own are put back on the way out. A line that names no exchange of this 
 which knows whether one client owns the process; without a listener it reaches nobody.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from typing import Final, Literal, Protocol, cast
 from msgspec import UNSET, Raw, UnsetType
 
 from fluidmcp.bridge.exchange import Exchange
+from fluidmcp.delays import Delays
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerTimeoutError
 from fluidmcp.processes.process import ServerProcess
 from fluidmcp.protocol.jsonrpc import (
@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 PROGRESS: Final = "notifications/progress"
 CANCELLED: Final = "notifications/cancelled"
-
-MIN_TIMER_SECONDS: Final = 0.01
 
 Era = Literal["handshake", "stateless"]
 
@@ -63,11 +61,10 @@ class Channel:
 
     def __init__(self, process: ServerProcess, *, request_timeout_seconds: float) -> None:
         self._process = process
-        self._request_timeout_seconds = request_timeout_seconds
         self._exchanges: dict[int, Exchange] = {}
         self._last_wire_id = 0
         self._exit_callbacks: list[Callable[[], None]] = []
-        self._loop = asyncio.get_running_loop()
+        self._clock = Delays[Exchange](request_timeout_seconds, self._give_up)
         self.era: Era = "handshake"
         self.greeting: Envelope | None = None
         """What the server answered to `initialize`, or to `server/discover` in the stateless era."""
@@ -169,15 +166,13 @@ class Channel:
 
     def start_clock(self, exchange: Exchange) -> None:
         """Let the request timeout count from now."""
-        self.stop_clock(exchange)
-        exchange.last_heard_at = self._loop.time()
-        exchange.deadline = self._loop.call_later(self._request_timeout_seconds, self._check_deadline, exchange)
+        exchange.clock = self._clock
+        self._clock.begin(exchange)
 
     def stop_clock(self, exchange: Exchange) -> None:
         """Let a request wait without end, as while a person is asked something."""
-        if exchange.deadline is not None:
-            exchange.deadline.cancel()
-            exchange.deadline = None
+        exchange.clock = None
+        self._clock.end(exchange)
 
     def _write_request(
         self, method: str, params: Json | Raw | UnsetType, mentions_progress: bool
@@ -245,7 +240,8 @@ class Channel:
         token = members.get("progressToken") if members else None
         exchange = self._exchanges.get(_parse_wire_id(UNSET if token is None else token))
         if exchange is not None:
-            exchange.last_heard_at = self._loop.time()
+            if exchange.clock is not None:
+                self._clock.begin(exchange)
             if exchange.client_token is not None:
                 params = replace_member(message.params, "progressToken", exchange.client_token)
                 exchange.feed(Envelope(method=PROGRESS, params=Raw(cast(bytes, params))))
@@ -271,17 +267,13 @@ class Channel:
             )
             exchange.feed(Envelope(id=Raw(exchange.subscription_id), result=Raw(result)))
 
-    def _check_deadline(self, exchange: Exchange) -> None:
-        """The request timeout is over, unless the server has shown progress since; one timer per request."""
-        remaining_seconds = exchange.last_heard_at + self._request_timeout_seconds - self._loop.time()
-        if remaining_seconds > MIN_TIMER_SECONDS:
-            exchange.deadline = self._loop.call_later(remaining_seconds, self._check_deadline, exchange)
-            return
-        exchange.deadline = None
+    def _give_up(self, exchange: Exchange) -> None:
+        """The request timeout is over, counted from the last progress that the server has shown."""
+        exchange.clock = None
         self.cancel(exchange)
         exchange.fail(
             ServerTimeoutError(
-                f"The server {self._process.package} did not answer within {self._request_timeout_seconds:g} seconds.",
+                f"The server {self._process.package} did not answer within {self._clock.seconds:g} seconds.",
                 why=f"The request was {exchange.method[:100]}; it has been cancelled.",
                 hint="Try again, or raise FMCP_REQUEST_TIMEOUT_SECONDS if the tool needs that long.",
             )
@@ -291,6 +283,7 @@ class Channel:
         exchanges, self._exchanges = self._exchanges, {}
         for exchange in exchanges.values():
             exchange.fail(self._describe_exit())
+        self._clock.clear()
         if self.listener is not None:
             self.listener.receive_exit()
         for callback in self._exit_callbacks:

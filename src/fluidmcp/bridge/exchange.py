@@ -3,8 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
+from fluidmcp.delays import Delays
 from fluidmcp.errors import FluidMCPError, ServerProcessError
 from fluidmcp.protocol.jsonrpc import Envelope, Json
 
@@ -22,18 +24,17 @@ class SlowReaderError(ServerProcessError):
 class Exchange:
     """Events of one request: notifications and questions, then the answer. Fed by the channel, read by one reader.
 
-    It is read in one of two ways: awaited event by event, or after `divert` pushed into a function.
+    It is read in one of two ways: taken event by event, or after `divert` pushed into a function.
     """
 
     __slots__ = (
         "_events",
         "_failure",
+        "_on_event",
         "_sink",
-        "_waiter",
         "client_token",
-        "deadline",
+        "clock",
         "is_done",
-        "last_heard_at",
         "method",
         "subscription_id",
         "translate",
@@ -53,12 +54,11 @@ class Exchange:
         self.translate: Callable[[Envelope], Envelope | None] | None = None
         """Turns the server's answer into the client's. None as its outcome: there is no answer yet."""
         self.is_done = False
-        self.deadline: asyncio.TimerHandle | None = None
-        self.last_heard_at = 0.0
-        """The event loop's time at the last sign of life; the time-out counts from it."""
-        self._events: deque[Envelope] = deque()
+        self.clock: Delays[Exchange] | None = None
+        """Where its request timeout is counted, from the last sign of life; None while it does not count."""
+        self._events: deque[Envelope] | None = None
         self._failure: FluidMCPError | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._on_event: Callable[[], None] | None = None
         self._sink: Callable[[Event], None] | None = None
 
     def feed(self, event: Envelope) -> None:
@@ -69,13 +69,15 @@ class Exchange:
             self.is_done = True
         elif not self.wants_notifications:
             return
-        elif len(self._events) >= MAX_WAITING_EVENTS:
+        elif self._events is not None and len(self._events) >= MAX_WAITING_EVENTS:
             self.fail(SlowReaderError("The client reads more slowly than the server writes.", hint="Read faster."))
             return
         if self._sink is not None:
             self._stop_clock()
             self._sink(event)
             return
+        if self._events is None:
+            self._events = deque()
         self._events.append(event)
         self._wake()
 
@@ -94,12 +96,25 @@ class Exchange:
     def divert(self, sink: Callable[[Event], None]) -> None:
         """From here on hand every event to `sink`, waiting ones first; nobody may await this exchange any more."""
         self._sink = sink
-        events, self._events = self._events, deque()
-        for event in events:
+        events, self._events = self._events, None
+        for event in events or ():
             sink(event)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             sink(failure)
+
+    def take(self) -> Event | None:
+        """The next event, or the failure that ends it; None when nothing has come."""
+        return self._events.popleft() if self._events else self._failure
+
+    def notify(self, on_event: Callable[[], None] | None) -> None:
+        """Call `on_event` once when there is something to take, now if there is; None: nobody any more.
+
+        It is called by whatever the server said, in the midst of reading it: it must not raise.
+        """
+        self._on_event = on_event
+        if self._events or self._failure is not None:
+            self._wake()
 
     async def next_event(self) -> Envelope:
         """The next event. After the answer (`event.is_answer`) there is none.
@@ -107,29 +122,18 @@ class Exchange:
         Raises:
             FluidMCPError: the server process went away, or did not answer in time.
         """
-        while not self._events:
-            if self._failure is not None:
-                raise self._failure
-            self._waiter = asyncio.get_running_loop().create_future()
+        while True:
+            event = self.take()
+            if isinstance(event, FluidMCPError):
+                raise event
+            if event is not None:
+                return event
+            waiter = asyncio.get_running_loop().create_future()
+            self._on_event = partial(_settle, waiter)
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._waiter = None
-        return self._events.popleft()
-
-    async def first_event(self, seconds: float) -> Envelope | None:
-        """The next event, or None when nothing has come within `seconds`; raises like `next_event`."""
-        if self._events or self._failure is not None:
-            return await self.next_event()
-        loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
-        timer = loop.call_later(seconds, _settle, waiter)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            timer.cancel()
-        return await self.next_event() if self._events or self._failure is not None else None
+                self._on_event = None
 
     async def answer(self) -> Envelope:
         """The answer, passing over notifications."""
@@ -140,13 +144,14 @@ class Exchange:
 
     def _wake(self) -> None:
         self._stop_clock()
-        if self._waiter is not None:
-            _settle(self._waiter)
+        on_event, self._on_event = self._on_event, None
+        if on_event is not None:
+            on_event()
 
     def _stop_clock(self) -> None:
-        if self.deadline is not None and self.is_done:
-            self.deadline.cancel()
-            self.deadline = None
+        if self.clock is not None and self.is_done:
+            self.clock.end(self)
+            self.clock = None
 
 
 def _settle(waiter: "asyncio.Future[None]") -> None:

@@ -26,7 +26,7 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.errors import CapacityError
+from fluidmcp.errors import CapacityError, WouldWaitError
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
 from fluidmcp.processes.launch.spec import LaunchSpec
@@ -98,6 +98,7 @@ class PackageServers:
         *,
         session_id: str | None = None,
         initialize_params: Json | None = None,
+        can_wait: bool = True,
     ) -> ChannelLease:
         """A running server process for a caller of the handshake era, or without any, started if there is none.
 
@@ -107,11 +108,14 @@ class PackageServers:
         Raises:
             ServerStartError, ServerTimeoutError: it did not start.
             ServerBackingOffError, CapacityError: it may not be started now.
+            WouldWaitError: none is ready, and the caller cannot wait.
         """
         only_stateless = session_id is None and self._starter.known.handshake is False
         key = self.build_key(principal, session_id, STATELESS if only_stateless else "")
         lease = self._pool.acquire_ready(key)
         if lease is None:
+            if not can_wait:
+                raise WouldWaitError
             params = build_initialize_params() if initialize_params is None else initialize_params
             lease = await self._acquire(key, principal, token, "handshake", params)
         return ChannelLease(lease.worker, lease.release)
@@ -129,7 +133,14 @@ class PackageServers:
             await self._pool.discard(key)
 
     async def acquire_stateless(
-        self, principal: Principal | None, token: str | None, *, capabilities: Json, wants_logs: bool, is_alone: bool
+        self,
+        principal: Principal | None,
+        token: str | None,
+        *,
+        capabilities: Json,
+        wants_logs: bool,
+        is_alone: bool,
+        can_wait: bool = True,
     ) -> ChannelLease:
         """A running server process for a stateless request.
 
@@ -139,7 +150,7 @@ class PackageServers:
         known = self._starter.known
         if known.stateless is not False:
             lease = await self._acquire_in_lane(
-                principal, token, STATELESS, "stateless", NO_CAPABILITIES, is_alone=wants_logs
+                principal, token, STATELESS, "stateless", NO_CAPABILITIES, is_alone=wants_logs, can_wait=can_wait
             )
             if lease.channel.era == "stateless":
                 return lease
@@ -147,8 +158,9 @@ class PackageServers:
             lease.release()
             self._pool.retire(self.build_key(principal, None, STATELESS))
         group = "" if capabilities == NO_CAPABILITIES and not wants_logs else _name_group(capabilities)
+        needs_lane = bool(group) and (is_alone or wants_logs)
         return await self._acquire_in_lane(
-            principal, token, group, "handshake", capabilities, is_alone=bool(group) and (is_alone or wants_logs)
+            principal, token, group, "handshake", capabilities, is_alone=needs_lane, can_wait=can_wait
         )
 
     async def _acquire_in_lane(
@@ -160,8 +172,15 @@ class PackageServers:
         capabilities: Json,
         *,
         is_alone: bool,
+        can_wait: bool,
     ) -> ChannelLease:
         lanes = self.build_key(principal, None, group)
+        if not is_alone:
+            lease = self._pool.acquire_ready(lanes)
+            if lease is not None:
+                return _lend(lease)
+        if not can_wait:
+            raise WouldWaitError
         if not is_alone:
             return _lend(await self._acquire_lane(lanes, principal, token, era, capabilities))
         deadline = asyncio.get_running_loop().time() + LANE_SECONDS

@@ -18,6 +18,7 @@ from fluidmcp.bridge.channel import CANCELLED, Channel
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
 from fluidmcp.bridge.suspended import RunningCall, SuspendedCalls
+from fluidmcp.errors import WouldWaitError
 from fluidmcp.protocol.input_required import list_interactive_capabilities, read_input_responses
 from fluidmcp.protocol.jsonrpc import INVALID_PARAMS, Envelope
 from fluidmcp.protocol.objects import read_object, read_text
@@ -139,13 +140,19 @@ class StatelessBridge:
         return ChannelCalls(channel, group, self._publish)
 
     async def open_call(
-        self, request: StatelessRequest, principal: Principal | None, token: str | None, *, wants_notifications: bool
+        self,
+        request: StatelessRequest,
+        principal: Principal | None,
+        token: str | None,
+        *,
+        wants_notifications: bool,
+        can_wait: bool = True,
     ) -> StatelessCall:
         """Send a request to a server process, started if there is none, or continue the call that it is a retry of.
 
         Raises:
             StatelessError: -32602 with 400, for a retry that continues nothing or brings malformed answers.
-            ServerProcessError: as `PackageServers.acquire_stateless` and `Channel.send_request`.
+            ServerProcessError, WouldWaitError: as `PackageServers.acquire_stateless` and `Channel.send_request`.
         """
         if request.method in INPUT_METHODS and "requestState" in request.members:
             resumed = self._suspended.resume(
@@ -159,19 +166,24 @@ class StatelessBridge:
             capabilities=list_interactive_capabilities(request.capabilities),
             wants_logs=request.log_level is not None,
             is_alone=request.method in INPUT_METHODS,
+            can_wait=can_wait,
         )
         is_sent = False
         try:
             if lease.channel.era == "handshake" and request.method == "server/discover":
                 return _discover(lease.channel)
-            running = await self._send(lease, request, principal, wants_notifications=wants_notifications)
+            if request.log_level is not None and lease.channel.era == "handshake":
+                if not can_wait:
+                    raise WouldWaitError
+                await self.attach(lease.channel, principal).set_level(request.log_level)
+            running = self._send(lease, request, principal, wants_notifications=wants_notifications)
             is_sent = True
             return StatelessCall(running.exchange, running)
         finally:
             if not is_sent:
                 lease.release()
 
-    async def _send(
+    def _send(
         self, lease: ChannelLease, request: StatelessRequest, principal: Principal | None, *, wants_notifications: bool
     ) -> RunningCall:
         channel = lease.channel
@@ -182,8 +194,6 @@ class StatelessBridge:
         else:
             early_responses = _read_early_responses(request)
             params = encode_handshake_params(request, None)
-            if request.log_level is not None:
-                await calls.set_level(request.log_level)
         exchange = channel.send_request(
             request.method,
             params,

@@ -20,7 +20,7 @@ from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.client_subscriptions import Attach
 from fluidmcp.bridge.servers import PackageServers
 from fluidmcp.bridge.start import GATEWAY_INFO
-from fluidmcp.errors import FluidMCPError
+from fluidmcp.errors import FluidMCPError, WouldWaitError
 from fluidmcp.protocol.input_required import list_interactive_capabilities
 from fluidmcp.protocol.jsonrpc import Envelope, Json
 from fluidmcp.protocol.objects import read_text
@@ -105,13 +105,20 @@ class ToolHeaders:
         hub.watch_tools(self._forget)
 
     async def check(
-        self, request: StatelessRequest, principal: Principal | None, token: str | None, headers: Mapping[str, str]
+        self,
+        request: StatelessRequest,
+        principal: Principal | None,
+        token: str | None,
+        headers: Mapping[str, str],
+        *,
+        can_wait: bool = True,
     ) -> None:
         """Compare the headers of a `tools/call` with its arguments. Without a list of tools nothing is refused.
 
         Raises:
             StatelessError: -32020 with 400.
             ServerProcessError: no server process can be had for the list of tools.
+            WouldWaitError: the list has to be asked for, and the caller cannot wait.
         """
         name = read_text(request.members.get("name"))
         if name is None:
@@ -129,6 +136,8 @@ class ToolHeaders:
                 except StatelessError:
                     if not may_have_changed:
                         raise
+        if not can_wait:
+            raise WouldWaitError
         known = await self._fetch_once(key, principal, token)
         check_tool_headers(known.rules.get(name, ()), arguments, headers)
 

@@ -26,14 +26,13 @@ access_logger = logging.getLogger("fluidmcp.access")
 class GatewayApp:
     """Serves `parts`; `web` is the FastAPI application with everything but the MCP endpoints."""
 
-    def __init__(self, parts: GatewayParts, web: FastAPI, *, keep_alive_seconds: float) -> None:
+    def __init__(self, parts: GatewayParts, web: FastAPI) -> None:
         self.web = web
         self._core = parts.core
         self._streams = parts.calls.streams
         self._request_guard = parts.logins.request_guard
         self._host_guard = HostGuard(parts.settings)
         self._max_body_bytes = parts.settings.max_body_bytes
-        self._keep_alive_seconds = keep_alive_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -57,7 +56,7 @@ class GatewayApp:
                 await _send_reply(refusal, send)
             return
         try:
-            reply = await self._core.handle(_build_request(scope, headers, body, self._keep_alive_seconds))
+            reply = await self._core.handle(_build_request(scope, headers, body))
         finally:
             body.end_watches()
         if isinstance(reply, HttpReply):
@@ -74,7 +73,7 @@ class GatewayApp:
         return admitted if isinstance(admitted, HttpReply) else None
 
 
-def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody, patience_seconds: float) -> HttpRequest:
+def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody) -> HttpRequest:
     client = cast("tuple[str, int] | None", scope.get("client"))
     return HttpRequest(
         method=cast(str, scope["method"]),
@@ -83,7 +82,6 @@ def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody, 
         headers=headers,
         client=client[0] if client else "",
         read_body=body.read,
-        patience_seconds=patience_seconds,
         watch_disconnect=body.watch_disconnect,
     )
 

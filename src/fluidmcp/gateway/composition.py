@@ -30,6 +30,7 @@ from fluidmcp.gateway.http import KEEP_ALIVE_SECONDS, OpenStreams
 from fluidmcp.gateway.login.client_logins import ClientLogins
 from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint
+from fluidmcp.gateway.mcp.pending import Patience, build_patience
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
 from fluidmcp.gateway.operations import add_error_answers, add_operations
@@ -108,6 +109,8 @@ class CallParts:
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     streams: OpenStreams
     """The event streams that are being sent."""
+    patience: Patience
+    """Requests whose clients take an event stream when the answer does not come soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +142,7 @@ def compose(
         ),
         suspended=SuspendedCalls(sealer),
         streams=OpenStreams(keep_alive_seconds=options.keep_alive_seconds),
+        patience=build_patience(options.keep_alive_seconds),
     )
     mounted = {name: _mount(name, servers, settings, logins, calls) for name, servers in processes.servers.items()}
     return GatewayParts(
@@ -252,11 +256,12 @@ def _mount(
         bridge,
         ToolHeaders(servers, hub, bridge.attach),
         SubscriptionEndpoint(servers, calls.subscriptions, bridge.attach),
+        calls.patience,
     )
     clients = logins.clients
     return MountedPackage(
         name,
-        McpEndpoint(name, servers, calls.sessions, stateless),
+        McpEndpoint(name, servers, calls.sessions, stateless, calls.patience),
         logins.auths[name],
         authorization_server=clients.authorization_servers.get(name),
         resource_metadata_of=settings.public_url if clients.has_document(name) else "",

@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from fluidmcp.authentication.challenge import build_challenge
 from fluidmcp.bridge.exchange import SlowReaderError
@@ -31,6 +31,7 @@ from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, InvalidMe
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 _STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
     (UnauthorizedError, 401),
@@ -58,6 +59,11 @@ _REQUEST_CODES: Final = {
     415: "unsupported_media_type",
     421: "unknown_host",
 }
+
+
+_INTERNAL_ERROR: Final = json_reply(
+    500, {"error": "internal_error", "message": "Something went wrong inside the gateway."}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,33 @@ async def answer_always(outcome: Awaitable[T], path: str) -> T | HttpReply:
         return error_reply(error)
     except Exception:
         logger.exception("unexpected error on %s", path)
-        return json_reply(500, {"error": "internal_error", "message": "Something went wrong inside the gateway."})
+        return _INTERNAL_ERROR
+
+
+def reply_always(build: Callable[[E], T], event: E) -> T | HttpReply:
+    """As `answer_always`, for a reply that is made while a server's output is read: nothing may be raised there."""
+    try:
+        return build(event)
+    except FluidMCPError as error:
+        return error_reply(error)
+    except Exception:
+        logger.exception("unexpected error while a reply was made")
+        return _INTERNAL_ERROR
+
+
+def try_now(coroutine: Coroutine[Any, Any, T]) -> T | None:
+    """What a coroutine returns, if it need not wait for anything; else None, and it goes no further.
+
+    None also where it fails: whoever asks does it again in a way that can wait, and tells what comes of that.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    except Exception:
+        return None
+    coroutine.close()
+    return None
 
 
 def _retry_after(seconds: float) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from fluidmcp.errors import RequestError
+from fluidmcp.errors import RequestError, WouldWaitError
 from fluidmcp.protocol.sse import COMMENT
 from fluidmcp.undo import undo_on_failure
 
@@ -54,14 +54,19 @@ class HttpRequest:
     """The address of the peer, without port."""
     read_body: Callable[[], Awaitable[bytes]]
     """Reads the body when it is wanted, so that nobody unknown can make the gateway read one. RequestError 413."""
-    patience_seconds: float
-    """How long a request may stay without a reply before an event stream begins, where the client takes one."""
     watch_disconnect: Callable[[Callable[[], None]], Callable[[], None]]
     """Calls the function once, in the event loop, when the client goes away before the reply begins; it must not raise.
 
     Returns a function that ends the watch, which may be called at any time and more than once. The watch looks only
     WATCH_AFTER_SECONDS later and only when the body has been read, and ends by itself when the reply begins.
     """
+    can_wait: bool = True
+    """Whether somebody awaits the reply. Where nobody does, whatever would have to wait raises WouldWaitError."""
+
+    def require_wait(self) -> None:
+        """Raises WouldWaitError where nobody awaits the reply."""
+        if not self.can_wait:
+            raise WouldWaitError
 
 
 @dataclass(slots=True)

@@ -40,9 +40,7 @@ class Gateway:
     ) -> None:
         options = options or GatewayOptions()
         self.parts = parts = compose(settings, entries, environ, options)
-        self.app = GatewayApp(
-            parts, build_web(parts, self._describe_health), keep_alive_seconds=options.keep_alive_seconds
-        )
+        self.app = GatewayApp(parts, build_web(parts, self._describe_health))
         self._walls: dict[str, Wall] = {}
         self._background = background
         self._background_task: asyncio.Task[None] | None = None

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from msgspec import Raw, UnsetType
 
-from fluidmcp.protocol.jsonrpc import Envelope, has_escaped_ascii, parse_object
+from fluidmcp.protocol.jsonrpc import Envelope, parse_object
 from fluidmcp.protocol.versions import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
 
 InboundKind = Literal["stateless", "initialize", "session", "bare", "unsupported_version"]
@@ -14,11 +14,11 @@ _STATELESS_META: Final = ("io.modelcontextprotocol/protocolVersion", "io.modelco
 
 
 def classify_post(
-    envelope: Envelope, text: bytes, *, session_id: str | None, protocol_version: str | None
+    envelope: Envelope, text: bytes, *, has_escapes: bool, session_id: str | None, protocol_version: str | None
 ) -> InboundKind:
     """What a POST to the MCP endpoint is.
 
-    `text` is the message that the envelope was read from.
+    `text` is the message that the envelope was read from, `has_escapes` what `has_escaped_ascii` says of it.
 
     * `stateless`: revision 2026-07-28; known by its `_meta` keys, its version header or `server/discover`; also an
       unknown version outside a session
@@ -28,7 +28,7 @@ def classify_post(
     * `unsupported_version`: within a session, a version header that no revision has (2025-11-25, "Protocol Version
       Header")
     """
-    if (META_PREFIX in text or has_escaped_ascii(text)) and has_stateless_meta(envelope.params):
+    if (has_escapes or META_PREFIX in text) and has_stateless_meta(envelope.params):
         return "stateless"
     if protocol_version in STATELESS_VERSIONS or envelope.method == "server/discover":
         return "stateless"

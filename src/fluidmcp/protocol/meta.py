@@ -8,7 +8,6 @@ from fluidmcp.protocol.jsonrpc import (
     INVALID_REQUEST,
     InvalidMessageError,
     Json,
-    has_escaped_ascii,
     parse_object,
 )
 from fluidmcp.protocol.objects import is_object, replace_value, without_members
@@ -20,9 +19,12 @@ INTERACTIVE_CAPABILITIES: Final = ("elicitation", "sampling", "roots", "tasks")
 PROGRESS_TOKEN: Final = b'"progressToken"'
 
 
-def mentions_progress_token(text: bytes) -> bool:
-    """Whether a message may hold a progress token, in whatever spelling; cheap, and certain where it says no."""
-    return PROGRESS_TOKEN in text or has_escaped_ascii(text)
+def mentions_progress_token(text: bytes, *, has_escapes: bool) -> bool:
+    """Whether a message may hold a progress token, in whatever spelling; cheap, and certain where it says no.
+
+    `has_escapes` is what `has_escaped_ascii` says of the text.
+    """
+    return has_escapes or PROGRESS_TOKEN in text
 
 
 def replace_progress_token(params: Json | Raw | UnsetType, token: Json) -> tuple[Json | Raw | UnsetType, Json | None]:

@@ -21,8 +21,8 @@ from fluidmcp.gateway.mcp.messages import (
     Caller,
     Message,
     answer_batch,
-    reply_to,
 )
+from fluidmcp.gateway.mcp.pending import Patience, PendingReply
 from fluidmcp.gateway.mcp.session_endpoint import SessionEndpoint
 from fluidmcp.gateway.mcp.sse_endpoint import SseEndpoint
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
@@ -35,24 +35,40 @@ from fluidmcp.undo import undo_on_failure
 PROCESS_WIDE_METHODS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """They change what a server process does for everybody who uses it."""
 
-_Handler: TypeAlias = Callable[[HttpRequest, Message, Caller], Awaitable[HttpReply | HttpStream]]
+Outcome: TypeAlias = HttpReply | HttpStream | PendingReply
+"""What is known of a reply once its request is on its way."""
+
+_Handler: TypeAlias = Callable[[HttpRequest, Message, Caller], Awaitable[Outcome]]
 
 
 class McpEndpoint:
     """The endpoints of one package."""
 
     def __init__(
-        self, package: str, servers: PackageServers, sessions: SessionTable, stateless: StatelessEndpoint
+        self,
+        package: str,
+        servers: PackageServers,
+        sessions: SessionTable,
+        stateless: StatelessEndpoint,
+        patience: Patience,
     ) -> None:
         self._package = package
         self._servers = servers
         self._stateless = stateless
-        self._sessions = SessionEndpoint(package, servers, sessions)
+        self._sessions = SessionEndpoint(package, servers, sessions, patience)
         self._single_stream = SseEndpoint(package, self._sessions, sessions)
 
     async def post_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
         """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""
-        return await self._answer(request, caller, self._dispatch)
+        return await _settle(await self.begin(request, await request.read_body(), caller), request)
+
+    async def begin(self, request: HttpRequest, text: bytes, caller: Caller) -> Outcome:
+        """Send one message on its way. Nothing here waits, nor does anything in a request with `can_wait` off.
+
+        Raises:
+            WouldWaitError: the request would have to wait before it could be sent, and may not.
+        """
+        return await self._begin(request, text, caller, self._dispatch)
 
     def get_mcp(self, request: HttpRequest, caller: Caller) -> HttpStream:
         """The stream of a session for what belongs to no request, or one that was interrupted."""
@@ -67,16 +83,14 @@ class McpEndpoint:
 
         With a `sessionId` in the query it is the message of a client of 2024-11-05, answered on that client's stream.
         """
-        if self._single_stream.is_for_session(request):
-            return await self._answer(request, caller, self._single_stream.post)
-        return await self._answer(request, caller, self._stream_bare)
+        handle = self._single_stream.post if self._single_stream.is_for_session(request) else self._stream_bare
+        return await _settle(await self._begin(request, await request.read_body(), caller, handle), request)
 
     def get_sse(self, caller: Caller) -> HttpStream:
         """The one stream of a client of 2024-11-05."""
         return self._single_stream.get(caller)
 
-    async def _answer(self, request: HttpRequest, caller: Caller, handle: _Handler) -> HttpReply | HttpStream:
-        text = await request.read_body()
+    async def _begin(self, request: HttpRequest, text: bytes, caller: Caller, handle: _Handler) -> Outcome:
         request_id: Json | None = None
         try:
             batch = None if text[:1] == b"{" else parse_batch(text)
@@ -84,20 +98,29 @@ class McpEndpoint:
                 return await self._answer_batch(request, batch, caller)
             message = Message(parse_message(text), text)
             request_id = message.request_id if message.envelope.is_request else None
-            return await handle(request, message, caller)
+            outcome = await handle(request, message, caller)
         except InvalidMessageError as error:
             return rpc_error_reply(error, error.request_id)
         except FluidMCPError as error:
             return rpc_error_reply(error, request_id, show_stderr=not self._servers.is_shared(caller.principal))
+        if isinstance(outcome, PendingReply):
+            outcome.show_stderr = not self._servers.is_shared(caller.principal)
+        return outcome
 
-    async def _stream_bare(self, request: HttpRequest, message: Message, caller: Caller) -> HttpReply | HttpStream:
-        return await self._post_bare(message, caller, "event-stream")
+    async def _stream_bare(self, request: HttpRequest, message: Message, caller: Caller) -> Outcome:
+        return await self._post_bare(request, message, caller, "event-stream")
 
-    async def _dispatch(self, request: HttpRequest, message: Message, caller: Caller) -> HttpReply | HttpStream:
+    async def _dispatch(self, request: HttpRequest, message: Message, caller: Caller) -> Outcome:
         """By the era and kind of the message (protocol/inbound)."""
         session_id = request.headers.get(SESSION_HEADER)
         version = request.headers.get(VERSION_HEADER)
-        kind = classify_post(message.envelope, message.text, session_id=session_id, protocol_version=version)
+        kind = classify_post(
+            message.envelope,
+            message.text,
+            has_escapes=message.has_escapes,
+            session_id=session_id,
+            protocol_version=version,
+        )
         form = parse_accept(request.headers.get("accept"))
         match kind:
             case "stateless":
@@ -105,21 +128,22 @@ class McpEndpoint:
             case "unsupported_version":
                 raise _unsupported_version()
             case "initialize":
-                return await self._sessions.initialize(message, caller, form)
+                return await self._sessions.initialize(request, message, caller, form)
             case "session":
                 return await self._sessions.post(request, message, caller, form)
             case "bare":
-                return await self._post_bare(message, caller, form)
+                return await self._post_bare(request, message, caller, form)
 
-    async def _post_bare(self, message: Message, caller: Caller, form: ReplyForm) -> HttpReply | HttpStream:
+    async def _post_bare(self, request: HttpRequest, message: Message, caller: Caller, form: ReplyForm) -> Outcome:
         """JSON-RPC without a handshake: the gateway has done one for the process it uses."""
         if not message.envelope.is_request:
             return ACCEPTED
         self._check_bare(message, caller)
-        lease = await self._servers.acquire(caller.principal, caller.token)
+        lease = await self._servers.acquire(caller.principal, caller.token, can_wait=request.can_wait)
         with undo_on_failure(lease.release):
             exchange = _send_bare(lease, message, wants_notifications=form == "event-stream")
-        return await reply_to(exchange, message.request_id, "json" if form == "either" else form, lease.release)
+        pending = PendingReply(exchange, message.request_id, lease.release)
+        return pending.open_stream(None) if form == "event-stream" else pending
 
     def _check_bare(self, message: Message, caller: Caller) -> None:
         method = message.method
@@ -132,6 +156,7 @@ class McpEndpoint:
 
     async def _answer_batch(self, request: HttpRequest, texts: list[bytes], caller: Caller) -> HttpReply:
         """Several messages in one array: only clients of 2025-03-26 may send them; the answers come as one array."""
+        request.require_wait()
         session_id = request.headers.get(SESSION_HEADER)
         version = request.headers.get(VERSION_HEADER)
         if session_id is not None:
@@ -150,6 +175,10 @@ class McpEndpoint:
             return await answer_batch(texts, send)
         finally:
             lease.release()
+
+
+async def _settle(outcome: Outcome, request: HttpRequest) -> HttpReply | HttpStream:
+    return await outcome.wait(request) if isinstance(outcome, PendingReply) else outcome
 
 
 def _send_bare(lease: ChannelLease, message: Message, *, wants_notifications: bool) -> Exchange:

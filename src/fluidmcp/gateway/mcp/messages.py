@@ -1,28 +1,26 @@
-"""What the MCP endpoints share: the message with its caller, and the ways from an exchange to a reply."""
+"""What the MCP endpoints share: the message, its caller, and batches of messages."""
 
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from msgspec import Raw
 
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.exchange import Exchange
-from fluidmcp.bridge.session import encode_event_message
 from fluidmcp.errors import FluidMCPError
 from fluidmcp.gateway.errors import encode_rpc_error
-from fluidmcp.gateway.http import NO_STORE, HttpReply, HttpStream
-from fluidmcp.protocol.headers import ReplyForm
+from fluidmcp.gateway.http import NO_STORE, HttpReply
 from fluidmcp.protocol.jsonrpc import (
     INVALID_REQUEST,
     Envelope,
     InvalidMessageError,
     Json,
     encode_answer,
+    has_escaped_ascii,
     parse_message,
 )
 from fluidmcp.protocol.meta import mentions_progress_token
-from fluidmcp.protocol.sse import encode_event
 
 SESSION_HEADER: Final = "mcp-session-id"
 VERSION_HEADER: Final = "mcp-protocol-version"
@@ -44,6 +42,11 @@ class Message:
 
     envelope: Envelope
     text: bytes
+    has_escapes: bool = field(init=False)
+    """Whether names in the text may be spelled in other ways."""
+
+    def __post_init__(self) -> None:
+        self.has_escapes = has_escaped_ascii(self.text)
 
     @property
     def request_id(self) -> Json:
@@ -55,51 +58,7 @@ class Message:
 
     @property
     def mentions_progress(self) -> bool:
-        return mentions_progress_token(self.text)
-
-
-async def reply_to(
-    exchange: Exchange,
-    request_id: Json,
-    form: ReplyForm,
-    finish: Callable[[], None],
-    *,
-    on_disconnect: Callable[[], None] | None = None,
-) -> HttpReply | HttpStream:
-    """JSON when the answer comes first, else an event stream where the client takes one.
-
-    `finish` runs exactly once, whatever happens. Raises what the exchange raises before anything was said.
-    """
-    is_handed_on = False
-    try:
-        if form == "event-stream":
-            is_handed_on = True
-            return HttpStream(stream_exchange(exchange, request_id, None, finish), on_disconnect=on_disconnect)
-        event = await exchange.next_event()
-        if event.is_answer:
-            return HttpReply(200, encode_answer(request_id, event))
-        is_handed_on = True
-        return HttpStream(stream_exchange(exchange, request_id, event, finish), on_disconnect=on_disconnect)
-    finally:
-        if not is_handed_on:
-            finish()
-
-
-async def stream_exchange(
-    exchange: Exchange, request_id: Json, first: Envelope | None, finish: Callable[[], None]
-) -> AsyncGenerator[bytes, None]:
-    """Events until the answer; a failure becomes a JSON-RPC error, so that the stream always ends with one."""
-    try:
-        event = first
-        while event is None or not event.is_answer:
-            if event is not None:
-                yield encode_event(encode_event_message(event))
-            event = await exchange.next_event()
-        yield encode_event(encode_answer(request_id, event))
-    except FluidMCPError as error:
-        yield encode_event(encode_rpc_error(error, request_id))
-    finally:
-        finish()
+        return mentions_progress_token(self.text, has_escapes=self.has_escapes)
 
 
 async def answer_batch(texts: list[bytes], send: Callable[[Message], Exchange | None]) -> HttpReply:

@@ -21,6 +21,7 @@ from fluidmcp.errors import FluidMCPError, RequestError
 from fluidmcp.gateway.errors import encode_rpc_error
 from fluidmcp.gateway.http import JSON_TYPE, NO_STORE, Headers, HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.messages import ACCEPTED, SESSION_HEADER, Caller, Message, answer_batch
+from fluidmcp.gateway.mcp.pending import Patience, PendingReply
 from fluidmcp.protocol.headers import ReplyForm, parse_accept
 from fluidmcp.protocol.jsonrpc import Envelope, Json, encode_answer, parse_object
 from fluidmcp.protocol.meta import without_interactive_capabilities
@@ -34,16 +35,18 @@ LAST_EVENT_HEADER = "last-event-id"
 class SessionEndpoint:
     """The sessions of one package."""
 
-    def __init__(self, package: str, servers: PackageServers, sessions: SessionTable) -> None:
+    def __init__(self, package: str, servers: PackageServers, sessions: SessionTable, patience: Patience) -> None:
         self._package = package
         self._servers = servers
         self._sessions = sessions
+        self._patience = patience
 
-    async def initialize(self, message: Message, caller: Caller, form: ReplyForm) -> HttpReply:
+    async def initialize(self, request: HttpRequest, message: Message, caller: Caller, form: ReplyForm) -> HttpReply:
         """Open a session: the server hears what this client says of itself, and its answer goes back unchanged.
 
         Whoever takes no event streams can be asked nothing, so the server is not told that it could.
         """
+        request.require_wait()
         params = read_initialize_params(message.envelope)
         if form == "json":
             params = without_interactive_capabilities(params)
@@ -63,34 +66,20 @@ class SessionEndpoint:
 
     async def post(
         self, request: HttpRequest, message: Message, caller: Caller, form: ReplyForm
-    ) -> HttpReply | HttpStream:
+    ) -> HttpReply | HttpStream | PendingReply:
         session_id = request.headers[SESSION_HEADER]
         session = self.find(session_id, caller)
         if not message.envelope.is_request:
             self.receive(session, caller, message.envelope)
             return ACCEPTED
-        lease = await self._acquire(session, caller)
+        lease = await self._acquire(session, caller, can_wait=request.can_wait)
         exchange, finish = self._send(session, lease, message, wants_notifications=form != "json")
-        is_handed_on = False
-        try:
+        with undo_on_failure(finish):
             session.tell_waiting(exchange)
-            first = None
-            if form != "event-stream":
-                first = await exchange.first_event(request.patience_seconds)
-                if first is None and form == "json":
-                    first = await exchange.next_event()
-                if first is not None and first.is_answer:
-                    return HttpReply(200, encode_answer(message.request_id, first))
-            is_handed_on = True
-        finally:
-            if not is_handed_on:
-                finish()
-        stream = session.streams.open_stream()
-        push = _build_sink(stream, message.request_id, finish)
-        if first is not None:
-            push(first)
-        exchange.divert(push)
-        return _open(session, stream, stream.read())
+        pending = SessionReply(
+            session, exchange, message.request_id, finish, self._patience if form == "either" else None
+        )
+        return pending.open_stream(None) if form == "event-stream" else pending
 
     async def post_batch(self, texts: list[bytes], caller: Caller, session_id: str) -> HttpReply:
         session = self.find(session_id, caller)
@@ -199,13 +188,14 @@ class SessionEndpoint:
 
         return exchange, finish
 
-    async def _acquire(self, session: Session, caller: Caller) -> ChannelLease:
+    async def _acquire(self, session: Session, caller: Caller, *, can_wait: bool = True) -> ChannelLease:
         """The session's process; with a refreshed token a new one takes over, and the old one finishes its calls."""
         lease = await self._servers.acquire(
             caller.principal,
             caller.token,
             session_id=session.session_id,
             initialize_params=session.initialize_params,
+            can_wait=can_wait,
         )
         key = self._servers.build_key(caller.principal, session.session_id)
         if session.worker_key is not None and session.worker_key != key:
@@ -213,6 +203,32 @@ class SessionEndpoint:
         session.worker_key = key
         _link_to(session, lease.channel)
         return lease
+
+
+class SessionReply(PendingReply):
+    """The reply to a request in a session; its event stream can be taken up again."""
+
+    __slots__ = ("_session",)
+
+    def __init__(
+        self,
+        session: Session,
+        exchange: Exchange,
+        request_id: Json,
+        finish: Callable[[], None],
+        patience: Patience | None,
+    ) -> None:
+        super().__init__(exchange, request_id, finish, patience=patience)
+        self._session = session
+
+    def open_stream(self, first: Envelope | None) -> HttpStream:
+        """A stream of the session, with all that comes from here on; it goes on when its client has gone away."""
+        stream = self._session.streams.open_stream()
+        push = _build_sink(stream, self.request_id, self._finish)
+        if first is not None:
+            push(first)
+        self.exchange.divert(push)
+        return _open(self._session, stream, stream.read())
 
 
 def read_initialize_params(envelope: Envelope) -> Json:

@@ -8,7 +8,8 @@ from fluidmcp.bridge.client_subscriptions import Attach, Subscription, Subscript
 from fluidmcp.bridge.servers import PackageServers
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.mcp.messages import Caller, stream_exchange
+from fluidmcp.gateway.mcp.messages import Caller
+from fluidmcp.gateway.mcp.pending import stream_exchange
 from fluidmcp.protocol.headers import ReplyForm
 from fluidmcp.protocol.jsonrpc import Json, encode_answer
 from fluidmcp.protocol.stateless import StatelessRequest
