@@ -1,0 +1,117 @@
+"""A measurement: all gateways up, driven in alternation A B C A B C: what the machine does meanwhile hits all alike."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import psutil
+
+from benchmarks.cases import Case, ServerName
+from benchmarks.gateways import Gateway
+from benchmarks.load import drive
+from benchmarks.running import Running, StartError, running, wait_until_ready
+from benchmarks.samples import Figures, Run
+from benchmarks.servers import find_server
+from benchmarks.workshop import CACHE, Workshop
+
+SITES: Final = CACHE / "sites"
+PROBES: Final = {
+    "echo": Case(name="probe", title="", connections=1, message_bytes=20),
+    "everything": Case(name="probe", title="", connections=1, message_bytes=20, server="everything"),
+    "time": Case(name="probe", title="", connections=1, tool="convert_time", server="time"),
+}
+"""One request that shows that a gateway and its server are there."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Measurement:
+    """Collects what is measured; `say` tells a person how far it is."""
+
+    workshop: Workshop
+    say: Callable[[str], None]
+    runs: list[Run] = field(default_factory=list[Run])
+    faults: dict[str, str] = field(default_factory=dict[str, str])
+    starts: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    idle_mb: dict[str, float] = field(default_factory=dict[str, float])
+    after_mb: dict[str, float] = field(default_factory=dict[str, float])
+
+    def measure_starts(self, gateways: Sequence[Gateway], rounds: int) -> None:
+        """From the command until it listens, each in turn."""
+        for number in range(rounds):
+            for gateway in gateways:
+                if gateway.name in self.faults:
+                    continue
+                self.say(f"start {number + 1} of {rounds}: {gateway.name}")
+                with ExitStack() as opened:
+                    started = self._start(opened, gateway, "echo")
+                    if started is not None:
+                        self.starts.setdefault(gateway.name, []).append(started.start_seconds)
+
+    def measure(self, gateways: Sequence[Gateway], cases: Sequence[Case], rounds: int) -> None:
+        """The cases of one server after the other's; memory is that of the gateways before the first server."""
+        servers: dict[ServerName, list[Case]] = {}
+        for case in cases:
+            servers.setdefault(case.server, []).append(case)
+        for server, its_cases in servers.items():
+            with ExitStack() as opened:
+                self.say(f"starting {len(gateways)} gateways before {server}")
+                up = [self._start(opened, gateway, server) for gateway in gateways]
+                ready = [gateway for gateway in up if gateway is not None]
+                self._note_memory(ready, self.idle_mb)
+                for case in its_cases:
+                    self._measure_case(ready, case, rounds)
+                self._note_memory(ready, self.after_mb)
+
+    def figures(self, gateways: Sequence[Gateway]) -> tuple[Figures, ...]:
+        return tuple(
+            Figures(
+                gateway=gateway.name,
+                title=gateway.title,
+                fault=self.faults.get(gateway.name, ""),
+                start_seconds=tuple(self.starts.get(gateway.name, ())),
+                idle_mb=self.idle_mb.get(gateway.name, 0.0),
+                after_mb=self.after_mb.get(gateway.name, 0.0),
+            )
+            for gateway in gateways
+        )
+
+    def _measure_case(self, gateways: Sequence[Running], case: Case, rounds: int) -> None:
+        failed: set[str] = set()
+        for number in range(rounds):
+            for gateway in gateways:
+                if gateway.name in failed:
+                    continue
+                sample = drive(self.workshop, gateway.target, case)
+                self.runs.append(Run(gateway=gateway.name, case=case.name, round=number, sample=sample))
+                done = f"{case.name}, round {number + 1} of {rounds}: {gateway.name}"
+                self.say(f"{done} {sample.per_second:.0f}/s {sample.fault}")
+                if not sample.is_good:
+                    failed.add(gateway.name)
+
+    def _start(self, opened: ExitStack, gateway: Gateway, server: ServerName) -> Running | None:
+        folder = make_folder(SITES / f"{gateway.name}-{server}")
+        command = find_server(self.workshop, server, gateway.server_arguments)
+        try:
+            started = opened.enter_context(running(gateway, command, server, folder))
+            wait_until_ready(self.workshop, started, PROBES[server])
+        except (StartError, httpx2.HTTPError) as error:
+            self.faults.setdefault(gateway.name, f"before {server}: {error}")
+            self.say(f"{gateway.name} {self.faults[gateway.name]}")
+            return None
+        return started
+
+    def _note_memory(self, gateways: Sequence[Running], memory: dict[str, float]) -> None:
+        for gateway in gateways:
+            if psutil.pid_exists(gateway.target.pid):
+                memory.setdefault(gateway.name, gateway.read_memory_mb())
+
+
+def make_folder(folder: Path) -> Path:
+    """A path at which nothing is; the folder above it exists."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder
