@@ -9,10 +9,9 @@ import msgspec
 import psutil
 
 from benchmarks.cases import CASES, QUICK, Case, find_cases
+from benchmarks.choice import BEFORE, choose_gateways
 from benchmarks.gateways import Gateway
 from benchmarks.limit import NAME as LIMIT
-from benchmarks.limit import make_limit
-from benchmarks.ours import make_ours
 from benchmarks.rounds import SITES, Measurement
 from benchmarks.samples import Results
 from benchmarks.summary import summarize
@@ -20,7 +19,6 @@ from benchmarks.table import write_details
 from benchmarks.workshop import CACHE, set_up_workshop
 
 DEFAULT_ROUNDS = 5
-BEFORE = "@before"
 
 
 def split_names(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
@@ -52,26 +50,6 @@ def main(quick: bool, gateways: tuple[str, ...], cases: tuple[str, ...], rounds:
         raise click.UsageError(str(error)) from error
     results = measure(chosen, chosen_cases, rounds, has_starts=not (quick or against))
     show(results, f"open{BEFORE}" if against and not gateways else LIMIT)
-
-
-def choose_gateways(names: tuple[str, ...], against: Path | None) -> tuple[Gateway, ...]:
-    """The limit, and those of these names; with another checkout, each of ours beside its twin.
-
-    Raises:
-        LookupError: there is no gateway of that name.
-    """
-    ours = make_ours()
-    twins = make_ours(against, suffix=BEFORE) if against else ()
-    known = {gateway.name: gateway for gateway in (make_limit(), *ours)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise LookupError(f"no such gateway: {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen: list[Gateway] = []
-    for name, gateway in known.items():
-        if name == LIMIT or not names or name in names:
-            chosen += [twin for twin in twins if twin.name == name + BEFORE]
-            chosen.append(gateway)
-    return tuple(chosen)
 
 
 def measure(gateways: tuple[Gateway, ...], cases: tuple[Case, ...], rounds: int, *, has_starts: bool) -> Results:

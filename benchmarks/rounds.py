@@ -13,6 +13,7 @@ import psutil
 from benchmarks.cases import Case, ServerName
 from benchmarks.gateways import Gateway
 from benchmarks.load import drive
+from benchmarks.logins import LoginError
 from benchmarks.running import Running, StartError, running, wait_until_ready
 from benchmarks.samples import Figures, Run
 from benchmarks.servers import find_server
@@ -94,11 +95,11 @@ class Measurement:
 
     def _start(self, opened: ExitStack, gateway: Gateway, server: ServerName) -> Running | None:
         folder = make_folder(SITES / f"{gateway.name}-{server}")
-        command = find_server(self.workshop, server, gateway.server_arguments)
         try:
+            command = find_server(self.workshop, server, gateway.server_arguments)
             started = opened.enter_context(running(gateway, command, server, folder))
             wait_until_ready(self.workshop, started, PROBES[server])
-        except (StartError, httpx2.HTTPError) as error:
+        except (StartError, LoginError, LookupError, httpx2.HTTPError) as error:
             self.faults.setdefault(gateway.name, f"before {server}: {error}")
             self.say(f"{gateway.name} {self.faults[gateway.name]}")
             return None
