@@ -55,6 +55,7 @@ def main(quick: bool, gateways: tuple[str, ...], cases: tuple[str, ...], rounds:
 def measure(gateways: tuple[Gateway, ...], cases: tuple[Case, ...], rounds: int, *, has_starts: bool) -> Results:
     workshop = set_up_workshop()
     measurement = Measurement(workshop=workshop, say=lambda text: click.echo(text, err=True))
+    measurement.install(gateways)
     if has_starts:
         measurement.measure_starts(gateways, rounds)
     measurement.measure(gateways, cases, rounds)

@@ -6,6 +6,7 @@ from typing import Final
 from benchmarks.gateways import Gateway
 from benchmarks.limit import NAME as LIMIT
 from benchmarks.limit import make_limit
+from benchmarks.others import make_others
 from benchmarks.ours import make_ours
 from benchmarks.ours_with_login import make_ours_with_login
 
@@ -14,7 +15,7 @@ BEFORE: Final = "@before"
 
 
 def list_gateways() -> tuple[Gateway, ...]:
-    return (make_limit(), *make_ours(), *make_ours_with_login())
+    return (make_limit(), *make_ours(), *make_ours_with_login(), *make_others())
 
 
 def choose_gateways(names: tuple[str, ...], against: Path | None) -> tuple[Gateway, ...]:

@@ -12,6 +12,7 @@ import psutil
 
 from benchmarks.cases import Case, ServerName
 from benchmarks.gateways import Gateway
+from benchmarks.install import InstallError
 from benchmarks.load import drive
 from benchmarks.logins import LoginError
 from benchmarks.running import Running, StartError, running, wait_until_ready
@@ -40,12 +41,18 @@ class Measurement:
     idle_mb: dict[str, float] = field(default_factory=dict[str, float])
     after_mb: dict[str, float] = field(default_factory=dict[str, float])
 
+    def install(self, gateways: Sequence[Gateway]) -> None:
+        for gateway in gateways:
+            try:
+                gateway.install()
+            except InstallError as error:
+                self.faults[gateway.name] = str(error)
+                self.say(f"{gateway.name} {error}")
+
     def measure_starts(self, gateways: Sequence[Gateway], rounds: int) -> None:
         """From the command until it listens, each in turn."""
         for number in range(rounds):
             for gateway in gateways:
-                if gateway.name in self.faults:
-                    continue
                 self.say(f"start {number + 1} of {rounds}: {gateway.name}")
                 with ExitStack() as opened:
                     started = self._start(opened, gateway, "echo")
@@ -94,6 +101,8 @@ class Measurement:
                     failed.add(gateway.name)
 
     def _start(self, opened: ExitStack, gateway: Gateway, server: ServerName) -> Running | None:
+        if gateway.name in self.faults:
+            return None
         folder = make_folder(SITES / f"{gateway.name}-{server}")
         try:
             command = find_server(self.workshop, server, gateway.server_arguments)
