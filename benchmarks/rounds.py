@@ -1,6 +1,7 @@
 """A measurement: all gateways up, driven in alternation A B C A B C: what the machine does meanwhile hits all alike."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from benchmarks.install import InstallError
 from benchmarks.load import drive
 from benchmarks.logins import LoginError
 from benchmarks.running import Running, StartError, running, wait_until_ready
-from benchmarks.samples import Figures, Run
+from benchmarks.samples import Figures, Run, make_failed
 from benchmarks.servers import find_server
 from benchmarks.workshop import CACHE, Workshop
 
@@ -37,7 +38,9 @@ class Measurement:
     say: Callable[[str], None]
     runs: list[Run] = field(default_factory=list[Run])
     faults: dict[str, str] = field(default_factory=dict[str, str])
+    """Why a gateway could not be installed."""
     starts: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    readies: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     idle_mb: dict[str, float] = field(default_factory=dict[str, float])
     after_mb: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -50,14 +53,16 @@ class Measurement:
                 self.say(f"{gateway.name} {error}")
 
     def measure_starts(self, gateways: Sequence[Gateway], rounds: int) -> None:
-        """From the command until it listens, each in turn."""
+        """From the command until it listens, and until it has answered, each gateway in turn."""
         for number in range(rounds):
             for gateway in gateways:
                 self.say(f"start {number + 1} of {rounds}: {gateway.name}")
                 with ExitStack() as opened:
-                    started = self._start(opened, gateway, "echo")
+                    started = self._start(opened, gateway, "echo", ())
                     if started is not None:
+                        ready = time.perf_counter() - started.began
                         self.starts.setdefault(gateway.name, []).append(started.start_seconds)
+                        self.readies.setdefault(gateway.name, []).append(ready)
 
     def measure(self, gateways: Sequence[Gateway], cases: Sequence[Case], rounds: int) -> None:
         """The cases of one server after the other's; memory is that of the gateways before the first server."""
@@ -67,7 +72,7 @@ class Measurement:
         for server, its_cases in servers.items():
             with ExitStack() as opened:
                 self.say(f"starting {len(gateways)} gateways before {server}")
-                up = [self._start(opened, gateway, server) for gateway in gateways]
+                up = [self._start(opened, gateway, server, its_cases) for gateway in gateways]
                 ready = [gateway for gateway in up if gateway is not None]
                 self._note_memory(ready, self.idle_mb)
                 for case in its_cases:
@@ -81,6 +86,7 @@ class Measurement:
                 title=gateway.title,
                 fault=self.faults.get(gateway.name, ""),
                 start_seconds=tuple(self.starts.get(gateway.name, ())),
+                ready_seconds=tuple(self.readies.get(gateway.name, ())),
                 idle_mb=self.idle_mb.get(gateway.name, 0.0),
                 after_mb=self.after_mb.get(gateway.name, 0.0),
             )
@@ -100,19 +106,21 @@ class Measurement:
                 if not sample.is_good:
                     failed.add(gateway.name)
 
-    def _start(self, opened: ExitStack, gateway: Gateway, server: ServerName) -> Running | None:
-        if gateway.name in self.faults:
-            return None
+    def _start(self, opened: ExitStack, gateway: Gateway, server: ServerName, cases: Sequence[Case]) -> Running | None:
+        """None: it failed, which is noted for these cases."""
         folder = make_folder(SITES / f"{gateway.name}-{server}")
+        fault = self.faults.get(gateway.name, "")
         try:
-            command = find_server(self.workshop, server, gateway.server_arguments)
-            started = opened.enter_context(running(gateway, command, server, folder))
-            wait_until_ready(self.workshop, started, PROBES[server])
+            if not fault:
+                command = find_server(self.workshop, server, gateway.server_arguments)
+                started = opened.enter_context(running(gateway, command, server, folder))
+                wait_until_ready(self.workshop, started, PROBES[server])
+                return started
         except (StartError, LoginError, LookupError, httpx2.HTTPError) as error:
-            self.faults.setdefault(gateway.name, f"before {server}: {error}")
-            self.say(f"{gateway.name} {self.faults[gateway.name]}")
-            return None
-        return started
+            fault = f"cannot start: {error}"
+        self.say(f"{gateway.name} {fault}")
+        self.runs += [Run(gateway=gateway.name, case=case.name, round=0, sample=make_failed(fault)) for case in cases]
+        return None
 
     def _note_memory(self, gateways: Sequence[Running], memory: dict[str, float]) -> None:
         for gateway in gateways:

@@ -33,6 +33,26 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         return self.gateway_seconds / self.answers * 1000 if self.answers else 0.0
 
 
+def make_failed(fault: str) -> Sample:
+    """For a gateway that could not be driven."""
+    return Sample(
+        answers=0,
+        seconds=0,
+        per_second=0,
+        p50_ms=0,
+        p99_ms=0,
+        max_ms=0,
+        gateway_seconds=0,
+        load_seconds=0,
+        all_answers=0,
+        wrong=0,
+        refused=0,
+        lost=0,
+        stuck=0,
+        fault=fault,
+    )
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One sample, and where it belongs."""
 
@@ -50,6 +70,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     """Why it was not measured at all."""
     start_seconds: tuple[float, ...] = ()
+    """From the command until it listens."""
+    ready_seconds: tuple[float, ...] = ()
+    """From the command to the first right answer."""
     idle_mb: float = 0.0
     after_mb: float = 0.0
 

@@ -58,6 +58,8 @@ def _summarize_group(group: Sequence[Run], rates: dict[tuple[str, int], float]) 
 
 
 def _tell_fault(sample: Sample) -> str:
-    if sample.fault:
-        return sample.fault
-    return f"{sample.stuck} without an answer" if sample.stuck else "no answer in time"
+    """In a few words: what the load generator noted first, without the body that it quotes."""
+    if not sample.fault:
+        return "no answer in time"
+    what, _, status = sample.fault.partition(": HTTP ")
+    return f"{what} ({status[:3]})" if status[:3] not in ("", "200", "0 ") else what

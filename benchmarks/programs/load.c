@@ -121,13 +121,18 @@ static void note(long *counter, const char *what, connection *c) {
 
 /* Requests */
 
+static const char *tool_name(void) {
+    static const char *const names[] = {"echo", "progress", "convert_time"};
+    return names[tool];
+}
+
 static void write_request(connection *c, const char *method) {
     int greets = c->step == INITIALIZING, calls = c->step == CALLING;
     c->out.size = c->sent = 0;
     add_text(&c->out, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\nAccept: %s\r\n%s",
              method, path, port, accepts, headers);
     if (style == STATELESS || (style == SESSION && !greets)) add_text(&c->out, "MCP-Protocol-Version: %s\r\n", revision);
-    if (style == STATELESS) add_text(&c->out, "Mcp-Method: tools/call\r\nMcp-Name: %s\r\n", tool == PROGRESS ? "progress" : "echo");
+    if (style == STATELESS) add_text(&c->out, "Mcp-Method: tools/call\r\nMcp-Name: %s\r\n", tool_name());
     if (c->session[0]) add_text(&c->out, "Mcp-Session-Id: %s\r\n", c->session);
     add_text(&c->out, "Content-Length: %zu\r\n\r\n", request.size);
     add(&c->out, request.at, request.size);
@@ -146,13 +151,12 @@ static void write_arguments(connection *c) {
 }
 
 static void write_call(connection *c) {
-    static const char *names[] = {"echo", "progress", "convert_time"};
     c->id = next_id++;
     request.size = 0;
     if (style == REST) {
-        add_text(&request, "{\"server_name\":\"%s\",\"tool\":\"%s\",\"arguments\":", server, names[tool]);
+        add_text(&request, "{\"server_name\":\"%s\",\"tool\":\"%s\",\"arguments\":", server, tool_name());
     } else {
-        add_text(&request, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\",", c->id, names[tool]);
+        add_text(&request, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\",", c->id, tool_name());
         if (style == STATELESS || tool == PROGRESS) add_text(&request, "\"_meta\":{");
         if (style == STATELESS)
             add_text(&request, "\"io.modelcontextprotocol/protocolVersion\":\"%s\",\"io.modelcontextprotocol/clientInfo\":"
