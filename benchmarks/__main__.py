@@ -20,7 +20,7 @@ from benchmarks.samples import Results
 from benchmarks.soak import soak
 from benchmarks.summary import summarize
 from benchmarks.table import write_details
-from benchmarks.workshop import CACHE, ROOT, set_up_workshop
+from benchmarks.workshop import CACHE, ROOT, Workshop, set_up_workshop
 
 DEFAULT_ROUNDS: Final = 5
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -62,6 +62,7 @@ def say(text: str) -> None:
 )
 @click.option("--write", is_flag=True, help="Write docs/performance.md and its picture.")
 @click.option("--redraw", is_flag=True, help="Write them from the last results, without measuring.")
+@click.option("--without-gcc", is_flag=True, help="As on a machine that has none: figures are lower bounds.")
 @click.option("--soak", "requests", type=click.IntRange(1), help="Send so many requests, and watch the memory.")
 def main(
     quick: bool,
@@ -71,11 +72,12 @@ def main(
     against: Path | None,
     write: bool,
     redraw: bool,
+    without_gcc: bool,
     requests: int | None,
 ) -> None:
     """Measure gateways side by side. What counts is the ratio within one run, not the number of another day."""
     if requests is not None:
-        soak(set_up_workshop(), requests, say=click.echo)
+        soak(set_up_workshop(has_gcc=not without_gcc), requests, say=click.echo)
         return
     if redraw:
         write_documents(msgspec.json.decode(RESULTS.read_bytes(), type=Results))
@@ -86,14 +88,16 @@ def main(
         chosen = choose_gateways(gateways or (("open",) if is_short else ()), against)
     except LookupError as error:
         raise click.UsageError(str(error)) from error
-    results = measure(chosen, chosen_cases, rounds, has_starts=not is_short)
+    workshop = set_up_workshop(has_gcc=not without_gcc)
+    results = measure(workshop, chosen, chosen_cases, rounds, has_starts=not is_short)
     show(results, is_paired=against is not None)
     if write:
         write_documents(results)
 
 
-def measure(gateways: tuple[Gateway, ...], cases: tuple[Case, ...], rounds: int, *, has_starts: bool) -> Results:
-    workshop = set_up_workshop()
+def measure(
+    workshop: Workshop, gateways: tuple[Gateway, ...], cases: tuple[Case, ...], rounds: int, *, has_starts: bool
+) -> Results:
     measurement = Measurement(workshop=workshop, say=say)
     measurement.install(gateways)
     if has_starts:

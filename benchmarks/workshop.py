@@ -23,10 +23,10 @@ class Workshop:
     """False: both are Python, which costs so much itself that figures are lower bounds."""
 
 
-def set_up_workshop() -> Workshop:
+def set_up_workshop(*, has_gcc: bool = True) -> Workshop:
     """Compile what is older than its source; without gcc, the same in Python."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    compiler = shutil.which("gcc")
+    compiler = shutil.which("gcc") if has_gcc else None
     if compiler is None:
         load, echo = ((sys.executable, str(PROGRAMS / f"{name}.py")) for name in ("load", "echo"))
         return Workshop(load, echo, is_compiled=False)

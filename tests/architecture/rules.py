@@ -220,6 +220,12 @@ SOURCE_RULES: Sequence[Rule] = (
     sizes_are_bounded,
     modules_hold_no_state,
 )
+BENCHMARK_RULES: Sequence[Rule] = (
+    failures_are_caught_by_name,
+    imports_stand_at_the_top,
+    modules_hold_no_state,
+    sizes_are_bounded,
+)
 TEST_RULES: Sequence[Rule] = (sizes_are_bounded, tests_wait_for_events, tests_use_real_parts, tests_are_functions)
 
 

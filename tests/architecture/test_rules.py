@@ -55,6 +55,13 @@ def test_the_tests_keep(rule: Rule):
     assert not breaches(rule, python_files("tests"))
 
 
+@pytest.mark.parametrize("rule", rules.BENCHMARK_RULES, ids=lambda rule: rule.__name__)
+def test_the_benchmarks_keep(rule: Rule):
+    paths = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").rglob("*.py"))
+    assert len(paths) > 15
+    assert not breaches(rule, paths)
+
+
 def test_no_file_names_a_package_registry():
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, timeout=30).stdout.decode().split("\0")
