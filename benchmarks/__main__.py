@@ -105,7 +105,7 @@ def measure(
     measurement.measure(gateways, cases, rounds)
     shutil.rmtree(SITES, ignore_errors=True)
     results = Results(
-        machine=f"{psutil.cpu_count()} processors, Python {platform.python_version()}, Linux {platform.release()}",
+        machine=f"{psutil.cpu_count()} processors, Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}",
         rounds=rounds,
         is_compiled=workshop.is_compiled,
         figures=measurement.figures(gateways),

@@ -1,5 +1,6 @@
 """A measurement: all gateways up, driven in alternation A B C A B C: what the machine does meanwhile hits all alike."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from benchmarks.samples import Figures, Run, make_failed
 from benchmarks.servers import find_server
 from benchmarks.workshop import CACHE, Workshop
 
-SITES: Final = CACHE / "sites"
+SITES: Final = CACHE / f"sites-{os.getpid()}"
 PROBES: Final = {
     "echo": Case(name="probe", title="", connections=1, message_bytes=20),
     "everything": Case(name="probe", title="", connections=1, message_bytes=20, server="everything"),

@@ -35,7 +35,8 @@ def set_up_workshop(*, has_gcc: bool = True) -> Workshop:
 
 def _compile(compiler: str, name: str) -> str:
     source, program = PROGRAMS / f"{name}.c", CACHE / name
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    changed = max(path.stat().st_mtime for path in PROGRAMS.glob("*.[ch]"))
+    if not program.exists() or program.stat().st_mtime < changed:
         command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)]
         subprocess.run(command, check=True, timeout=COMPILE_LIMIT_SECONDS)
     return str(program)

@@ -1,8 +1,8 @@
 /* An MCP server on stdio that costs next to nothing, so that what is measured is the gateway before it.
  *
- * It answers initialize, ping, tools/list and tools/call; with the argument "both" it also knows server/discover, and so
- * speaks the stateless era too. Tools: "echo" gives back its message; "progress" first reports as many steps as it is
- * told. All lines of one read are answered with one write. It trusts its caller: no validation, no limits.
+ * It answers initialize, ping, tools/list and tools/call; with the argument "both" it also knows server/discover,
+ * and so speaks the stateless era too. Tools: "echo" gives back its message; "progress" first reports as many steps as
+ * it is told. All lines of one read are answered with one write. It trusts its caller: no validation, no limits.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -92,7 +92,9 @@ static text member(text object, const char *name) {
     }
 }
 
-static int equals(text value, const char *json) { return value.size == strlen(json) && !memcmp(value.at, json, value.size); }
+static int equals(text value, const char *json) {
+    return value.size == strlen(json) && !memcmp(value.at, json, value.size);
+}
 
 #define SCHEMA "\"inputSchema\":{\"type\":\"object\",\"properties\":{\"message\":{\"type\":\"string\"}," \
                "\"steps\":{\"type\":\"integer\"}},\"required\":[\"message\"]}"
@@ -129,7 +131,8 @@ static void answer(const char *line, size_t size) {
     } else if (equals(method, "\"initialize\"")) {
         text revision = member(params, "protocolVersion");
         put_text(",\"result\":{\"protocolVersion\":");
-        if (!revision.size || equals(revision, "\"2026-07-28\"")) put_text("\"2025-11-25\""); else put(revision.at, revision.size);
+        if (!revision.size || equals(revision, "\"2026-07-28\"")) put_text("\"2025-11-25\"");
+        else put(revision.at, revision.size);
         put_text(",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"echo\",\"version\":\"1\"}}}\n");
     } else if (equals(method, "\"tools/list\"")) {
         put_text(",\"result\":{\"tools\":[{\"name\":\"echo\",\"description\":\"Gives back.\"," SCHEMA "},"
@@ -155,7 +158,8 @@ int main(int count, char **arguments) {
         if (got <= 0) return 0;
         size_t line = 0, look = size;
         size += got;
-        for (char *end; (end = memchr(in + look, '\n', size - look)); line = look = end - in + 1) answer(in + line, end - in - line);
+        for (char *end; (end = memchr(in + look, '\n', size - look)); line = look = end - in + 1)
+            answer(in + line, end - in - line);
         if (out_size) write_out();
         if (line) memmove(in, in + line, size -= line);
     }

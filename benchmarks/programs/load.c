@@ -1,8 +1,8 @@
 /* Drives MCP over HTTP on loopback with some connections, checks every answer, and prints one line of JSON.
  *
  * One thread, one request in flight on each connection, connections are kept. An answer counts when its status is 200,
- * its id is the request's, and what the tool was given comes back; with --tool progress, when every step was reported in
- * order and under the token of the request as well. Sessions are opened before the time runs, and deleted after it.
+ * its id is the request's, and what the tool was given comes back; with --tool progress, when every step was reported
+ * in order and under the token of the request as well. Sessions are opened before the time runs, and deleted after it.
  *
  *   load --port N --path /echo/mcp --connections N --seconds S --warm S --bytes N
  *        [--style bare|session|stateless|rest] [--revision R] [--tool echo|progress|convert_time] [--steps N]
@@ -17,7 +17,6 @@
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,29 +27,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "connection.h"
+
 enum { MAX_GREETING = 16, MAX_FAULTS = 50 };
-enum step { CLOSED, IDLE, INITIALIZING, INITIALIZED, READY, CALLING, DELETING };
 enum style { BARE, SESSION, STATELESS, REST };
 enum tool { ECHO, PROGRESS, CONVERT_TIME };
 
-typedef struct {
-    char *at;
-    size_t size, room;
-} buffer;
-
-typedef struct {
-    int fd;
-    enum step step;
-    buffer out, in, body;
-    size_t sent, body_at;
-    int has_head, status, is_chunked, is_closing;
-    long length, id;
-    double began;
-    char session[160];
-} connection;
-
 static int port = 8099, connection_count = 1, steps = 100, watched;
-static const char *path = "/mcp", *revision = "2025-06-18", *accepts = "application/json, text/event-stream", *server = "";
+static const char *path = "/mcp", *revision = "2025-06-18", *server = "";
+static const char *accepts = "application/json, text/event-stream";
 static enum style style = BARE;
 static enum tool tool = ECHO;
 static char headers[8192];
@@ -93,24 +78,6 @@ static double watched_seconds(void) {
     return (double)(user + system) / sysconf(_SC_CLK_TCK);
 }
 
-static void reserve(buffer *b, size_t more) {
-    if (b->size + more > b->room) b->at = realloc(b->at, b->room = (b->size + more) * 2);
-}
-
-static void add(buffer *b, const char *bytes, size_t size) {
-    reserve(b, size + 1);
-    memcpy(b->at + b->size, bytes, size);
-    b->at[b->size += size] = 0;
-}
-
-static void __attribute__((format(printf, 2, 3))) add_text(buffer *b, const char *format, ...) {
-    va_list values;
-    va_start(values, format);
-    reserve(b, 8192);
-    b->size += vsnprintf(b->at + b->size, 8192, format, values);
-    va_end(values);
-}
-
 static void note(long *counter, const char *what, connection *c) {
     ++*counter;
     if (first_fault[0]) return;
@@ -131,7 +98,8 @@ static void write_request(connection *c, const char *method) {
     c->out.size = c->sent = 0;
     add_text(&c->out, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\nAccept: %s\r\n%s",
              method, path, port, accepts, headers);
-    if (style == STATELESS || (style == SESSION && !greets)) add_text(&c->out, "MCP-Protocol-Version: %s\r\n", revision);
+    if (style == STATELESS || (style == SESSION && !greets))
+        add_text(&c->out, "MCP-Protocol-Version: %s\r\n", revision);
     if (style == STATELESS) add_text(&c->out, "Mcp-Method: tools/call\r\nMcp-Name: %s\r\n", tool_name());
     if (c->session[0]) add_text(&c->out, "Mcp-Session-Id: %s\r\n", c->session);
     add_text(&c->out, "Content-Length: %zu\r\n\r\n", request.size);
@@ -156,11 +124,13 @@ static void write_call(connection *c) {
     if (style == REST) {
         add_text(&request, "{\"server_name\":\"%s\",\"tool\":\"%s\",\"arguments\":", server, tool_name());
     } else {
-        add_text(&request, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\",", c->id, tool_name());
+        add_text(&request, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\",",
+                 c->id, tool_name());
         if (style == STATELESS || tool == PROGRESS) add_text(&request, "\"_meta\":{");
         if (style == STATELESS)
-            add_text(&request, "\"io.modelcontextprotocol/protocolVersion\":\"%s\",\"io.modelcontextprotocol/clientInfo\":"
-                     "{\"name\":\"load\",\"version\":\"1\"},\"io.modelcontextprotocol/clientCapabilities\":{}", revision);
+            add_text(&request, "\"io.modelcontextprotocol/protocolVersion\":\"%s\","
+                     "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"load\",\"version\":\"1\"},"
+                     "\"io.modelcontextprotocol/clientCapabilities\":{}", revision);
         if (tool == PROGRESS) add_text(&request, "%s\"progressToken\":%ld", style == STATELESS ? "," : "", c->id);
         if (style == STATELESS || tool == PROGRESS) add_text(&request, "},");
         add_text(&request, "\"arguments\":");
@@ -176,8 +146,9 @@ static void write_call(connection *c) {
 static void write_greeting(connection *c) {
     request.size = 0;
     if (c->step == INITIALIZING)
-        add_text(&request, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"%s\","
-                 "\"capabilities\":{},\"clientInfo\":{\"name\":\"load\",\"version\":\"1\"}}}", revision);
+        add_text(&request, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{"
+                 "\"protocolVersion\":\"%s\",\"capabilities\":{},"
+                 "\"clientInfo\":{\"name\":\"load\",\"version\":\"1\"}}}", revision);
     else
         add_text(&request, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}");
     write_request(c, "POST");
@@ -191,8 +162,9 @@ static void listen_for(connection *c, int events) {
 }
 
 static int open_connection(connection *c) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     int yes = 1;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (connect(c->fd, (void *)&address, sizeof address) < 0) {
@@ -227,70 +199,7 @@ static int send_out(connection *c) {
     return 1;
 }
 
-/* 0: read what is there; -1: the other side is gone. */
-static int receive(connection *c) {
-    for (;;) {
-        reserve(&c->in, 1 << 18);
-        ssize_t count = recv(c->fd, c->in.at + c->in.size, (1 << 18) - 1, 0);
-        if (count < 0) return errno == EAGAIN ? 0 : -1;
-        if (count == 0) return -1;
-        c->in.size += count;
-        if (count < 1 << 17) return 0;
-    }
-}
-
 /* Answers */
-
-static void read_head(connection *c, char *end) {
-    *end = 0;
-    c->has_head = 1;
-    c->length = -1;
-    c->is_chunked = c->is_closing = 0;
-    c->body.size = 0;
-    c->body_at = end + 4 - c->in.at;
-    c->status = atoi(c->in.at + 9);
-    for (char *line = strstr(c->in.at, "\r\n"); line; line = strstr(line, "\r\n")) {
-        line += 2;
-        if (!strncasecmp(line, "content-length:", 15)) c->length = atol(line + 15);
-        if (!strncasecmp(line, "transfer-encoding: chunked", 26)) c->is_chunked = 1;
-        if (!strncasecmp(line, "connection: close", 17)) c->is_closing = 1;
-        if (!strncasecmp(line, "mcp-session-id:", 15)) sscanf(line + 15, " %159[^\r\n]", c->session);
-    }
-    if (c->status == 202 || c->status == 204) c->length = c->length < 0 && !c->is_chunked ? 0 : c->length;
-}
-
-static void consume(connection *c, size_t size) {
-    memmove(c->in.at, c->in.at + size, c->in.size - size);
-    c->in.size -= size;
-    c->has_head = 0;
-}
-
-/* 1: one whole response is in c->body; 0: it is not complete. */
-static int read_response(connection *c) {
-    if (!c->has_head) {
-        char *end = c->in.size ? memmem(c->in.at, c->in.size, "\r\n\r\n", 4) : 0;
-        if (!end) return 0;
-        read_head(c, end);
-    }
-    if (!c->is_chunked) {
-        if (c->length < 0 || c->in.size - c->body_at < (size_t)c->length) return 0;
-        add(&c->body, c->in.at + c->body_at, c->length);
-        consume(c, c->body_at + c->length);
-        return 1;
-    }
-    for (;;) {
-        char *from = c->in.at + c->body_at, *end = memmem(from, c->in.size - c->body_at, "\r\n", 2);
-        if (!end) return 0;
-        size_t size = strtoul(from, 0, 16), at = end + 2 - c->in.at;
-        if (c->in.size < at + size + 2) return 0;
-        add(&c->body, c->in.at + at, size);
-        c->body_at = at + size + 2;
-        if (size == 0) {
-            consume(c, c->body_at);
-            return 1;
-        }
-    }
-}
 
 /* Is `name: number` somewhere from `from` on? */
 static char *find_number(char *from, char *end, const char *name, long number) {
@@ -334,7 +243,8 @@ static void check(connection *c) {
     if (!c->body.at) add(&c->body, "", 0);
     if (c->status != 200) note(&refused, "refused", c);
     else if (!has_payload(c)) note(&wrong, "what was sent did not come back", c);
-    else if (style != REST && !find_number(c->body.at, c->body.at + c->body.size, "\"id\":", c->id)) note(&wrong, "another id", c);
+    else if (style != REST && !find_number(c->body.at, c->body.at + c->body.size, "\"id\":", c->id))
+        note(&wrong, "another id", c);
     else if (tool == PROGRESS && !has_all_steps(c)) note(&wrong, "progress is missing", c);
     else {
         double t = now();
@@ -475,18 +385,30 @@ static void run(void) {
         }
     while (flying && now() < window_to + drain_seconds) {
         double t = now();
-        if (!has_begun && t >= window_from) has_begun = 1, window_from = t, used = watched_seconds(), own = own_seconds();
-        if (!has_ended && t >= window_to) has_ended = 1, used_to = watched_seconds(), own = own_seconds() - own;
+        if (!has_begun && t >= window_from) {
+            has_begun = 1;
+            window_from = t;
+            used = watched_seconds();
+            own = own_seconds();
+        }
+        if (!has_ended && t >= window_to) {
+            has_ended = 1;
+            used_to = watched_seconds();
+            own = own_seconds() - own;
+        }
         look();
     }
     double end = now() < window_to ? now() : window_to;
-    if (!has_ended) used_to = watched_seconds(), own = own_seconds() - own;
+    if (!has_ended) {
+        used_to = watched_seconds();
+        own = own_seconds() - own;
+    }
     qsort(times, time_count, sizeof *times, by_size);
     long stuck = flying;
     double took = end > window_from ? end - window_from : 0;
     printf("{\"answers\":%zu,\"seconds\":%.3f,\"per_second\":%.2f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
-           "\"gateway_seconds\":%.3f,\"load_seconds\":%.3f,\"all_answers\":%ld,\"wrong\":%ld,\"refused\":%ld,\"lost\":%ld,"
-           "\"stuck\":%ld,\"fault\":\"%s\"}\n",
+           "\"gateway_seconds\":%.3f,\"load_seconds\":%.3f,\"all_answers\":%ld,\"wrong\":%ld,"
+           "\"refused\":%ld,\"lost\":%ld,\"stuck\":%ld,\"fault\":\"%s\"}\n",
            time_count, took, took > 0 ? time_count / took : 0, percentile(0.5), percentile(0.99), percentile(1),
            has_begun ? used_to - used : 0, has_begun ? own : 0, answered, wrong, refused, lost, stuck, first_fault);
 }
@@ -499,11 +421,14 @@ static int choose(const char *word, const char *const *words) {
 }
 
 static void read_options(int count, char **values) {
-    static const char *const styles[] = {"bare", "session", "stateless", "rest", 0}, *const tools[] = {"echo", "progress", "convert_time", 0};
+    static const char *const styles[] = {"bare", "session", "stateless", "rest", 0};
+    static const char *const tools[] = {"echo", "progress", "convert_time", 0};
     static const struct option known[] = {
-        {"port", 1, 0, 'p'}, {"path", 1, 0, 'u'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'}, {"warm", 1, 0, 'w'},
-        {"bytes", 1, 0, 'b'}, {"style", 1, 0, 'y'}, {"revision", 1, 0, 'v'}, {"tool", 1, 0, 't'}, {"steps", 1, 0, 'n'},
-        {"header", 1, 0, 'h'}, {"accept", 1, 0, 'a'}, {"server", 1, 0, 'e'}, {"requests", 1, 0, 'r'}, {"pid", 1, 0, 'i'}, {0, 0, 0, 0}};
+        {"port", 1, 0, 'p'}, {"path", 1, 0, 'u'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'},
+        {"warm", 1, 0, 'w'}, {"bytes", 1, 0, 'b'}, {"style", 1, 0, 'y'}, {"revision", 1, 0, 'v'},
+        {"tool", 1, 0, 't'}, {"steps", 1, 0, 'n'},
+        {"header", 1, 0, 'h'}, {"accept", 1, 0, 'a'}, {"server", 1, 0, 'e'}, {"requests", 1, 0, 'r'},
+        {"pid", 1, 0, 'i'}, {0, 0, 0, 0}};
     long bytes = 200;
     for (int option; (option = getopt_long(count, values, "", known, 0)) != -1;) switch (option) {
         case 'p': port = atoi(optarg); break;

@@ -78,13 +78,13 @@ class Load:
             sought = f"T{clock}:00+00:00"
         if options.style == "rest":
             body: dict[str, Any] = {"server_name": options.server, "tool": options.tool, "arguments": arguments}
-            return number, sought, json.dumps(body).encode()
+            return number, sought, write_json(body)
         meta: dict[str, Any] = {"progressToken": number} if options.tool == "progress" else {}
         if options.style == "stateless":
             prefix = "io.modelcontextprotocol/"
             meta |= {f"{prefix}protocolVersion": options.revision, f"{prefix}clientCapabilities": {}}
         params = {"name": options.tool, "arguments": arguments, **({"_meta": meta} if meta else {})}
-        return number, sought, json.dumps(write_message("tools/call", params, number)).encode()
+        return number, sought, write_json(write_message("tools/call", params, number))
 
     def check(self, response: Response, number: int, sought: str, took: float) -> None:
         messages = [] if response.status != 200 else read_messages(response)
@@ -115,9 +115,9 @@ class Connection:
     async def greet(self) -> None:
         client = {"name": "load", "version": "1"}
         params = {"protocolVersion": self._load.options.revision, "capabilities": {}, "clientInfo": client}
-        response = await self._ask("POST", json.dumps(write_message("initialize", params, 1)).encode())
+        response = await self._ask("POST", write_json(write_message("initialize", params, 1)))
         self._session = response.headers.get("mcp-session-id", "")
-        done = await self._ask("POST", json.dumps(write_message("notifications/initialized")).encode())
+        done = await self._ask("POST", write_json(write_message("notifications/initialized")))
         if response.status // 100 != 2 or done.status // 100 != 2:
             self._load.note("refused", "greeting refused", response)
 
@@ -167,6 +167,10 @@ def write_message(method: str, params: Mapping[str, Any] | None = None, number: 
     if number is not None:
         message |= {"id": number, "params": params}
     return message
+
+
+def write_json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def read_messages(response: Response) -> list[dict[str, Any]]:
