@@ -104,8 +104,9 @@ def measure(
         measurement.measure_starts(gateways, rounds)
     measurement.measure(gateways, cases, rounds)
     shutil.rmtree(SITES, ignore_errors=True)
+    kernel = platform.release().partition("-")[0]
     results = Results(
-        machine=f"{psutil.cpu_count()} processors, Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}",
+        machine=f"{psutil.cpu_count()} processors, Python {platform.python_version()}, Linux {kernel}",
         rounds=rounds,
         is_compiled=workshop.is_compiled,
         figures=measurement.figures(gateways),

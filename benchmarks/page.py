@@ -48,7 +48,7 @@ def write_results(results: Results, lines: Sequence[Line], reference: str, plot:
         return f"1 ({format_number(line.per_second)}/s)" if line.gateway == reference else share
 
     parts = [
-        f"{results.machine}. Medians of {results.rounds} rounds. {_tell_spread(lines)}",
+        _tell_circumstances(results, lines),
         f"![Requests per second of each gateway, as a share of the limit]({plot})",
         "### Requests per second, as a share of the limit",
         table(show_ratio),
@@ -68,6 +68,12 @@ def _show(line: Line | None, show: Callable[[Line], str]) -> str:
     if line is None:
         return NOTHING
     return line.fault or show(line)
+
+
+def _tell_circumstances(results: Results, lines: Sequence[Line]) -> str:
+    if results.rounds == 1:
+        return f"{results.machine}. One round."
+    return f"{results.machine}. Medians of {results.rounds} rounds. {_tell_spread(lines)}"
 
 
 def _tell_spread(lines: Sequence[Line]) -> str:
