@@ -18,6 +18,8 @@ from typing import IO, Final, Literal
 import httpx2
 import psutil
 
+from tests.front import HAS_FRONT
+
 BIN: Final = Path(sys.executable).parent
 """The folder of the executables of the environment that runs the tests."""
 
@@ -150,7 +152,8 @@ def free_port() -> int:
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """This environment without settings of FluidMCP, with the executables of the tests first in PATH."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("FMCP_", "MCP_"))}
-    return kept | {"PATH": f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}"} | dict(changes or {})
+    path = f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    return kept | {"PATH": path, "FMCP_FRONT": "on" if HAS_FRONT else "off"} | dict(changes or {})
 
 
 async def run_fluidmcp(

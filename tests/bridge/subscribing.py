@@ -146,8 +146,8 @@ class Running:
         """End the process that serves callers without capabilities, and wait until that is known here."""
         lease = await self.acquire()
         has_gone = asyncio.Event()
-        lease.channel.add_exit_callback(has_gone.set)
-        lease.channel.send_request("test/die", b"{}")
+        lease.worker.add_exit_callback(has_gone.set)
+        lease.worker.send_request("test/die", b"{}")
         async with asyncio.timeout(LIMIT_SECONDS):
             await has_gone.wait()
         lease.release()

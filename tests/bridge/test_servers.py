@@ -52,5 +52,5 @@ async def test_who_may_wait_for_a_process_of_the_group_does_not_wait_for_room(on
     first.release()
     second = await waiting
     # Room would have been made by ending this very process.
-    assert second.channel is first.channel
+    assert second.worker is first.worker
     second.release()

@@ -236,7 +236,7 @@ async def test_a_process_that_has_gone_is_forgotten_by_the_subscriptions() -> No
     async with running("handshake") as it:
         stream = await it.open(TOOLS | resources("note:a"))
         lease = await it.acquire()
-        forgotten = weakref.ref(lease.channel)
+        forgotten = weakref.ref(lease.worker)
         lease.release()
         del lease
         await it.die()

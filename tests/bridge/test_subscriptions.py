@@ -347,7 +347,7 @@ async def test_a_process_that_ends_with_its_last_answer_fails_the_request() -> N
         pid = (await it.test("pid"))["pid"]
         _, opening = await it.begin(resources("late:a"))
         lease = await it.acquire()
-        lease.channel.send_request("test/last", b"{}")
+        lease.worker.send_request("test/last", b"{}")
         await asyncio.sleep(0)
         stand_still_until_ended(pid)
         lease.release()

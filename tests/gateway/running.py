@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import uvicorn
@@ -24,6 +24,7 @@ from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.store.memory import MemoryStore, Store
+from tests.front import HAS_FRONT
 from tests.providers.serving import PromptServer
 
 LIMIT_SECONDS = 60.0
@@ -44,8 +45,17 @@ class AnnouncingServer(PromptServer):
         self.has_started.set()
 
 
-def announcing_server(app: Any) -> AnnouncingServer:
-    return AnnouncingServer(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none"))
+def announcing_server(gateway: Gateway) -> AnnouncingServer:
+    return AnnouncingServer(
+        uvicorn.Config(
+            gateway.app,
+            http=cast(Any, gateway.choose_protocol()),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws="none",
+        )
+    )
 
 
 @dataclass
@@ -127,6 +137,7 @@ async def running_gateway(
         listener.bind(("127.0.0.1", port))
         port = listener.getsockname()[1]
         settings.setdefault("isolation", IsolationSettings(level=VISIBLE))
+        settings.setdefault("has_front", HAS_FRONT)
         settings.setdefault("public_url", f"http://127.0.0.1:{port}")
         gateway = Gateway(
             GatewaySettings(port=port, limits=limits or ProcessLimits(), **settings),
@@ -143,7 +154,7 @@ async def running_gateway(
             background=background,
         )
         await gateway.start()
-        server = announcing_server(gateway.app)
+        server = announcing_server(gateway)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with asyncio.timeout(30):

@@ -130,7 +130,7 @@ async def stage(make_reply: Answer, *, keep_alive_seconds: float = 600) -> Async
         listener.bind(("127.0.0.1", 0))
         gateway = AnsweringGateway(make_reply, keep_alive_seconds)
         await gateway.start()
-        server = announcing_server(gateway.app)
+        server = announcing_server(gateway)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         running = Stage(gateway, server, listener.getsockname()[1])
         try:

@@ -207,7 +207,7 @@ async def test_a_package_with_a_login_needs_both_tokens_each_in_its_header(guard
     call = guarded.running.call
     both = bearer(token("ada")) | bearer(gate_token("ada"), GATE)
     assert await call("mail", "whoami", **both) == digest(token("ada"))
-    assert guarded.guard.asked == [gate_token("ada")]
+    assert set(guarded.guard.asked) == {gate_token("ada")}
     assert [form["token"] for form in guarded.provider.introspections] == [token("ada")]
 
 

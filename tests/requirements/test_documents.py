@@ -38,7 +38,9 @@ def test_every_variable_stands_in_the_settings_page_with_its_default():
         name = str(field.validation_alias)
         assert name in rows, f"{name} is missing in docs/settings.md"
         default = field.get_default()
-        if isinstance(default, int | float):
+        if isinstance(default, bool):
+            assert rows[name][1] in (("1", "on") if default else ("0", "off")), f"the default of {name}"
+        elif isinstance(default, int | float):
             assert rows[name][1] == f"{default:g}" or rows[name][1] == str(default), f"the default of {name}"
         elif isinstance(default, str):
             assert rows[name][1] == default, f"the default of {name}"

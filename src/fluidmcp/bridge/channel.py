@@ -121,10 +121,11 @@ class Channel:
             CapacityError: the server does not read its input.
         """
         wire_id, client_token = self._write_request(method, params, mentions_progress)
-        exchange = Exchange(wire_id, method, client_token=client_token, wants_notifications=wants_notifications)
+        exchange = Exchange(wire_id, method, client_token, wants_notifications)
         self._exchanges[wire_id] = exchange
         if has_deadline:
-            self.start_clock(exchange)
+            exchange.clock = self._clock
+            self._clock.begin(exchange)
         return exchange
 
     def send_again(self, exchange: Exchange, params: Json | Raw | UnsetType, *, mentions_progress: bool) -> None:
@@ -193,17 +194,16 @@ class Channel:
                 # Some servers greet people on stdout. It is no message, and it may hold anything.
                 logger.debug("package=%s wrote a line on stdout that is no message; ignored", self._process.package)
             return
-        if message.is_answer:
-            self._receive_answer(message)
+        if message.method is UNSET:
+            exchange = self._exchanges.pop(_parse_wire_id(message.id), None)
+            if exchange is not None:
+                self._receive_answer(exchange, message)
         elif message.is_request:
             self._receive_question(message)
         else:
             self._receive_notification(message)
 
-    def _receive_answer(self, answer: Envelope) -> None:
-        exchange = self._exchanges.pop(_parse_wire_id(answer.id), None)
-        if exchange is None:
-            return
+    def _receive_answer(self, exchange: Exchange, answer: Envelope) -> None:
         if exchange.translate is not None:
             translated = exchange.translate(answer)
             if translated is None:
@@ -299,7 +299,5 @@ class Channel:
 
 def _parse_wire_id(request_id: Raw | UnsetType) -> int:
     """Our id as the number that it is, 0 (which names nobody) for anything else."""
-    try:
-        return int(bytes(request_id)) if request_id is not UNSET and len(bytes(request_id)) < 20 else 0
-    except ValueError:
-        return 0
+    text = b"" if request_id is UNSET else bytes(request_id)
+    return int(text) if len(text) < 20 and text.isdigit() else 0

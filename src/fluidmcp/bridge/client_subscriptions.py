@@ -296,7 +296,7 @@ class Subscription:
         self._lease = await self._servers.acquire_stateless(
             self._principal, self._token, capabilities=self._capabilities, wants_logs=False, is_alone=False
         )
-        channel = self._lease.channel
+        channel = self._lease.worker
         self._attach(channel, self._principal)
         if channel.era == "stateless":
             await self._subscribe_once(channel)
@@ -429,7 +429,7 @@ class Subscription:
         if lease is None:
             return
         if wire is not None and not wire.is_done:
-            lease.channel.cancel(wire)
+            lease.worker.cancel(wire)
         lease.release()
 
 

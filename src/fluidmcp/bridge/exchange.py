@@ -42,7 +42,7 @@ class Exchange:
         "wire_id",
     )
 
-    def __init__(self, wire_id: int, method: str, *, client_token: Json | None, wants_notifications: bool) -> None:
+    def __init__(self, wire_id: int, method: str, client_token: Json | None, wants_notifications: bool) -> None:
         self.wire_id = wire_id
         """The id on the wire; another one takes its place when the request is sent again with answers in it."""
         self.method = method
@@ -58,7 +58,7 @@ class Exchange:
         """Where its request timeout is counted, from the last sign of life; None while it does not count."""
         self._events: deque[Envelope] | None = None
         self._failure: FluidMCPError | None = None
-        self._on_event: Callable[[], None] | None = None
+        self._on_event: Callable[[Event], None] | None = None
         self._sink: Callable[[Event], None] | None = None
 
     def feed(self, event: Envelope) -> None:
@@ -72,14 +72,20 @@ class Exchange:
         elif self._events is not None and len(self._events) >= MAX_WAITING_EVENTS:
             self.fail(SlowReaderError("The client reads more slowly than the server writes.", hint="Read faster."))
             return
+        if self.is_done and self.clock is not None:
+            self.clock.end(self)
+            self.clock = None
         if self._sink is not None:
-            self._stop_clock()
             self._sink(event)
+            return
+        on_event = self._on_event
+        if on_event is not None:
+            self._on_event = None
+            on_event(event)
             return
         if self._events is None:
             self._events = deque()
         self._events.append(event)
-        self._wake()
 
     def fail(self, failure: FluidMCPError) -> None:
         """End the exchange without an answer; what came before is still read first."""
@@ -90,8 +96,12 @@ class Exchange:
             self._stop_clock()
             self._sink(failure)
             return
-        self._failure = failure
-        self._wake()
+        self._stop_clock()
+        on_event, self._on_event = self._on_event, None
+        if on_event is not None:
+            on_event(failure)
+        else:
+            self._failure = failure
 
     def divert(self, sink: Callable[[Event], None]) -> None:
         """From here on hand every event to `sink`, waiting ones first; nobody may await this exchange any more."""
@@ -103,18 +113,20 @@ class Exchange:
             failure, self._failure = self._failure, None
             sink(failure)
 
-    def take(self) -> Event | None:
-        """The next event, or the failure that ends it; None when nothing has come."""
-        return self._events.popleft() if self._events else self._failure
-
-    def notify(self, on_event: Callable[[], None] | None) -> None:
-        """Call `on_event` once when there is something to take, now if there is; None: nobody any more.
+    def take_next(self, on_event: Callable[[Event], None] | None) -> None:
+        """Call `on_event` once with the next event, or the failure that ends it: now if it is there. None: no more.
 
         It is called by whatever the server said, in the midst of reading it: it must not raise.
         """
-        self._on_event = on_event
-        if self._events or self._failure is not None:
-            self._wake()
+        self._on_event = None
+        if on_event is None:
+            return
+        if self._events:
+            on_event(self._events.popleft())
+        elif self._failure is not None:
+            on_event(self._failure)
+        else:
+            self._on_event = on_event
 
     async def next_event(self) -> Envelope:
         """The next event. After the answer (`event.is_answer`) there is none.
@@ -122,18 +134,18 @@ class Exchange:
         Raises:
             FluidMCPError: the server process went away, or did not answer in time.
         """
-        while True:
-            event = self.take()
-            if isinstance(event, FluidMCPError):
-                raise event
-            if event is not None:
-                return event
-            waiter = asyncio.get_running_loop().create_future()
-            self._on_event = partial(_settle, waiter)
-            try:
-                await waiter
-            finally:
-                self._on_event = None
+        waiter: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self.take_next(partial(self._settle, waiter))
+        try:
+            event = await waiter
+        except asyncio.CancelledError:
+            self._on_event = None
+            if waiter.done() and not waiter.cancelled():
+                self._keep(waiter.result())
+            raise
+        if isinstance(event, FluidMCPError):
+            raise event
+        return event
 
     async def answer(self) -> Envelope:
         """The answer, passing over notifications."""
@@ -142,18 +154,20 @@ class Exchange:
             if event.is_answer:
                 return event
 
-    def _wake(self) -> None:
-        self._stop_clock()
-        on_event, self._on_event = self._on_event, None
-        if on_event is not None:
-            on_event()
+    def _settle(self, waiter: "asyncio.Future[Event]", event: Event) -> None:
+        if waiter.done():  # whoever waited was cancelled in the same turn of the event loop
+            self._keep(event)
+        else:
+            waiter.set_result(event)
+
+    def _keep(self, event: Event) -> None:
+        """Put back what nobody took."""
+        if isinstance(event, FluidMCPError):
+            self._failure = event
+        else:
+            self._events = deque((event, *(self._events or ())))
 
     def _stop_clock(self) -> None:
         if self.clock is not None and self.is_done:
             self.clock.end(self)
             self.clock = None
-
-
-def _settle(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

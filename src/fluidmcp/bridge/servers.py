@@ -14,10 +14,9 @@ All other requests share the lane 0.
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel, Era
@@ -48,12 +47,8 @@ STATELESS: Final = "stateless"
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
-@dataclass(slots=True)
-class ChannelLease:
-    """The right to use a channel until `release`, which may be called once or more."""
-
-    channel: Channel
-    release: Callable[[], None]
+ChannelLease: TypeAlias = Lease[Channel]
+"""The right to use a channel, its `worker`, until `release`."""
 
 
 class PackageServers:
@@ -75,6 +70,8 @@ class PackageServers:
         self._environ = environ
         self._pool = pool
         self._starter = ChannelStarter(launcher, limits)
+        self._everybody = WorkerKey(entry.name)
+        """The key of callers whom nobody knows."""
         self._busy_lanes: dict[WorkerKey, set[WorkerKey]] = {}
         """The lanes in use, by the key of their group."""
         self._lane_waiters: dict[WorkerKey, list[asyncio.Future[None]]] = {}
@@ -89,7 +86,7 @@ class PackageServers:
 
     def build_key(self, principal: Principal | None, session_id: str | None = None, variant: str = "") -> WorkerKey:
         digest = None if principal is None or self.is_shared(principal) else principal.token_digest
-        return WorkerKey(package=self._entry.name, token_digest=digest, session_id=session_id, variant=variant)
+        return WorkerKey(self._entry.name, digest, session_id, variant)
 
     async def acquire(
         self,
@@ -110,15 +107,18 @@ class PackageServers:
             ServerBackingOffError, CapacityError: it may not be started now.
             WouldWaitError: none is ready, and the caller cannot wait.
         """
-        only_stateless = session_id is None and self._starter.known.handshake is False
-        key = self.build_key(principal, session_id, STATELESS if only_stateless else "")
+        key = self._choose_key(principal, session_id)
         lease = self._pool.acquire_ready(key)
         if lease is None:
             if not can_wait:
                 raise WouldWaitError
             params = build_initialize_params() if initialize_params is None else initialize_params
             lease = await self._acquire(key, principal, token, "handshake", params)
-        return ChannelLease(lease.worker, lease.release)
+        return lease
+
+    def _choose_key(self, principal: Principal | None, session_id: str | None) -> WorkerKey:
+        only_stateless = session_id is None and self._starter.known.handshake is False
+        return self.build_key(principal, session_id, STATELESS if only_stateless else "")
 
     async def check(self, principal: Principal | None) -> None:
         """Start a process as for this caller, but without any token, to see whether it starts.
@@ -152,7 +152,7 @@ class PackageServers:
             lease = await self._acquire_in_lane(
                 principal, token, STATELESS, "stateless", NO_CAPABILITIES, is_alone=wants_logs, can_wait=can_wait
             )
-            if lease.channel.era == "stateless":
+            if lease.worker.era == "stateless":
                 return lease
             # It was only asked which era it speaks. What serves it from here on is told of this caller's capabilities.
             lease.release()
@@ -178,11 +178,11 @@ class PackageServers:
         if not is_alone:
             lease = self._pool.acquire_ready(lanes)
             if lease is not None:
-                return _lend(lease)
+                return lease
         if not can_wait:
             raise WouldWaitError
         if not is_alone:
-            return _lend(await self._acquire_lane(lanes, principal, token, era, capabilities))
+            return await self._acquire_lane(lanes, principal, token, era, capabilities)
         deadline = asyncio.get_running_loop().time() + LANE_SECONDS
         while True:
             key = self._claim_lane(lanes)
@@ -197,7 +197,8 @@ class PackageServers:
                 if not await self._wait_for_lane(lanes, deadline):
                     raise
                 continue
-            return _lend(lease, partial(self._free_lane, lanes, key))
+            lease.before_release = partial(self._free_lane, lanes, key)
+            return lease
 
     async def _acquire_lane(
         self,
@@ -221,7 +222,7 @@ class PackageServers:
         key, number = lanes, 0
         while key in busy:
             number += 1
-            key = replace(lanes, variant=f"{lanes.variant}/{number}")
+            key = lanes._replace(variant=f"{lanes.variant}/{number}")
         busy.add(key)
         return key
 
@@ -274,10 +275,15 @@ class PackageServers:
             is_check=is_check,
         )
 
-    def acquire_ready(self, principal: Principal | None, session_id: str) -> ChannelLease | None:
-        """The running process of a session, or None; starts nothing."""
-        lease = self._pool.acquire_ready(self.build_key(principal, session_id))
-        return None if lease is None else _lend(lease)
+    def acquire_ready(self, principal: Principal | None, session_id: str | None = None) -> ChannelLease | None:
+        """The running process of `acquire`, or None; starts nothing."""
+        if session_id is not None:
+            key = self.build_key(principal, session_id)
+        elif principal is None and self._starter.known.handshake is not False:
+            key = self._everybody
+        else:
+            key = self._choose_key(principal, session_id)
+        return self._pool.acquire_ready(key)
 
     def retire(self, key: WorkerKey) -> None:
         """Let a process finish its calls and end."""
@@ -313,22 +319,6 @@ class PackageServers:
         named = [environment.get(name, "") for name, _ in self._entry.env if _SOUNDS_SECRET.search(name)]
         values = {value for value in (token or "", *named) if len(value) >= MIN_SECRET_LENGTH}
         return tuple(Secret(value) for value in values)
-
-
-def _lend(lease: Lease[Channel], then: Callable[[], None] | None = None) -> ChannelLease:
-    if then is None:
-        return ChannelLease(lease.worker, lease.release)
-
-    is_released = False
-
-    def release() -> None:
-        nonlocal is_released
-        if not is_released:
-            is_released = True
-            then()
-            lease.release()
-
-    return ChannelLease(lease.worker, release)
 
 
 def _name_group(capabilities: Json) -> str:

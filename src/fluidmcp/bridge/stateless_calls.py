@@ -170,12 +170,12 @@ class StatelessBridge:
         )
         is_sent = False
         try:
-            if lease.channel.era == "handshake" and request.method == "server/discover":
-                return _discover(lease.channel)
-            if request.log_level is not None and lease.channel.era == "handshake":
+            if lease.worker.era == "handshake" and request.method == "server/discover":
+                return _discover(lease.worker)
+            if request.log_level is not None and lease.worker.era == "handshake":
                 if not can_wait:
                     raise WouldWaitError
-                await self.attach(lease.channel, principal).set_level(request.log_level)
+                await self.attach(lease.worker, principal).set_level(request.log_level)
             running = self._send(lease, request, principal, wants_notifications=wants_notifications)
             is_sent = True
             return StatelessCall(running.exchange, running)
@@ -186,7 +186,7 @@ class StatelessBridge:
     def _send(
         self, lease: ChannelLease, request: StatelessRequest, principal: Principal | None, *, wants_notifications: bool
     ) -> RunningCall:
-        channel = lease.channel
+        channel = lease.worker
         calls = self.attach(channel, principal)
         early_responses: dict[str, Raw] = {}
         if channel.era == "stateless":
@@ -236,6 +236,6 @@ def _read_early_responses(request: StatelessRequest) -> dict[str, Raw]:
 def _discover(channel: Channel) -> StatelessCall:
     """The answer for a handshake-era server, made from what it said of itself when it was greeted."""
     greeting = cast(Envelope, channel.greeting)
-    exchange = Exchange(0, "server/discover", client_token=None, wants_notifications=False)
+    exchange = Exchange(0, "server/discover", None, False)
     exchange.feed(Envelope(result=Raw(to_discover_result(cast(Raw, greeting.result)))))
     return StatelessCall(exchange)

@@ -126,6 +126,11 @@ class EventStream:
         """Whether a reader stands by; one that waits for its client to take an event is one too."""
         return self._reader is not None
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something is kept that no reader has got."""
+        return self._last_pushed > self.last_given
+
     def push(self, data: Json) -> None:
         """Add one JSON-RPC message on one line; after `end` it goes nowhere."""
         if self.is_ended:

@@ -155,8 +155,8 @@ class ToolHeaders:
                 principal, token, capabilities=key[1], wants_logs=False, is_alone=False
             )
             try:
-                self._attach(lease.channel, principal)
-                known = await self._list_tools(lease.channel, key[1])
+                self._attach(lease.worker, principal)
+                known = await self._list_tools(lease.worker, key[1])
             finally:
                 lease.release()
             if self._is_current(key):

@@ -118,6 +118,7 @@ _UserIds = Annotated[
     Field(description="user ids of 1000 or more that nobody else has, FIRST-LAST, such as 200000-200999"),
 ]
 _Flag = Annotated[bool, Field(description="1 or 0")]
+_Switch = Annotated[bool, Field(description="on or off")]
 _Text = Annotated[str | None, Field(description="text")]
 
 
@@ -131,6 +132,14 @@ class Environment(BaseSettings):
     allowed_origins: _Origins = Field(frozenset(), validation_alias="FMCP_ALLOWED_ORIGINS")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30, description="bytes, between 1024 and 1073741824")] = (
         Field(10 * 1024 * 1024, validation_alias="FMCP_MAX_BODY_BYTES")
+    )
+    front: _Switch = Field(True, validation_alias="FMCP_FRONT")
+    max_connections: _Count = Field(4096, validation_alias="FMCP_MAX_CONNECTIONS")
+    max_connections_per_address: _Count = Field(1024, validation_alias="FMCP_MAX_CONNECTIONS_PER_ADDRESS")
+    header_seconds: _Seconds = Field(10.0, validation_alias="FMCP_HEADER_SECONDS")
+    keep_alive_seconds: _Seconds = Field(75.0, validation_alias="FMCP_KEEP_ALIVE_SECONDS")
+    min_body_rate: Annotated[int, Field(ge=0, le=1 << 20, description="bytes per second, between 0 and 1048576")] = (
+        Field(500, validation_alias="FMCP_MIN_BODY_RATE")
     )
     max_processes: _Count = Field(128, validation_alias="FMCP_MAX_PROCESSES")
     max_processes_per_package: _Count = Field(64, validation_alias="FMCP_MAX_PROCESSES_PER_PACKAGE")

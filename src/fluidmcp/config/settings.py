@@ -59,6 +59,22 @@ class IsolationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """Bounds on HTTP connections that wait for their clients. All durations are in seconds."""
+
+    max_connections: int = 4096
+    max_connections_per_address: int = 1024
+    header_seconds: float = 10.0
+    """For the head of a request, from its first byte on; for the first one, from the connection on."""
+    keep_alive_seconds: float = 75.0
+    """Between two requests. Longer than reverse proxies keep their connections: they send again what meets the end."""
+    body_seconds: float = 10.0
+    """How often a body that arrives is looked at."""
+    min_body_rate: int = 500
+    """Bytes per second that must have come since the last look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Everything the gateway is told before it starts."""
 
@@ -81,6 +97,9 @@ class GatewaySettings:
     allowed_origins: frozenset[str] = frozenset()
     """Further values of the Origin header to accept."""
     max_body_bytes: int = 10 * 1024 * 1024
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
+    has_front: bool = True
+    """Whether common requests are answered in the HTTP protocol class itself (gateway/front)."""
     allow_private_providers: bool = False
     """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
     seal_keys: tuple[Secret, ...] = field(default=(), compare=False)
@@ -141,22 +160,38 @@ def load_settings(
         allowed_hosts=environment.allowed_hosts,
         allowed_origins=environment.allowed_origins,
         max_body_bytes=environment.max_body_bytes,
+        connections=_read_connections(environment),
+        has_front=environment.front,
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
         client_rules=_load_client_rules(environment.clients_file),
         max_sessions_per_principal=environment.max_sessions_per_principal,
         max_sessions=environment.max_sessions,
         log_level=environment.log_level,
-        limits=ProcessLimits(
-            max_processes=environment.max_processes,
-            max_processes_per_package=environment.max_processes_per_package,
-            max_processes_per_principal=environment.max_processes_per_principal,
-            max_concurrent_starts=environment.max_concurrent_starts,
-            start_timeout_seconds=environment.start_timeout_seconds,
-            request_timeout_seconds=environment.request_timeout_seconds,
-            idle_timeout_seconds=environment.idle_timeout_seconds,
-        ),
+        limits=_read_limits(environment),
         isolation=_read_isolation(environment, allow_none=allow_unisolated),
+    )
+
+
+def _read_limits(environment: Environment) -> ProcessLimits:
+    return ProcessLimits(
+        max_processes=environment.max_processes,
+        max_processes_per_package=environment.max_processes_per_package,
+        max_processes_per_principal=environment.max_processes_per_principal,
+        max_concurrent_starts=environment.max_concurrent_starts,
+        start_timeout_seconds=environment.start_timeout_seconds,
+        request_timeout_seconds=environment.request_timeout_seconds,
+        idle_timeout_seconds=environment.idle_timeout_seconds,
+    )
+
+
+def _read_connections(environment: Environment) -> ConnectionSettings:
+    return ConnectionSettings(
+        max_connections=environment.max_connections,
+        max_connections_per_address=environment.max_connections_per_address,
+        header_seconds=environment.header_seconds,
+        keep_alive_seconds=environment.keep_alive_seconds,
+        min_body_rate=environment.min_body_rate,
     )
 
 

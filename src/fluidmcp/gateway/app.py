@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
-from fluidmcp.gateway.guard import HostGuard, read_headers
-from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, too_large
+from fluidmcp.gateway.guard import HeadGuard
+from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
@@ -31,7 +31,7 @@ class GatewayApp:
         self._core = parts.core
         self._streams = parts.calls.streams
         self._request_guard = parts.logins.request_guard
-        self._host_guard = HostGuard(parts.settings)
+        self._head_guard = HeadGuard(parts.settings)
         self._max_body_bytes = parts.settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,11 +40,10 @@ class GatewayApp:
         if scope["type"] != "http":
             return  # no lifespan and no WebSocket is served
         try:
-            headers = read_headers(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-            self._host_guard.check(headers, cast(str, scope["path"]))
-            _check_length(headers, self._max_body_bytes)
+            pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
+            headers = self._head_guard.read(pairs, cast(str, scope["path"]))
         except RequestError as error:
-            await _send_reply(error_reply(error), send)
+            await send_reply(error_reply(error), send)
             return
         method, path = cast(str, scope["method"]), cast(str, scope["path"])
         body = RequestBody(receive, self._max_body_bytes)
@@ -53,16 +52,13 @@ class GatewayApp:
             if refusal is None:
                 await self.web(scope, body.receive, send)
             else:
-                await _send_reply(refusal, send)
+                await send_reply(refusal, send)
             return
         try:
             reply = await self._core.handle(_build_request(scope, headers, body))
         finally:
             body.end_watches()
-        if isinstance(reply, HttpReply):
-            await _send_reply(reply, send)
-        else:
-            await self._streams.send(reply, body, send)
+        await send_answer(reply, self._streams, body, send)
         access_logger.debug("%s %s %d", method, path, reply.status)
 
     async def _find_refusal(self, method: str, path: str, headers: Mapping[str, str]) -> HttpReply | None:
@@ -84,17 +80,3 @@ def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody) 
         read_body=body.read,
         watch_disconnect=body.watch_disconnect,
     )
-
-
-def _check_length(headers: Mapping[str, str], max_bytes: int) -> None:
-    length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit():
-        raise RequestError(400, "The Content-Length is not a number.")
-    if int(length[:20]) > max_bytes:
-        raise too_large(max_bytes)
-
-
-async def _send_reply(reply: HttpReply, send: Send) -> None:
-    headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})

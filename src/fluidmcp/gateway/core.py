@@ -5,7 +5,7 @@ protocol. Somebody unknown learns that a token is needed, and nothing else.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,11 +16,11 @@ from fluidmcp.authorization_server.metadata import resource_metadata_url
 from fluidmcp.authorization_server.sealed_tokens import SealedAccess
 from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
-from fluidmcp.gateway.errors import answer_always, error_reply
+from fluidmcp.gateway.errors import answer_always, begin_now, error_reply, try_now
 from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.mcp.endpoint import McpEndpoint
-from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller
+from fluidmcp.gateway.mcp.endpoint import McpEndpoint, Outcome, read_mcp_head
+from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller, McpHead
 from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.protocol.headers import parse_bearer
 
@@ -38,6 +38,19 @@ class MountedPackage:
     resource_metadata_of: str = ""
     """The public URL, where there is a document that says how to log in to this package; else ""."""
     scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The way of a request that needs no task (`Core.find_passage`)."""
+
+    request: HttpRequest
+    package: MountedPackage
+    head: McpHead
+    begin_ready: Callable[[McpHead, bytes, Caller], Outcome | None]
+    """As `McpEndpoint`: what most messages need."""
+    everybody: Caller | None
+    """The caller where nobody is asked who they are."""
 
 
 class Core:
@@ -64,17 +77,62 @@ class Core:
         if match is None or package is None:
             await self._admit(request, None, None)
             return self._unknown_package()
-        endpoint = match[2]
+        caller = await self._let_in(request, package, match[2])
+        if isinstance(caller, HttpReply):
+            return caller
+        return await self._answer(request, package, match[2], caller)
+
+    def find_passage(self, request: HttpRequest) -> "Passage | None":
+        """How a request could be answered without a task, as far as its head tells; None: `handle` answers it.
+
+        What the head of a request tells holds for every request with the same head, except who its token stands for.
+        """
+        match = MCP_PATH.fullmatch(request.path) if request.method == "POST" else None
+        package = None if match is None or match[2] != "mcp" else self._packages.get(match[1])
+        if package is None:
+            return None
+        try:
+            check_content_type(request)
+        except RequestError:
+            return None
+        request.can_wait = False
+        is_open = package.auth is None and self._request_guard is None
+        return Passage(
+            request,
+            package,
+            read_mcp_head(request.headers),
+            package.endpoints.begin_ready,
+            Caller(None, None) if is_open else None,
+        )
+
+    def let_in_now(self, passage: "Passage") -> Caller | None:
+        """Who sends a request, where nobody has to be asked for that; None: `handle` finds out, and says what is wrong.
+
+        To be called before the body is read, and for each request anew: tokens end, and are revoked.
+        """
+        if passage.everybody is not None:
+            return passage.everybody
+        caller = try_now(self._let_in(passage.request, passage.package, "mcp"))
+        return caller if isinstance(caller, Caller) else None
+
+    def begin(self, passage: "Passage", text: bytes, caller: Caller) -> Outcome | None:
+        """Send a message on its way for which `Passage.begin_ready` is not enough.
+
+        None: it would have to wait for something, so `handle` answers it.
+        """
+        return begin_now(passage.package.endpoints.begin(passage.request, text, caller))
+
+    async def _let_in(self, request: HttpRequest, package: MountedPackage, endpoint: str) -> Caller | HttpReply:
+        """Who sends a request, or the reply to somebody who may not come in."""
         asked_by: UpstreamKind = "package"
         try:
             opened = await _open_sealed(request, package)
             asked_by = "gateway"
             visitor = await self._admit(request, package, opened)
             asked_by = "package"
-            caller = await _identify(request, package, visitor, opened)
+            return await _identify(request, package, visitor, opened)
         except (UnauthorizedError, ForbiddenError) as error:
             return _refuse(error, package, endpoint, asked_by=asked_by)
-        return await self._answer(request, package, endpoint, caller)
 
     async def _admit(
         self, request: HttpRequest, package: MountedPackage | None, opened: SealedAccess | None

@@ -24,6 +24,7 @@ from fluidmcp.errors import (
     ServerStartError,
     ServerTimeoutError,
     UnauthorizedError,
+    WouldWaitError,
 )
 from fluidmcp.gateway.http import Headers, HttpReply, json_reply
 from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, InvalidMessageError, Json, encode_error
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 E = TypeVar("E")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 _STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
     (UnauthorizedError, 401),
@@ -149,6 +153,35 @@ def reply_always(build: Callable[[E], T], event: E) -> T | HttpReply:
     except Exception:
         logger.exception("unexpected error while a reply was made")
         return _INTERNAL_ERROR
+
+
+def begin_always(begin: Callable[[A, B, C], T], first: A, second: B, third: C) -> T | HttpReply:
+    """As `answer_always`, for a request that is sent on its way in one go."""
+    try:
+        return begin(first, second, third)
+    except FluidMCPError as error:
+        return error_reply(error)
+    except Exception:
+        logger.exception("unexpected error while a request began")
+        return _INTERNAL_ERROR
+
+
+def begin_now(coroutine: Coroutine[Any, Any, T]) -> T | HttpReply | None:
+    """What a coroutine that never waits returns, without a task; None where it raises WouldWaitError."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    except WouldWaitError:
+        return None
+    except FluidMCPError as error:
+        return error_reply(error)
+    except Exception:
+        logger.exception("unexpected error while a request began")
+        return _INTERNAL_ERROR
+    coroutine.close()
+    logger.error("a request waited where it must not: %s", coroutine)
+    return _INTERNAL_ERROR
 
 
 def try_now(coroutine: Coroutine[Any, Any, T]) -> T | None:

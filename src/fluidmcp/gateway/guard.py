@@ -14,7 +14,7 @@ from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
-from fluidmcp.gateway.http import HttpRequest
+from fluidmcp.gateway.http import HttpRequest, too_large
 from fluidmcp.gateway.login.wellknown import is_open_to_pages
 from fluidmcp.guards.gateway_auth import OPERATOR_ISSUER, GatewayGuard
 from fluidmcp.oauth_client.token_endpoint import is_token_text
@@ -100,6 +100,29 @@ class HostGuard:
             return True
         # An address cannot be rebound; a name can.
         return self._answers_to_addresses and _is_address(name)
+
+
+class HeadGuard:
+    """What every request passes first, whichever way it comes: its header fields, its Host and Origin, its length."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._host_guard = HostGuard(settings)
+        self._max_body_bytes = settings.max_body_bytes
+
+    def read(self, pairs: Iterable[tuple[bytes, bytes]], path: str) -> dict[str, str]:
+        """The headers by lower-case name.
+
+        Raises:
+            RequestError: 400, 403, 413 or 421, the request goes no further.
+        """
+        headers = read_headers(pairs)
+        self._host_guard.check(headers, path)
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            raise RequestError(400, "The Content-Length is not a number.")
+        if int(length[:20]) > self._max_body_bytes:
+            raise too_large(self._max_body_bytes)
+        return headers
 
 
 def _is_navigation(headers: dict[str, str]) -> bool:

@@ -6,7 +6,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -22,6 +22,9 @@ Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 NO_STORE: Final = (b"cache-control", b"no-store")
+COMMON_HEADERS: Final[Headers] = (JSON_TYPE, NO_STORE)
+EMPTY_HEADERS: Final[Headers] = (NO_STORE,)
+"""Of a reply without a body."""
 STREAM_HEADERS: Final[Headers] = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -73,7 +76,7 @@ class HttpRequest:
 class HttpReply:
     status: int
     body: bytes = b""
-    headers: Headers = field(default=(JSON_TYPE, NO_STORE))
+    headers: Headers = COMMON_HEADERS
 
 
 @dataclass(slots=True)
@@ -355,3 +358,16 @@ class _Sending:
 def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and task.exception() is not None:
         logger.error("watching a client failed", exc_info=task.exception())
+
+
+async def send_reply(reply: HttpReply, send: Send) -> None:
+    headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def send_answer(answer: HttpReply | HttpStream, streams: OpenStreams, body: RequestBody, send: Send) -> None:
+    if isinstance(answer, HttpReply):
+        await send_reply(answer, send)
+    else:
+        await streams.send(answer, body, send)

@@ -11,6 +11,7 @@ from fluidmcp.config.settings import GatewaySettings, is_exposed
 from fluidmcp.errors import ForbiddenError
 from fluidmcp.gateway.app import GatewayApp
 from fluidmcp.gateway.composition import GatewayOptions, build_web, compose
+from fluidmcp.gateway.front.front import choose_protocol
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
@@ -45,6 +46,10 @@ class Gateway:
         self._background = background
         self._background_task: asyncio.Task[None] | None = None
         self._checks = asyncio.Semaphore(max(1, min(MAX_CHECKS, settings.limits.max_processes // 4)))
+
+    def choose_protocol(self) -> Callable[..., Any] | str:
+        """The class of HTTP connections that suits `app`, as `uvicorn.Config` takes it (`http`)."""
+        return choose_protocol(self.parts)
 
     @property
     def process_count(self) -> int:

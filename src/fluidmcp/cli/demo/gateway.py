@@ -108,7 +108,15 @@ async def _serve_both(
             _explain(settings)
             async with asyncio.TaskGroup() as group:
                 group.create_task(serve(deferred.create_provider(registration), provider_sockets, stop=stop))
-                group.create_task(serve(gateway.app, gateway_sockets, stop=stop, on_shutdown=ending.aclose))
+                group.create_task(
+                    serve(
+                        gateway.app,
+                        gateway_sockets,
+                        stop=stop,
+                        protocol=gateway.choose_protocol(),
+                        on_shutdown=ending.aclose,
+                    )
+                )
         return stop.exit_code
 
 

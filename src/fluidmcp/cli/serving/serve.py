@@ -131,16 +131,19 @@ async def serve(
     sockets: Sequence[socket.socket],
     *,
     stop: Stop,
+    protocol: Any = "httptools",
     on_shutdown: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve `app` on `sockets` until `stop` is requested; the sockets are closed then.
+
+    `protocol` is the class of HTTP connections, as `uvicorn.Config` takes it.
 
     Requests in flight have GRACE_SECONDS to finish. `on_shutdown` is called once, when they have or the time is up,
     and must end what is left (streams that never end by themselves among it).
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,

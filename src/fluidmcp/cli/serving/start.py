@@ -86,7 +86,7 @@ async def _serve_all(
         announce_client_logins(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
-            await serve(gateway.app, sockets, stop=stop, on_shutdown=ending.aclose)
+            await serve(gateway.app, sockets, stop=stop, protocol=gateway.choose_protocol(), on_shutdown=ending.aclose)
             reporting.cancel()
         none_started = reporting.done() and not reporting.cancelled() and not reporting.result()
         return EXIT_NONE_STARTED if none_started else stop.exit_code

@@ -4,8 +4,8 @@
 stream of the documents and, with GET, the transport of 2024-11-05. The caller is known by now.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeAlias
 
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
@@ -19,6 +19,7 @@ from fluidmcp.gateway.mcp.messages import (
     SESSION_HEADER,
     VERSION_HEADER,
     Caller,
+    McpHead,
     Message,
     answer_batch,
 )
@@ -28,9 +29,8 @@ from fluidmcp.gateway.mcp.sse_endpoint import SseEndpoint
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.protocol.headers import ReplyForm, parse_accept
 from fluidmcp.protocol.inbound import classify_post
-from fluidmcp.protocol.jsonrpc import InvalidMessageError, Json, parse_batch, parse_message
+from fluidmcp.protocol.jsonrpc import InvalidMessageError, Json, parse_batch
 from fluidmcp.protocol.versions import BATCH_VERSION, HANDSHAKE_VERSIONS
-from fluidmcp.undo import undo_on_failure
 
 PROCESS_WIDE_METHODS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """They change what a server process does for everybody who uses it."""
@@ -62,13 +62,49 @@ class McpEndpoint:
         """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""
         return await _settle(await self.begin(request, await request.read_body(), caller), request)
 
-    async def begin(self, request: HttpRequest, text: bytes, caller: Caller) -> Outcome:
+    def begin(self, request: HttpRequest, text: bytes, caller: Caller) -> Coroutine[Any, Any, Outcome]:
         """Send one message on its way. Nothing here waits, nor does anything in a request with `can_wait` off.
 
         Raises:
             WouldWaitError: the request would have to wait before it could be sent, and may not.
         """
-        return await self._begin(request, text, caller, self._dispatch)
+        return self._begin(request, text, caller, self._dispatch)
+
+    def begin_ready(self, head: "McpHead", text: bytes, caller: Caller) -> Outcome | None:
+        """As `begin`, for the requests that most are: without a handshake or in a session, to a process that runs.
+
+        None for every other message; nothing has been done with it then.
+        """
+        if text[:1] != b"{":
+            return None
+        request_id: Json | None = None
+        try:
+            message = Message(text)
+            if not message.is_request:
+                return None
+            request_id = message.request_id
+            kind = classify_post(
+                message.envelope,
+                text,
+                has_escapes=message.has_escapes,
+                session_id=head.session_id,
+                protocol_version=head.version,
+            )
+            if kind == "bare":
+                self._check_bare(message, caller)
+                lease = self._servers.acquire_ready(caller.principal)
+                outcome = None if lease is None else _begin_bare(lease, message, head.form)
+            elif kind == "session":
+                outcome = self._sessions.begin_ready(head, message, caller)
+            else:
+                return None
+        except InvalidMessageError as error:
+            return rpc_error_reply(error, error.request_id)
+        except FluidMCPError as error:
+            return rpc_error_reply(error, request_id, show_stderr=not self._servers.is_shared(caller.principal))
+        if isinstance(outcome, PendingReply):
+            outcome.show_stderr = caller.principal is not None and not self._servers.is_shared(caller.principal)
+        return outcome
 
     def get_mcp(self, request: HttpRequest, caller: Caller) -> HttpStream:
         """The stream of a session for what belongs to no request, or one that was interrupted."""
@@ -96,8 +132,8 @@ class McpEndpoint:
             batch = None if text[:1] == b"{" else parse_batch(text)
             if batch is not None:
                 return await self._answer_batch(request, batch, caller)
-            message = Message(parse_message(text), text)
-            request_id = message.request_id if message.envelope.is_request else None
+            message = Message(text)
+            request_id = message.request_id if message.is_request else None
             outcome = await handle(request, message, caller)
         except InvalidMessageError as error:
             return rpc_error_reply(error, error.request_id)
@@ -112,16 +148,15 @@ class McpEndpoint:
 
     async def _dispatch(self, request: HttpRequest, message: Message, caller: Caller) -> Outcome:
         """By the era and kind of the message (protocol/inbound)."""
-        session_id = request.headers.get(SESSION_HEADER)
-        version = request.headers.get(VERSION_HEADER)
+        head = read_mcp_head(request.headers)
         kind = classify_post(
             message.envelope,
             message.text,
             has_escapes=message.has_escapes,
-            session_id=session_id,
-            protocol_version=version,
+            session_id=head.session_id,
+            protocol_version=head.version,
         )
-        form = parse_accept(request.headers.get("accept"))
+        form = head.form
         match kind:
             case "stateless":
                 return await self._stateless.post(request, message, caller, form)
@@ -136,14 +171,11 @@ class McpEndpoint:
 
     async def _post_bare(self, request: HttpRequest, message: Message, caller: Caller, form: ReplyForm) -> Outcome:
         """JSON-RPC without a handshake: the gateway has done one for the process it uses."""
-        if not message.envelope.is_request:
+        if not message.is_request:
             return ACCEPTED
         self._check_bare(message, caller)
         lease = await self._servers.acquire(caller.principal, caller.token, can_wait=request.can_wait)
-        with undo_on_failure(lease.release):
-            exchange = _send_bare(lease, message, wants_notifications=form == "event-stream")
-        pending = PendingReply(exchange, message.request_id, lease.release)
-        return pending.open_stream(None) if form == "event-stream" else pending
+        return _begin_bare(lease, message, form)
 
     def _check_bare(self, message: Message, caller: Caller) -> None:
         method = message.method
@@ -166,7 +198,7 @@ class McpEndpoint:
         lease = await self._servers.acquire(caller.principal, caller.token)
 
         def send(message: Message) -> Exchange | None:
-            if not message.envelope.is_request:
+            if not message.is_request:
                 return None
             self._check_bare(message, caller)
             return _send_bare(lease, message, wants_notifications=False)
@@ -177,12 +209,34 @@ class McpEndpoint:
             lease.release()
 
 
+def read_mcp_head(headers: Mapping[str, str]) -> McpHead:
+    return McpHead(headers.get(SESSION_HEADER), headers.get(VERSION_HEADER), parse_accept(headers.get("accept")))
+
+
 async def _settle(outcome: Outcome, request: HttpRequest) -> HttpReply | HttpStream:
     return await outcome.wait(request) if isinstance(outcome, PendingReply) else outcome
 
 
+def _begin_bare(lease: ChannelLease, message: Message, form: ReplyForm) -> HttpStream | PendingReply:
+    try:
+        if lease.worker.era == "handshake":
+            exchange = lease.worker.send_request(
+                message.method,
+                message.envelope.params,
+                mentions_progress=message.mentions_progress,
+                wants_notifications=form == "event-stream",
+            )
+        else:
+            exchange = _send_bare(lease, message, wants_notifications=form == "event-stream")
+    except FluidMCPError:
+        lease.release()
+        raise
+    pending = PendingReply(exchange, message.request_id, lease.release)
+    return pending.open_stream(None) if form == "event-stream" else pending
+
+
 def _send_bare(lease: ChannelLease, message: Message, *, wants_notifications: bool) -> Exchange:
-    channel, method, params = lease.channel, message.method, message.envelope.params
+    channel, method, params = lease.worker, message.method, message.envelope.params
     mentions_progress = message.mentions_progress
     if channel.era == "handshake":
         return channel.send_request(

@@ -1,19 +1,19 @@
 """What the MCP endpoints share: the message, its caller, and batches of messages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, cast
+from dataclasses import dataclass
+from typing import Final
 
-from msgspec import Raw
+from msgspec import UNSET
 
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.errors import FluidMCPError
 from fluidmcp.gateway.errors import encode_rpc_error
-from fluidmcp.gateway.http import NO_STORE, HttpReply
+from fluidmcp.gateway.http import EMPTY_HEADERS, HttpReply
+from fluidmcp.protocol.headers import ReplyForm
 from fluidmcp.protocol.jsonrpc import (
     INVALID_REQUEST,
-    Envelope,
     InvalidMessageError,
     Json,
     encode_answer,
@@ -25,7 +25,7 @@ from fluidmcp.protocol.meta import mentions_progress_token
 SESSION_HEADER: Final = "mcp-session-id"
 VERSION_HEADER: Final = "mcp-protocol-version"
 
-ACCEPTED: Final = HttpReply(202, b"", (NO_STORE,))
+ACCEPTED: Final = HttpReply(202, b"", EMPTY_HEADERS)
 
 
 @dataclass(slots=True)
@@ -36,29 +36,32 @@ class Caller:
     token: str | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class McpHead:
+    """What the headers of a POST say of its message."""
+
+    session_id: str | None
+    version: str | None
+    """The revision, as the client names it."""
+    form: ReplyForm
+
+
 class Message:
     """A parsed message with the text it came from."""
 
-    envelope: Envelope
-    text: bytes
-    has_escapes: bool = field(init=False)
-    """Whether names in the text may be spelled in other ways."""
+    __slots__ = ("envelope", "has_escapes", "is_request", "mentions_progress", "method", "request_id", "text")
 
-    def __post_init__(self) -> None:
-        self.has_escapes = has_escaped_ascii(self.text)
-
-    @property
-    def request_id(self) -> Json:
-        return bytes(cast(Raw, self.envelope.id))
-
-    @property
-    def method(self) -> str:
-        return cast(str, self.envelope.method)
-
-    @property
-    def mentions_progress(self) -> bool:
-        return mentions_progress_token(self.text, has_escapes=self.has_escapes)
+    def __init__(self, text: bytes) -> None:
+        """Raises InvalidMessageError like `parse_message`."""
+        self.text = text
+        self.envelope = envelope = parse_message(text)
+        self.has_escapes = escapes = has_escaped_ascii(text)
+        """Whether names in the text may be spelled in other ways."""
+        self.mentions_progress = mentions_progress_token(text, has_escapes=escapes)
+        request_id, method = envelope.id, envelope.method
+        self.is_request = request_id is not UNSET and method is not UNSET
+        self.request_id: Json = b"" if request_id is UNSET else bytes(request_id)
+        self.method = "" if method is UNSET else method
 
 
 async def answer_batch(texts: list[bytes], send: Callable[[Message], Exchange | None]) -> HttpReply:
@@ -68,8 +71,8 @@ async def answer_batch(texts: list[bytes], send: Callable[[Message], Exchange | 
     for text in texts:
         request_id: Json | None = None
         try:
-            message = Message(parse_message(text), text)
-            request_id = message.request_id if message.envelope.is_request else None
+            message = Message(text)
+            request_id = message.request_id if message.is_request else None
             if message.envelope.method == "initialize":
                 raise InvalidMessageError(INVALID_REQUEST, "The method initialize must not be part of a batch.")
             exchange = send(message)

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeAlias
 
+from msgspec import UNSET
+
 from fluidmcp.bridge.exchange import Event, Exchange
 from fluidmcp.bridge.session import encode_event_message
 from fluidmcp.delays import Delays
@@ -52,7 +54,7 @@ class PendingReply:
         self._on_reply = on_reply
         if self._patience is not None:
             self._patience.begin(self)
-        self.exchange.notify(self._receive)
+        self.exchange.take_next(self._receive)
 
     async def wait(self, request: HttpRequest) -> Answer:
         """The reply. A client that goes away meanwhile cancels the request, where its era says so."""
@@ -83,35 +85,35 @@ class PendingReply:
         if self._on_reply is not None:
             self._on_reply = None
             self._end_wait()
-            self.exchange.notify(None)
+            self.exchange.take_next(None)
             self._finish()
 
     def lose_patience(self) -> None:
         """Begin an event stream, although nothing has been said."""
-        self.exchange.notify(None)
-        self._reply(None)
-
-    def _receive(self) -> None:
-        self._end_wait()
-        self._reply(self.exchange.take())
-
-    def _reply(self, event: Event | None) -> None:
+        self.exchange.take_next(None)
         on_reply, self._on_reply = self._on_reply, None
         if on_reply is not None:
+            on_reply(reply_always(self._build, None))
+
+    def _receive(self, event: Event) -> None:
+        if self._patience is not None:
+            self._patience.end(self)
+        on_reply = self._on_reply
+        if on_reply is not None:
+            self._on_reply = None
             on_reply(reply_always(self._build, event))
 
     def _build(self, event: Event | None) -> Answer:
-        if event is None:
-            return self.open_stream(None)
         if isinstance(event, FluidMCPError):
-            self._finish()
-            return self.describe_failure(event)
-        if event.is_answer:
+            reply = self.describe_failure(event)
+        elif event is not None and event.method is UNSET:
             reply = self.describe_answer(event)
-            if reply is not None:
-                self._finish()
-                return reply
-        return self.open_stream(event)
+            if reply is None:
+                return self.open_stream(event)
+        else:
+            return self.open_stream(event)
+        self._finish()
+        return reply
 
     def describe_answer(self, answer: Envelope) -> HttpReply | None:
         """The reply that an answer is; None where it is the only event of a stream."""

@@ -20,7 +20,7 @@ from fluidmcp.bridge.streams import EventReader, EventStream
 from fluidmcp.errors import FluidMCPError, RequestError
 from fluidmcp.gateway.errors import encode_rpc_error
 from fluidmcp.gateway.http import JSON_TYPE, NO_STORE, Headers, HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.mcp.messages import ACCEPTED, SESSION_HEADER, Caller, Message, answer_batch
+from fluidmcp.gateway.mcp.messages import ACCEPTED, SESSION_HEADER, Caller, McpHead, Message, answer_batch
 from fluidmcp.gateway.mcp.pending import Patience, PendingReply
 from fluidmcp.protocol.headers import ReplyForm, parse_accept
 from fluidmcp.protocol.jsonrpc import Envelope, Json, encode_answer, parse_object
@@ -69,16 +69,32 @@ class SessionEndpoint:
     ) -> HttpReply | HttpStream | PendingReply:
         session_id = request.headers[SESSION_HEADER]
         session = self.find(session_id, caller)
-        if not message.envelope.is_request:
+        if not message.is_request:
             self.receive(session, caller, message.envelope)
             return ACCEPTED
         lease = await self._acquire(session, caller, can_wait=request.can_wait)
+        return self._begin(session, lease, message, form)
+
+    def begin_ready(self, head: McpHead, message: Message, caller: Caller) -> HttpStream | PendingReply | None:
+        """As `post`, for a request whose process runs and serves the session already; None for every other one."""
+        session = self.find(cast(str, head.session_id), caller)
+        lease = self._servers.acquire_ready(caller.principal, session.session_id)
+        if lease is None:
+            return None
+        link = session.link
+        if link is None or link.channel is not lease.worker:
+            lease.release()
+            return None
+        return self._begin(session, lease, message, head.form)
+
+    def _begin(
+        self, session: Session, lease: ChannelLease, message: Message, form: ReplyForm
+    ) -> HttpStream | PendingReply:
         exchange, finish = self._send(session, lease, message, wants_notifications=form != "json")
-        with undo_on_failure(finish):
+        if session.streams.general.has_waiting:
             session.tell_waiting(exchange)
-        pending = SessionReply(
-            session, exchange, message.request_id, finish, self._patience if form == "either" else None
-        )
+        patience = self._patience if form == "either" else None
+        pending = SessionReply(session, exchange, message.request_id, finish, patience)
         return pending.open_stream(None) if form == "event-stream" else pending
 
     async def post_batch(self, texts: list[bytes], caller: Caller, session_id: str) -> HttpReply:
@@ -91,7 +107,7 @@ class SessionEndpoint:
         endings: list[Callable[[], None]] = []
 
         def send(message: Message) -> Exchange | None:
-            if not message.envelope.is_request:
+            if not message.is_request:
                 self.receive(session, caller, message.envelope)
                 return None
             exchange, finish = self._send(session, lease, message, wants_notifications=False)
@@ -159,7 +175,7 @@ class SessionEndpoint:
         elif session.link is not None:
             lease = self._servers.acquire_ready(caller.principal, session.session_id)
             if lease is not None:
-                link = _link_to(session, lease.channel)
+                link = _link_to(session, lease.worker)
                 link.send_notification(cast(str, envelope.method), envelope.params)
                 lease.release()
 
@@ -171,7 +187,7 @@ class SessionEndpoint:
         The lease is released when this raises.
         """
         with undo_on_failure(lease.release):
-            link = _link_to(session, lease.channel)
+            link = _link_to(session, lease.worker)
             exchange = link.send_request(
                 message.method,
                 message.envelope.params,
@@ -201,7 +217,7 @@ class SessionEndpoint:
         if session.worker_key is not None and session.worker_key != key:
             self._servers.retire(session.worker_key)
         session.worker_key = key
-        _link_to(session, lease.channel)
+        _link_to(session, lease.worker)
         return lease
 
 

@@ -56,7 +56,7 @@ class StatelessEndpoint:
         """
         if message.envelope.is_answer:
             raise InvalidMessageError(INVALID_REQUEST, "Answers of clients do not exist in this revision.")
-        request_id = message.request_id if message.envelope.is_request else None
+        request_id = message.request_id if message.is_request else None
         try:
             if request_id is None:
                 check_stateless_notification(request.headers)

@@ -58,17 +58,22 @@ Start: TypeAlias = Callable[[StartReport], Awaitable[W]]
 class Lease(Generic[W]):
     """The right to use a worker until `release`; a context manager."""
 
-    __slots__ = ("_release", "_slot", "worker")
+    __slots__ = ("_release", "_slot", "before_release", "worker")
 
     def __init__(self, slot: Slot[W], worker: W, release: Callable[[Slot[W]], None]) -> None:
         self.worker = worker
+        self.before_release: Callable[[], None] | None = None
+        """Called once, just before the worker is given back."""
         self._slot: Slot[W] | None = slot
         self._release = release
 
     def release(self) -> None:
         """Give the worker back. A second call does nothing."""
-        slot, self._slot = self._slot, None
+        slot = self._slot
         if slot is not None:
+            self._slot = None
+            if self.before_release is not None:
+                self.before_release()
             self._release(slot)
 
     def __enter__(self) -> "Lease[W]":
@@ -126,10 +131,13 @@ class Pool(Generic[W]):
     def acquire_ready(self, key: WorkerKey) -> Lease[W] | None:
         """A lease on the live worker of `key`, or None when one has to be started or waited for: use `acquire` then."""
         slot = self._current.get(key)
-        if slot is None or slot.worker is None or not self._is_usable(slot, slot.worker):
+        if slot is None:
+            return None
+        worker = slot.worker
+        if worker is None or not self._is_usable(slot, worker):
             return None
         slot.users += 1
-        return Lease(slot, slot.worker, self._release)
+        return Lease(slot, worker, self._release)
 
     async def acquire(
         self,
@@ -317,8 +325,10 @@ class Pool(Generic[W]):
 
     def _release(self, slot: Slot[W]) -> None:
         slot.users -= 1
-        self._touch(slot)
-        self._line.notice()
+        self._use_number = slot.use_number = self._use_number + 1
+        slot.last_used_at = self._now()
+        if self._line:
+            self._line.notice()
         if slot.users == 0 and self._current.get(slot.key) is not slot:
             self._stop_when_unused(slot)
 

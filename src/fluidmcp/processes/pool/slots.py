@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError
@@ -30,8 +30,7 @@ class Worker(Protocol):
 W = TypeVar("W", bound=Worker)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerKey:
+class WorkerKey(NamedTuple):
     """Whom a worker serves: a package, one token of it, one session of that; `variant` tells equal ones apart."""
 
     package: str

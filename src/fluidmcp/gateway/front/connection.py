@@ -1,0 +1,210 @@
+"""One HTTP connection whose client may be slow, for a while: uvicorn's httptools protocol with limits.
+
+The parser of uvicorn says where in a request the connection is; `ConnectionLimits` says how long it may be there.
+A reply that comes before the request is complete is read by its client: what still arrives is thrown away for a while
+before the connection is closed, as a close with unread bytes would take the reply back (RFC 9112 section 9.6).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from fluidmcp.gateway.front.limits import ConnectionLimits
+
+LINGER_SECONDS: Final = 5.0
+"""How long, at most, a client that has its reply may go on sending what nobody wants."""
+
+_CLOSING: Final = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+_TIMED_OUT: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\n",
+    b'{"error":"request_timeout","message":"The request did not arrive in time.",'
+    b'"hint":"Send it at once, or let the operator raise FMCP_HEADER_SECONDS or lower FMCP_MIN_BODY_RATE."}',
+)
+_NO_ROOM: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n",
+    b'{"error":"too_many_connections","message":"The gateway has as many connections as it may."}',
+)
+
+
+class _GentleTransport:
+    """The transport as uvicorn's request cycle sees it: `close` lets the client read its reply first."""
+
+    __slots__ = ("_close", "_transport", "is_leaving", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self._close = close
+        self.write = transport.write
+        self.is_leaving = False
+
+    def close(self) -> None:
+        self._close()
+
+    def is_closing(self) -> bool:
+        return self.is_leaving or self._transport.is_closing()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """A connection that `limits` may close."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.limits = limits
+        self.address = ""
+        self.is_between = True
+        """Whether the parser is between two requests."""
+        self._has_head = False
+        """Whether the head of the request that arrives is complete."""
+        self._is_thrown_away = False
+        """Whether nothing that still comes is looked at."""
+        self._body_bytes = 0
+        """What came of a body since it was looked at."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has no complete reply yet."""
+        # uvicorn's annotation leaves out that there is none before the first request.
+        return bool(self.cycle) and not self.cycle.response_complete
+
+    @property
+    def is_waiting(self) -> bool:
+        """As `WaitingConnection`. A request whose body still arrives waits for its client, whatever it is told."""
+        return not self.is_between or not self.is_answering
+
+    # -- what uvicorn calls ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wire = transport
+        self._gentle = _GentleTransport(transport, self._close_gently)
+        self.transport = cast(asyncio.Transport, self._gentle)
+        self.address = self.client[0] if self.client else ""
+        if self.limits.admit(self):
+            self.limits.heads.begin(self)
+        else:
+            self._break_off(_NO_ROOM)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.limits.forget(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_thrown_away:
+            return
+        super().data_received(data)
+        limits = self.limits
+        if self.transport.is_closing():
+            return
+        if self.is_between:
+            limits.heads.end(self)
+            limits.bodies.end(self)
+        elif not self._has_head:
+            if self not in limits.heads:
+                limits.heads.begin(self)
+        else:
+            limits.heads.end(self)
+            self._body_bytes += len(data)
+            if self not in limits.bodies:
+                limits.bodies.begin(self)
+
+    def on_message_begin(self) -> None:
+        self.is_between = self._has_head = False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._has_head = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.is_between = True
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """As uvicorn's: the reply that is being made is the last one; nobody waits for the rest of a request."""
+        if self.is_answering:
+            self.cycle.keep_alive = False
+        else:
+            self._wire.close()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self.start_task(cycle.run_asgi(app))
+        else:
+            self.limits.idle.begin(self)
+
+    # -- what the limits call ----------------------------------------------------------------------------------------
+
+    def give_up_idle(self) -> None:
+        """As `WaitingConnection`."""
+        if self.is_between and not self.is_answering:
+            self._wire.close()
+
+    def give_up_head(self) -> None:
+        """As `WaitingConnection`. Who sent nothing at all gets no answer."""
+        if self.is_between:
+            self._wire.close()
+        else:
+            self._break_off(_TIMED_OUT)
+
+    def check_body(self) -> None:
+        """As `WaitingConnection`. While the gateway itself does not read, nobody is slow."""
+        if self.is_between or self._is_thrown_away:
+            return
+        settings = self.limits.settings
+        if not self.flow.read_paused and self._body_bytes < settings.min_body_rate * settings.body_seconds:
+            self._break_off(_TIMED_OUT)
+            return
+        self._body_bytes = 0
+        self.limits.bodies.begin(self)
+
+    def make_room(self) -> None:
+        """As `WaitingConnection`."""
+        self._wire.close()
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something of this connection as uvicorn runs requests: its end waits for it."""
+        task = self.loop.create_task(coroutine)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _break_off(self, reply: tuple[bytes, bytes]) -> None:
+        """Close the connection in the midst of a request, with a reply where none has begun."""
+        has_begun = self.is_answering and self.cycle.response_started
+        self._is_thrown_away = True
+        if not has_begun and not self.transport.is_closing():
+            head, body = reply
+            self._wire.write(head + _CLOSING % (len(body), body))
+        self._wire.close()
+
+    def _close_gently(self) -> None:
+        """Close the connection, but not in the face of a client that still sends: it would not see its reply."""
+        if self._gentle.is_leaving:
+            return
+        self._gentle.is_leaving = True
+        if self.is_between or self._wire.is_closing() or not self._wire.can_write_eof():
+            self._wire.close()
+            return
+        self._is_thrown_away = True
+        self._wire.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self._wire.close)

@@ -1,0 +1,404 @@
+"""The front: requests of MCP clients that need no task, answered in the HTTP protocol class itself.
+
+A request takes this way when it is a plain `POST /{package}/mcp`, its caller is known without asking anybody, and its
+server process runs. `Core` decides all three, with the guard and the endpoints that every other request passes too.
+Whatever else comes goes on to uvicorn untouched, and from there to the ASGI application.
+
+Per connection at most one request is on this way, so replies keep the order of pipelined requests: those behind it
+wait in uvicorn's own queue. For uvicorn such a request is a request cycle like its own (`Flight`).
+
+A head that is byte for byte the one before, but for the digits of its Content-Length, needs no parser: it means what
+it meant. Who its token stands for is found out each time.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from fluidmcp.errors import RequestError
+from fluidmcp.gateway.composition import GatewayParts
+from fluidmcp.gateway.core import Passage
+from fluidmcp.gateway.errors import begin_always
+from fluidmcp.gateway.front.connection import LimitedProtocol
+from fluidmcp.gateway.front.limits import ConnectionLimits
+from fluidmcp.gateway.guard import HeadGuard
+from fluidmcp.gateway.http import (
+    COMMON_HEADERS,
+    EMPTY_HEADERS,
+    HttpRequest,
+    HttpStream,
+    OpenStreams,
+    Receive,
+    RequestBody,
+    Send,
+    send_answer,
+)
+from fluidmcp.gateway.mcp.messages import Caller
+from fluidmcp.gateway.mcp.pending import Answer, PendingReply
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
+_MAX_LENGTH_DIGITS: Final = 9
+_TWO_WRITES_FROM_BYTES: Final = 65536
+"""Longer replies are not copied behind their head."""
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+access_logger = logging.getLogger("fluidmcp.access")
+
+
+class Head:
+    """The head of a request on this way: what uvicorn would need of it, and what it means."""
+
+    __slots__ = ("headers", "passage", "url")
+
+    def __init__(self, url: bytes, headers: RawHeaders, passage: Passage) -> None:
+        self.url = url
+        self.headers = headers
+        self.passage = passage
+
+
+class Shared:
+    """What all connections with a front share."""
+
+    def __init__(self, parts: GatewayParts) -> None:
+        self.core = parts.core
+        self.streams = parts.calls.streams
+        self.max_body_bytes = parts.settings.max_body_bytes
+        self.logs_access = access_logger.isEnabledFor(logging.DEBUG)
+        self._head_guard = HeadGuard(parts.settings)
+        self._default_headers: RawHeaders | None = None
+        self._begun: dict[int, bytes] = {}
+        """Heads of replies by their status; below 0 for those without a body."""
+
+    def read_head(self, url: bytes, headers: RawHeaders, client: str) -> Head | None:
+        """What the head of a POST means; None: it does not go this way."""
+        if url[:1] != b"/" or b"%" in url or b"?" in url:
+            return None
+        path = url.decode("latin-1")
+        try:
+            fields = self._head_guard.read(headers, path)
+        except RequestError:
+            return None
+        if "transfer-encoding" in fields or "content-length" not in fields:
+            return None
+        request = HttpRequest("POST", path, "", fields, client, _read_nothing, _watch_nothing)
+        passage = self.core.find_passage(request)
+        return None if passage is None else Head(url, headers, passage)
+
+    def begin_reply(self, reply: Answer, default_headers: RawHeaders) -> bytes | None:
+        """The head of a reply up to its length; None for a stream or headers of its own, which uvicorn writes."""
+        if default_headers is not self._default_headers:  # uvicorn makes a new list each second, for the date
+            self._default_headers = default_headers
+            self._begun.clear()
+        if reply.headers is COMMON_HEADERS:
+            key = reply.status
+        elif reply.headers is EMPTY_HEADERS:
+            key = -reply.status
+        else:
+            return None
+        begun = self._begun.get(key)
+        if begun is None:
+            pieces = [STATUS_LINE[reply.status]]
+            for name, value in (*default_headers, *reply.headers):
+                pieces += (name, b": ", value, b"\r\n")
+            begun = self._begun[key] = b"".join((*pieces, b"content-length: "))
+        return begun
+
+
+class _NobodyWaits:
+    """Stands for the event that wakes whoever reads the body of a request: this one's is read."""
+
+    def set(self) -> None:
+        pass
+
+
+class Flight:
+    """The request of a connection that is on this way, one after the other.
+
+    uvicorn takes it for a request cycle of its own: it looks at these names of one.
+    """
+
+    __slots__ = (
+        "disconnected",
+        "head",
+        "keep_alive",
+        "message_event",
+        "pending",
+        "response_complete",
+        "response_started",
+    )
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self.pending: PendingReply | None = None
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = True
+        self.message_event = _NOBODY_WAITS
+
+
+_NOBODY_WAITS: Final = _NobodyWaits()
+
+
+class FrontProtocol(LimitedProtocol):
+    """A connection whose common requests need no task."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits,
+        shared: Shared,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop, limits=limits)
+        self._shared = shared
+        self._app: Any = vars(config)["loaded_app"]
+        self._flight = Flight()
+        self._arriving: tuple[Head, Caller] | None = None
+        """The request on this way whose body arrives."""
+        self._flight_as_cycle = cast(RequestResponseCycle, self._flight)
+        """The same object, for uvicorn."""
+        self._parts: list[bytes] = []
+        self._head: Head | None = None
+        """That of the last request on this way."""
+        self._before_length = self._behind_length = b""
+        """The bytes of that head around its length; empty where they are not known."""
+        self._begun_count = 0
+        """Requests that began in the piece of data which is being parsed."""
+        self._single: Head | None = None
+        """The head of a request on this way that was complete in it."""
+
+    # -- what uvicorn calls ------------------------------------------------------------------------------------------
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._before_length = b""
+        self._head = self._arriving = None
+        self._parts.clear()
+        self._flight.disconnected = True
+        if self._flight.pending is not None:
+            self._flight.pending.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        head = self._head
+        if head is not None and self._before_length and self.is_between and not self._is_busy():
+            text = self._read_repeated(data)
+            if text is not None:
+                caller = head.passage.everybody or self._shared.core.let_in_now(head.passage)
+                if caller is not None:
+                    self._begin(head, caller, text)
+                    return
+        was_between, self._single, self._begun_count = self.is_between, None, 0
+        super().data_received(data)
+        if was_between and not self._before_length:
+            self._learn(data)
+
+    def on_message_begin(self) -> None:
+        # Not uvicorn's yet: what it prepares costs more than the whole way through here.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.is_between = self._has_head = False
+        self._begun_count += 1
+
+    def on_headers_complete(self) -> None:
+        self._arriving = self._let_in()
+        if self._arriving is not None:
+            self._has_head = True
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._arriving is None:
+            super().on_body(body)
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._arriving is None:
+            super().on_message_complete()
+            return
+        head, caller = self._arriving
+        self.is_between = True
+        self._arriving = None
+        self._single = head
+        parts, self._parts = self._parts, []
+        self._begin(head, caller, parts[0] if len(parts) == 1 else b"".join(parts))
+
+    # -- in ----------------------------------------------------------------------------------------------------------
+
+    def _is_busy(self) -> bool:
+        """Whether the next reply may not be written now."""
+        # A request on this way is the newest cycle, or one that is not complete stands behind it.
+        cycle = self.cycle
+        is_answering = bool(cycle) and not cycle.response_complete
+        return is_answering or self.flow.write_paused or self._gentle.is_leaving or self._wire.is_closing()
+
+    def _let_in(self) -> tuple[Head, Caller] | None:
+        """Whether the request with this head goes this way, before anything of its body is kept."""
+        parser: Any = self.parser
+        if (
+            parser.get_method() != b"POST"
+            or self.expect_100_continue
+            or self._is_busy()
+            or self._arriving is not None
+            or parser.get_http_version() != "1.1"
+            or not parser.should_keep_alive()
+            or parser.should_upgrade()
+        ):
+            return None
+        head = self._head
+        if head is None or head.url != self.url or head.headers != self.headers:
+            head = self._shared.read_head(self.url, self.headers, self.address)
+            if head is None:
+                return None
+            self._head = head
+            self._before_length = b""
+        caller = self._shared.core.let_in_now(head.passage)
+        return None if caller is None else (head, caller)
+
+    def _read_repeated(self, data: bytes) -> bytes | None:
+        """The body of a request that arrived in one piece with the head of the one before, else None."""
+        before, behind = self._before_length, self._behind_length
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        end = data.find(b"\r", start, start + _MAX_LENGTH_DIGITS + 1)
+        digits = data[start:end] if end > 0 else b""
+        if not digits.isdigit() or not data.startswith(behind, end):
+            return None
+        length = int(digits)
+        start = end + len(behind)
+        return data[start:] if len(data) - start == length <= self._shared.max_body_bytes else None
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the bytes of a head, where `data` was one request on this way, and nothing else."""
+        head = self._single
+        if head is None or self._begun_count != 1:
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        places = list(_LENGTH.finditer(data, 0, end - 2)) if end >= 4 else []
+        length = int(head.passage.request.headers["content-length"])
+        if len(places) == 1 and len(data) - end == length == int(places[0][1]):
+            self._before_length, self._behind_length = data[: places[0].start(1)], data[places[0].end(1) : end]
+
+    def _begin(self, head: Head, caller: Caller, text: bytes) -> None:
+        flight = self._flight
+        if self.cycle is not self._flight_as_cycle:
+            self._flight = flight = Flight()
+            self.cycle = self._flight_as_cycle = cast(RequestResponseCycle, flight)
+        flight.head = head
+        flight.response_complete = False
+        passage = head.passage
+        outcome = begin_always(passage.begin_ready, passage.head, text, caller)
+        if outcome is None:
+            outcome = self._shared.core.begin(passage, text, caller)
+        if isinstance(outcome, PendingReply):
+            flight.pending = outcome
+            outcome.deliver(self._reply)
+        elif outcome is None:
+            self._hand_over(flight, self._app, text)
+        else:
+            self._reply(outcome)
+
+    # -- out ---------------------------------------------------------------------------------------------------------
+
+    def _reply(self, answer: Answer) -> None:
+        """Write the reply of the request in flight, or let uvicorn write one that has more to it."""
+        shared, flight = self._shared, self._flight
+        flight.pending = None
+        begun = shared.begin_reply(answer, self.server_state.default_headers)
+        if begun is None or isinstance(answer, HttpStream):
+            self._hand_over(flight, _Sender(shared.streams, answer))
+            return
+        flight.response_complete = True
+        if flight.disconnected or self._gentle.is_leaving or self._wire.is_closing():
+            return
+        body = answer.body
+        ending = b"\r\n\r\n" if flight.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        if len(body) < _TWO_WRITES_FROM_BYTES:
+            self._wire.write(b"%b%d%b%b" % (begun, len(body), ending, body))
+        else:
+            self._wire.write(b"%b%d%b" % (begun, len(body), ending))
+            self._wire.write(body)
+        if shared.logs_access:
+            path = "" if flight.head is None else flight.head.passage.request.path
+            access_logger.debug("%s %s %d", "POST", path, answer.status)
+        if not flight.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _hand_over(self, flight: Flight, app: Any, text: bytes = b"") -> None:
+        """Let uvicorn go on with a request that has arrived whole: `app` makes its reply."""
+        assert flight.head is not None
+        url, headers = flight.head.url, flight.head.headers
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": headers,
+            "state": self.app_state.copy(),
+            "method": "POST",
+            "path": self.root_path + url.decode("latin-1"),
+            "raw_path": self.root_path.encode("ascii") + url,
+            "query_string": b"",
+        }
+        cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=flight.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.body += text
+        cycle.more_body = False
+        cycle.message_event.set()
+        cycle.disconnected = flight.disconnected
+        flight.response_complete = True
+        if self.cycle is self._flight_as_cycle:  # else it is that of a request behind this one
+            self.cycle = cycle
+        self.start_task(cycle.run_asgi(app))
+
+
+class _Sender:
+    """An ASGI application for one request, whose answer is known."""
+
+    def __init__(self, streams: OpenStreams, answer: Answer) -> None:
+        self._streams = streams
+        self._answer = answer
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        await send_answer(self._answer, self._streams, RequestBody(receive, 0), send)
+        access_logger.debug("%s %s %d", scope["method"], scope["path"], self._answer.status)
+
+
+async def _read_nothing() -> bytes:
+    raise RuntimeError("the body of a request on this way is handed over with it")
+
+
+def _watch_nothing(callback: Callable[[], None]) -> Callable[[], None]:
+    raise RuntimeError("the connection itself tells that its client is gone")
