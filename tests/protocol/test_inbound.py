@@ -1,6 +1,6 @@
 import pytest
 
-from fluidmcp.protocol.inbound import classify_post
+from fluidmcp.protocol.inbound import META_PREFIX, classify_post
 from fluidmcp.protocol.jsonrpc import has_escaped_ascii, parse_message
 
 MODERN = b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}'
@@ -31,7 +31,7 @@ def test_a_post_is_classified_by_body_first_then_headers(
 ) -> None:
     text = b'{"jsonrpc":"2.0","id":1,"method":"%b","params":%b}' % (method.encode(), params)
     kinds = {
-        classify_post(parse_message(text), text, has_escapes=escapes, session_id=session_id, protocol_version=version)
-        for escapes in (has_escaped_ascii(text), True)
+        classify_post(parse_message(text), may_be_stateless=may, session_id=session_id, protocol_version=version)
+        for may in (has_escaped_ascii(text) or META_PREFIX in text, True)
     }
     assert kinds == {kind}

@@ -1,10 +1,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from fluidmcp.protocol.jsonrpc import InvalidMessageError, has_escaped_ascii
 from fluidmcp.protocol.meta import (
+    mentions_meta,
     mentions_progress_token,
     replace_member,
     replace_progress_token,
@@ -70,6 +73,17 @@ def test_params_that_cannot_be_looked_into_are_refused() -> None:
 )
 def test_a_progress_token_is_not_overlooked(text: bytes, mentions: bool) -> None:
     assert mentions_progress_token(text, has_escapes=has_escaped_ascii(text)) == mentions
+
+
+@given(st.text(alphabet='_"meta\\', max_size=200))
+def test_a_meta_member_is_found_wherever_it_is(text: str) -> None:
+    assert mentions_meta(text.encode(), has_escapes=False) == ('"_meta"' in text)
+
+
+def test_a_meta_member_is_found_behind_many_underscores_and_escapes() -> None:
+    assert mentions_meta(b"_" * 100 + b'"_meta"', has_escapes=False)
+    assert mentions_meta(rb'{"\u005fmeta":{}}', has_escapes=True)
+    assert not mentions_meta(b"_" * 100 + b'"_met"', has_escapes=False)
 
 
 def test_a_member_is_replaced_only_where_it_is() -> None:

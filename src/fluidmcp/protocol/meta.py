@@ -16,7 +16,27 @@ INTERACTIVE_CAPABILITIES: Final = ("elicitation", "sampling", "roots", "tasks")
 """What a client offers to be asked; a server that believes in them would wait for answers nobody relays yet."""
 
 
+META: Final = b'"_meta"'
+MAX_LOOKS: Final = 16
 PROGRESS_TOKEN: Final = b'"progressToken"'
+
+
+def mentions_meta(text: bytes, *, has_escapes: bool) -> bool:
+    """Whether a message may hold a member `_meta`, in whatever spelling; cheap, and certain where it says no.
+
+    `has_escapes` is what `has_escaped_ascii` says of the text.
+    """
+    if has_escapes:
+        return True
+    # One byte is found at fifty times the speed of several, and this one is rare.
+    place = text.find(b"_")
+    for _ in range(MAX_LOOKS):
+        if place < 0:
+            return False
+        if text.startswith(META, place - 1):
+            return True
+        place = text.find(b"_", place + 1)
+    return META in text
 
 
 def mentions_progress_token(text: bytes, *, has_escapes: bool) -> bool:

@@ -85,8 +85,7 @@ class McpEndpoint:
             request_id = message.request_id
             kind = classify_post(
                 message.envelope,
-                text,
-                has_escapes=message.has_escapes,
+                may_be_stateless=message.may_be_stateless,
                 session_id=head.session_id,
                 protocol_version=head.version,
             )
@@ -151,8 +150,7 @@ class McpEndpoint:
         head = read_mcp_head(request.headers)
         kind = classify_post(
             message.envelope,
-            message.text,
-            has_escapes=message.has_escapes,
+            may_be_stateless=message.may_be_stateless,
             session_id=head.session_id,
             protocol_version=head.version,
         )

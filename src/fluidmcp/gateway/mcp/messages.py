@@ -12,6 +12,7 @@ from fluidmcp.errors import FluidMCPError
 from fluidmcp.gateway.errors import encode_rpc_error
 from fluidmcp.gateway.http import EMPTY_HEADERS, HttpReply
 from fluidmcp.protocol.headers import ReplyForm
+from fluidmcp.protocol.inbound import META_PREFIX
 from fluidmcp.protocol.jsonrpc import (
     INVALID_REQUEST,
     InvalidMessageError,
@@ -20,7 +21,7 @@ from fluidmcp.protocol.jsonrpc import (
     has_escaped_ascii,
     parse_message,
 )
-from fluidmcp.protocol.meta import mentions_progress_token
+from fluidmcp.protocol.meta import mentions_meta, mentions_progress_token
 
 SESSION_HEADER: Final = "mcp-session-id"
 VERSION_HEADER: Final = "mcp-protocol-version"
@@ -47,17 +48,18 @@ class McpHead:
 
 
 class Message:
-    """A parsed message with the text it came from."""
+    """A parsed message, and what its text may hold in `_meta`."""
 
-    __slots__ = ("envelope", "has_escapes", "is_request", "mentions_progress", "method", "request_id", "text")
+    __slots__ = ("envelope", "is_request", "may_be_stateless", "mentions_progress", "method", "request_id")
 
     def __init__(self, text: bytes) -> None:
         """Raises InvalidMessageError like `parse_message`."""
-        self.text = text
         self.envelope = envelope = parse_message(text)
-        self.has_escapes = escapes = has_escaped_ascii(text)
-        """Whether names in the text may be spelled in other ways."""
-        self.mentions_progress = mentions_progress_token(text, has_escapes=escapes)
+        self.may_be_stateless = self.mentions_progress = False
+        escapes = has_escaped_ascii(text)
+        if mentions_meta(text, has_escapes=escapes):
+            self.may_be_stateless = escapes or META_PREFIX in text
+            self.mentions_progress = mentions_progress_token(text, has_escapes=escapes)
         request_id, method = envelope.id, envelope.method
         self.is_request = request_id is not UNSET and method is not UNSET
         self.request_id: Json = b"" if request_id is UNSET else bytes(request_id)
