@@ -34,6 +34,7 @@ from fluidmcp.gateway.mcp.pending import Patience, build_patience
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
 from fluidmcp.gateway.operations import add_error_answers, add_operations
+from fluidmcp.gateway.remembered import Memory
 from fluidmcp.guards.gateway_auth import GatewayGuard
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
 from fluidmcp.guards.package_auth import PackageAuth
@@ -151,7 +152,7 @@ def compose(
         logins=logins,
         processes=processes,
         calls=calls,
-        core=Core(mounted, request_guard=logins.request_guard),
+        core=Core(mounted, memory=_build_memory(logins.services), request_guard=logins.request_guard),
     )
 
 
@@ -245,6 +246,10 @@ def _build_processes(
         for entry in entries
     }
     return ProcessParts(watchdog=watchdog, confinement=confinement, pool=pool, servers=servers)
+
+
+def _build_memory(services: LoginServices) -> Memory:
+    return Memory((services.grants, services.handed_out), now=services.now)
 
 
 def _mount(

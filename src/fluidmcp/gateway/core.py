@@ -21,6 +21,7 @@ from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint, Outcome, read_mcp_head
 from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller, McpHead
+from fluidmcp.gateway.remembered import Memory, Remembered
 from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.protocol.headers import parse_bearer
 
@@ -40,17 +41,19 @@ class MountedPackage:
     scopes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Passage:
     """The way of a request that needs no task (`Core.find_passage`)."""
 
     request: HttpRequest
     package: MountedPackage
     head: McpHead
-    begin_ready: Callable[[McpHead, bytes, Caller], Outcome | None]
+    begin_ready: Callable[[HttpRequest, McpHead, bytes, Caller], Outcome | None]
     """As `McpEndpoint`: what most messages need."""
     everybody: Caller | None
     """The caller where nobody is asked who they are."""
+    remembered: Remembered | None = None
+    """Who sent the last request with this head."""
 
 
 class Core:
@@ -59,8 +62,11 @@ class Core:
     `request_guard` guards the whole gateway; None lets everybody come as far as the packages.
     """
 
-    def __init__(self, packages: Mapping[str, MountedPackage], *, request_guard: RequestGuard | None = None) -> None:
+    def __init__(
+        self, packages: Mapping[str, MountedPackage], *, memory: Memory, request_guard: RequestGuard | None = None
+    ) -> None:
         self._packages = packages
+        self._memory = memory
         self._request_guard = request_guard
         has_logins = any(package.auth is not None for package in packages.values())
         self._is_anything_guarded = has_logins or request_guard is not None
@@ -108,12 +114,18 @@ class Core:
     def let_in_now(self, passage: "Passage") -> Caller | None:
         """Who sends a request, where nobody has to be asked for that; None: `handle` finds out, and says what is wrong.
 
-        To be called before the body is read, and for each request anew: tokens end, and are revoked.
+        To be called before the body is read, and for each request anew: tokens end, and are revoked
+        (gateway/remembered).
         """
-        if passage.everybody is not None:
-            return passage.everybody
+        known = passage.everybody or self._memory.find(passage.remembered)
+        if known is not None:
+            return known
+        passage.remembered = None
         caller = try_now(self._let_in(passage.request, passage.package, "mcp"))
-        return caller if isinstance(caller, Caller) else None
+        if not isinstance(caller, Caller):
+            return None
+        passage.remembered = self._memory.remember(caller)
+        return caller
 
     def begin(self, passage: "Passage", text: bytes, caller: Caller) -> Outcome | None:
         """Send a message on its way for which `Passage.begin_ready` is not enough.
@@ -215,7 +227,7 @@ async def _identify(
     if opened is not None and package.authorization_server is not None:
         principal = await package.authorization_server.admit("package", opened)
         if principal is not None:
-            return Caller(principal, opened.provider_token)
+            return Caller(principal, opened.provider_token, good_until=opened.expires_at)
     token = read_bearer(request)
     return Caller(await package.auth.authenticate(token), token)
 

@@ -36,6 +36,7 @@ E = TypeVar("E")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+D = TypeVar("D")
 
 _STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
     (UnauthorizedError, 401),
@@ -155,10 +156,10 @@ def reply_always(build: Callable[[E], T], event: E) -> T | HttpReply:
         return _INTERNAL_ERROR
 
 
-def begin_always(begin: Callable[[A, B, C], T], first: A, second: B, third: C) -> T | HttpReply:
+def begin_always(begin: Callable[[A, B, C, D], T], first: A, second: B, third: C, fourth: D) -> T | HttpReply:
     """As `answer_always`, for a request that is sent on its way in one go."""
     try:
-        return begin(first, second, third)
+        return begin(first, second, third, fourth)
     except FluidMCPError as error:
         return error_reply(error)
     except Exception:
@@ -166,7 +167,7 @@ def begin_always(begin: Callable[[A, B, C], T], first: A, second: B, third: C) -
         return _INTERNAL_ERROR
 
 
-def begin_now(coroutine: Coroutine[Any, Any, T]) -> T | HttpReply | None:
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T | None:
     """What a coroutine that never waits returns, without a task; None where it raises WouldWaitError."""
     try:
         coroutine.send(None)
@@ -174,14 +175,13 @@ def begin_now(coroutine: Coroutine[Any, Any, T]) -> T | HttpReply | None:
         return cast(T, done.value)
     except WouldWaitError:
         return None
-    except FluidMCPError as error:
-        return error_reply(error)
-    except Exception:
-        logger.exception("unexpected error while a request began")
-        return _INTERNAL_ERROR
     coroutine.close()
-    logger.error("a request waited where it must not: %s", coroutine)
-    return _INTERNAL_ERROR
+    raise RuntimeError(f"a request waited where it must not: {coroutine}")
+
+
+def begin_now(coroutine: Coroutine[Any, Any, T]) -> T | HttpReply | None:
+    """As `run_now`, and as `answer_always`."""
+    return reply_always(run_now, coroutine)
 
 
 def try_now(coroutine: Coroutine[Any, Any, T]) -> T | None:

@@ -83,6 +83,8 @@ class MemoryStore:
     """A bounded dictionary with times to live. Lost at restart, which is what its users are promised."""
 
     def __init__(self, *, max_entries: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.change_count = 0
+        """How often a value was written or removed."""
         self._now = now
         self._values = _Expiring[bytes](max_entries=max_entries, now=now)
         self._counts = _Expiring[int](max_entries=max_entries, now=now)
@@ -91,6 +93,7 @@ class MemoryStore:
         return len(self._values)
 
     async def put(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
+        self.change_count += 1
         if ttl_seconds <= 0:
             self._values.pop(key)
             return
@@ -101,6 +104,7 @@ class MemoryStore:
         return None if entry is None else entry[1]
 
     async def take(self, key: str) -> bytes | None:
+        self.change_count += 1
         entry = self._values.pop(key)
         return None if entry is None else entry[1]
 

@@ -304,7 +304,7 @@ class FrontProtocol(LimitedProtocol):
         flight.head = head
         flight.response_complete = False
         passage = head.passage
-        outcome = begin_always(passage.begin_ready, passage.head, text, caller)
+        outcome = begin_always(passage.begin_ready, passage.request, passage.head, text, caller)
         if outcome is None:
             outcome = self._shared.core.begin(passage, text, caller)
         if isinstance(outcome, PendingReply):

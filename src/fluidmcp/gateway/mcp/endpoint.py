@@ -12,7 +12,7 @@ from fluidmcp.bridge.servers import ChannelLease, PackageServers
 from fluidmcp.bridge.session import SessionTable
 from fluidmcp.bridge.stateless_link import send_bare_request
 from fluidmcp.errors import FluidMCPError, RequestError
-from fluidmcp.gateway.errors import rpc_error_reply
+from fluidmcp.gateway.errors import rpc_error_reply, run_now
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.messages import (
     ACCEPTED,
@@ -70,8 +70,8 @@ class McpEndpoint:
         """
         return self._begin(request, text, caller, self._dispatch)
 
-    def begin_ready(self, head: "McpHead", text: bytes, caller: Caller) -> Outcome | None:
-        """As `begin`, for the requests that most are: without a handshake or in a session, to a process that runs.
+    def begin_ready(self, request: HttpRequest, head: McpHead, text: bytes, caller: Caller) -> Outcome | None:
+        """As `begin`, for the requests that most are: those to a process that runs. `request` has `can_wait` off.
 
         None for every other message; nothing has been done with it then.
         """
@@ -95,6 +95,8 @@ class McpEndpoint:
                 outcome = None if lease is None else _begin_bare(lease, message, head.form)
             elif kind == "session":
                 outcome = self._sessions.begin_ready(head, message, caller)
+            elif kind == "stateless":
+                outcome = run_now(self._stateless.post(request, message, caller, head.form))
             else:
                 return None
         except InvalidMessageError as error:

@@ -35,6 +35,8 @@ class Caller:
 
     principal: Principal | None
     token: str | None
+    good_until: float | None = None
+    """When the token that the client holds ends, in seconds since the epoch, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import socket
@@ -16,7 +17,7 @@ from fluidmcp.processes.launch.environment import forget_caches
 from fluidmcp.processes.launch.home import choose_home, create_home, home_variables, remove_home
 from fluidmcp.processes.launch.installed import InstalledPrograms
 from fluidmcp.processes.launch.spec import LaunchSpec, Place, find_program, holds_nul, no_interpreter, spawn_failure
-from fluidmcp.processes.pipes import PipeReader, Pipes, PipeWriter
+from fluidmcp.processes.pipes import MAX_READ_BYTES, PipeReader, Pipes, PipeWriter
 from fluidmcp.processes.process import Child, PlainChild, ServerProcess
 from fluidmcp.processes.watchdog import Watchdog
 
@@ -167,6 +168,8 @@ class ColdLauncher:
 def _open_pipe(child_ends: contextlib.ExitStack) -> tuple[int, int]:
     """A pipe: the descriptors of the reading end and of the writing end, which `child_ends` closes."""
     read_end, write_end = os.pipe()
+    with contextlib.suppress(OSError):  # this user has too much memory in pipes: it stays as it is
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, MAX_READ_BYTES)
     child_ends.callback(os.close, write_end)
     return read_end, write_end
 
