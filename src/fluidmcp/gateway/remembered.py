@@ -39,7 +39,7 @@ class Memory:
         now = self._now()
         principal = caller.principal
         ends = [end for end in (caller.good_until, None if principal is None else principal.expires_at) if end]
-        return Remembered(caller, self._count_changes(), min(now + REMEMBERED_SECONDS, *ends))
+        return Remembered(caller, self._count_changes(), min((now + REMEMBERED_SECONDS, *ends)))
 
     def find(self, remembered: Remembered | None) -> Caller | None:
         """The caller, if that still holds."""

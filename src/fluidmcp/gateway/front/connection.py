@@ -6,9 +6,12 @@ before the connection is closed, as a close with unread bytes would take the rep
 """
 
 import asyncio
+import logging
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -24,10 +27,17 @@ _TIMED_OUT: Final = (
     b'{"error":"request_timeout","message":"The request did not arrive in time.",'
     b'"hint":"Send it at once, or let the operator raise FMCP_HEADER_SECONDS or lower FMCP_MIN_BODY_RATE."}',
 )
+_BROKEN: Final = (
+    b"HTTP/1.1 500 Internal Server Error\r\n",
+    b'{"error":"internal_error","message":"Something went wrong inside the gateway."}',
+)
 _NO_ROOM: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n",
     b'{"error":"too_many_connections","message":"The gateway has as many connections as it may."}',
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 class _GentleTransport:
@@ -118,6 +128,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self._body_bytes += len(data)
             if self not in limits.bodies:
                 limits.bodies.begin(self)
+
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn's, which takes a fault of ours in one of the parser's calls for a fault of the client."""
+        if isinstance(sys.exception(), httptools.HttpParserCallbackError):
+            logger.exception("unexpected error while a request was read")
+            self._break_off(_BROKEN)
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         self.is_between = self._has_head = False
