@@ -152,6 +152,45 @@ def test_a_wrong_setting_of_the_isolation_is_refused(name: str, value: str, must
     assert caught.value.why.startswith(f"{name} must be {must_be}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("FMCP_MAX_SESSIONS", " 7 ", 7),
+        ("FMCP_MAX_SESSIONS", "100000", 100_000),
+        ("FMCP_MAX_SESSIONS", "", 1000),
+        ("FMCP_MAX_SESSIONS", "100001", None),
+        ("FMCP_MAX_SESSIONS", "0", None),
+        ("FMCP_MAX_SESSIONS", "5.0", None),
+        ("FMCP_MAX_SESSIONS", "0x10", None),
+        ("FMCP_MAX_SESSIONS", "\uff17", None),
+        ("FMCP_MAX_SESSIONS", "1" * 5000, None),
+        ("FMCP_MAX_BODY_BYTES", "1023", None),
+        ("FMCP_MAX_BODY_BYTES", "1073741824", 1 << 30),
+        ("FMCP_ALLOW_PRIVATE_PROVIDERS", "1", True),
+        ("FMCP_ALLOW_PRIVATE_PROVIDERS", "Yes", True),
+        ("FMCP_ALLOW_PRIVATE_PROVIDERS", "off", False),
+        ("FMCP_ALLOW_PRIVATE_PROVIDERS", "2", None),
+        ("FMCP_LOG_LEVEL", "Warning", "warning"),
+        ("FMCP_LOG_LEVEL", "loud", None),
+    ],
+)
+def test_a_variable_is_read_or_refused(name: str, value: str, expected: object):
+    if expected is None:
+        with pytest.raises(ConfigurationError) as caught:
+            load_settings({name: value})
+        assert caught.value.why.startswith(f"{name} must be ")
+        return
+    settings = load_settings({name: value})
+    assert getattr(settings, name.removeprefix("FMCP_").lower()) == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "86400.1", "nan", "inf", "1e400", "soon"])
+def test_a_duration_is_bounded(value: str):
+    with pytest.raises(ConfigurationError, match="not valid") as caught:
+        load_settings({"FMCP_IDLE_TIMEOUT_SECONDS": value})
+    assert caught.value.why == "FMCP_IDLE_TIMEOUT_SECONDS must be seconds, more than 0 and at most 86400."
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
 def test_a_loopback_host_needs_no_consent(host: str):
     assert not is_exposed(load_settings({}, host=host))

@@ -10,7 +10,7 @@ import pytest
 from fluidmcp import __version__
 from fluidmcp.cli.main import commands
 from fluidmcp.config.auth_block import KEYS
-from fluidmcp.config.environment import Environment
+from fluidmcp.config.environment import list_variables
 from fluidmcp.config.oauth import OAUTH_VARIABLES
 from fluidmcp.packages.resolve import INSTALLATION_VARIABLE
 
@@ -28,16 +28,14 @@ def table_rows(text: str) -> dict[str, list[str]]:
 
 
 def known_variables() -> set[str]:
-    fields = {str(field.validation_alias) for field in Environment.model_fields.values()}
-    return fields | {INSTALLATION_VARIABLE, *OAUTH_VARIABLES}
+    return {variable.name for variable in list_variables().values()} | {INSTALLATION_VARIABLE, *OAUTH_VARIABLES}
 
 
 def test_every_variable_stands_in_the_settings_page_with_its_default():
     rows = table_rows(read("docs/settings.md"))
-    for field in Environment.model_fields.values():
-        name = str(field.validation_alias)
+    for variable in list_variables().values():
+        name, default = variable.name, variable.default
         assert name in rows, f"{name} is missing in docs/settings.md"
-        default = field.get_default()
         if isinstance(default, bool):
             assert rows[name][1] in (("1", "on") if default else ("0", "off")), f"the default of {name}"
         elif isinstance(default, int | float):
@@ -64,8 +62,8 @@ def test_every_limit_of_the_processes_page_has_its_default():
     for line in read("docs/processes.md").splitlines():
         name = re.search(r"`(FMCP_[A-Z_]+)` \|$", line)
         if name is not None:
-            field = next(f for f in Environment.model_fields.values() if f.validation_alias == name[1])
-            assert line.split("|")[2].strip() == f"{field.get_default():g}"
+            (default,) = (each.default for each in list_variables().values() if each.name == name[1])
+            assert line.split("|")[2].strip() == f"{default:g}"
 
 
 def test_every_option_of_every_command_stands_in_the_settings_page():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fluidmcp.config.entries import parse_entry
-from fluidmcp.config.environment import Environment
+from fluidmcp.config.environment import list_variables
 from fluidmcp.config.oauth import DEFAULT_SCOPE, OAUTH_VARIABLES, load_oauth_settings, missing_for_login
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.guards.gateway_auth import OPERATOR_ISSUER, GatewayAuth
@@ -98,7 +98,7 @@ def test_each_page_stands_in_the_table_and_has_all_parts():
 
 @pytest.mark.parametrize("page", sorted(FOLDER.glob("*.md")), ids=lambda page: page.stem)
 def test_each_variable_that_a_page_names_exists(page: Path):
-    known = {*OAUTH_VARIABLES, *(str(field.validation_alias) for field in Environment.model_fields.values())}
+    known = {*OAUTH_VARIABLES, *(variable.name for variable in list_variables().values())}
     assert set(re.findall(r"\bFMCP_[A-Z_]+[A-Z]\b", page.read_text(encoding="utf-8"))) <= known
 
 

@@ -1,16 +1,15 @@
 """The gateway's environment variables: their names, types, bounds and defaults.
 
-The description of each field completes the sentence "NAME must be ...", which is what a wrong value is answered with.
+What each variable must be completes the sentence "NAME must be ...", which is what a wrong value is answered with.
+Read by hand: every start reads it, and a library for it takes longer to load than all the rest of the command.
 """
 
 import base64
 import re
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level, parse_user_ids
 from fluidmcp.config.secret import Secret
@@ -22,25 +21,72 @@ TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and
 SEAL_KEY_BYTES = 32
 MAX_SEAL_KEYS = 16
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_YES: Final = ("1", "true", "yes", "on", "t", "y")
+_NO: Final = ("0", "false", "no", "off", "f", "n")
+
+T = TypeVar("T")
 
 
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return frozenset(item.strip().lower() for item in value.split(",") if item.strip())
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a variable may hold: `read` turns its text into the value, and raises ValueError for everything else."""
+
+    read: Callable[[str], T]
+    must_be: str
 
 
-def _lower(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of the environment, and the value without it."""
+
+    name: str
+    kind: Kind[Any]
+    default: object
 
 
-def _check_host_names(names: frozenset[str]) -> frozenset[str]:
+def _read_whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not text.isascii() or not least <= number <= most:
+            raise ValueError
+        return number
+
+    return read
+
+
+def _read_seconds(text: str) -> float:
+    seconds = float(text)
+    if not text.isascii() or not 0 < seconds <= MAX_SECONDS:  # "nan" is not either
+        raise ValueError
+    return seconds
+
+
+def _read_flag(text: str) -> bool:
+    if text.lower() not in (*_YES, *_NO):
+        raise ValueError
+    return text.lower() in _YES
+
+
+def _read_log_level(text: str) -> str:
+    if text.lower() not in _LOG_LEVELS:
+        raise ValueError
+    return text.lower()
+
+
+def _split(text: str) -> frozenset[str]:
+    return frozenset(item.strip().lower() for item in text.split(",") if item.strip())
+
+
+def _read_host_names(text: str) -> frozenset[str]:
+    names = _split(text)
     if not all(is_host_name(name) for name in names):
         raise ValueError
     return names
 
 
-def _check_origins(origins: frozenset[str]) -> frozenset[str]:
+def _read_origins(text: str) -> frozenset[str]:
+    origins = _split(text)
     for origin in origins:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin:
@@ -76,120 +122,90 @@ def read_seal_keys(text: object) -> tuple[Secret, ...]:
     return tuple(Secret(key) for key in keys)
 
 
-_Port = Annotated[int | None, Field(ge=1, le=65535, description="a port between 1 and 65535")]
-_Count = Annotated[int, Field(ge=1, le=MAX_COUNT, description=f"a whole number between 1 and {MAX_COUNT}")]
-_Seconds = Annotated[
-    float,
-    Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False, description=f"seconds, more than 0 and at most {MAX_SECONDS:.0f}"),
-]
-_HostNames = Annotated[
-    frozenset[str],
-    BeforeValidator(_split),
-    AfterValidator(_check_host_names),
-    Field(description="host names without scheme and port, separated by commas"),
-]
-_Origins = Annotated[
-    frozenset[str],
-    BeforeValidator(_split),
-    AfterValidator(_check_origins),
-    Field(description="origins such as https://app.example.com, without a path, separated by commas"),
-]
-_LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error", "critical"],
-    BeforeValidator(_lower),
-    Field(description="debug, info, warning, error or critical"),
-]
-_Token = Annotated[Secret | None, PlainValidator(read_token), Field(description=TOKEN_DESCRIPTION)]
-_SealKeys = Annotated[
-    tuple[Secret, ...],
-    PlainValidator(read_seal_keys),
-    Field(description=f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas"),
-]
-_Megabytes = Annotated[int, Field(ge=16, le=1 << 20, description="megabytes, between 16 and 1048576")]
-_Level = Annotated[
-    IsolationLevel,
-    BeforeValidator(parse_level),
-    BeforeValidator(_lower),  # the last one is called first
-    Field(description=f"one of {', '.join(LEVELS)}"),
-]
-_UserIds = Annotated[
-    range | None,
-    PlainValidator(parse_user_ids),
-    Field(description="user ids of 1000 or more that nobody else has, FIRST-LAST, such as 200000-200999"),
-]
-_Flag = Annotated[bool, Field(description="1 or 0")]
-_Switch = Annotated[bool, Field(description="on or off")]
-_Text = Annotated[str | None, Field(description="text")]
+_TEXT: Final = Kind(str, "text")
+_FLAG: Final = Kind(_read_flag, "1 or 0")
+_SWITCH: Final = Kind(_read_flag, "on or off")
+_RATE: Final = Kind(_read_whole(0, 1 << 20), "bytes per second, between 0 and 1048576")
+_PORT: Final = Kind(_read_whole(1, 65535), "a port between 1 and 65535")
+_COUNT: Final = Kind(_read_whole(1, MAX_COUNT), f"a whole number between 1 and {MAX_COUNT}")
+_SECONDS: Final = Kind(_read_seconds, f"seconds, more than 0 and at most {MAX_SECONDS:.0f}")
+_MEGABYTES: Final = Kind(_read_whole(16, 1 << 20), "megabytes, between 16 and 1048576")
+_BODY_BYTES: Final = Kind(_read_whole(1024, 1 << 30), "bytes, between 1024 and 1073741824")
+_FILES: Final = Kind(_read_whole(64, 1 << 20), "a whole number between 64 and 1048576")
+_HOST_NAMES: Final = Kind(_read_host_names, "host names without scheme and port, separated by commas")
+_ORIGINS: Final = Kind(_read_origins, "origins such as https://app.example.com, without a path, separated by commas")
+_LOG_LEVEL: Final = Kind(_read_log_level, "debug, info, warning, error or critical")
+_TOKEN_KIND: Final = Kind(read_token, TOKEN_DESCRIPTION)
+_SEAL_KEYS: Final = Kind(read_seal_keys, f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas")
+_LEVEL: Final[Kind[IsolationLevel]] = Kind(lambda text: parse_level(text.lower()), f"one of {', '.join(LEVELS)}")
+_USER_IDS: Final = Kind(
+    parse_user_ids, "user ids of 1000 or more that nobody else has, FIRST-LAST, such as 200000-200999"
+)
 
 
-class Environment(BaseSettings):
+def _variable(name: str, kind: Kind[T], default: T) -> T:
+    """A field of `Environment`."""
+    return field(default=default, metadata={"variable": Variable(name, kind, default)})
+
+
+def _optional(name: str, kind: Kind[T]) -> T | None:
+    """A field of `Environment` that is None without its variable."""
+    return field(default=None, metadata={"variable": Variable(name, kind, None)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
     """What the environment says; absent and empty variables leave the defaults."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+    public_url: str | None = _optional("FMCP_PUBLIC_URL", _TEXT)
+    allowed_hosts: frozenset[str] = _variable("FMCP_ALLOWED_HOSTS", _HOST_NAMES, frozenset())
+    allowed_origins: frozenset[str] = _variable("FMCP_ALLOWED_ORIGINS", _ORIGINS, frozenset())
+    max_body_bytes: int = _variable("FMCP_MAX_BODY_BYTES", _BODY_BYTES, 10 * 1024 * 1024)
+    front: bool = _variable("FMCP_FRONT", _SWITCH, True)
+    max_connections: int = _variable("FMCP_MAX_CONNECTIONS", _COUNT, 4096)
+    max_connections_per_address: int = _variable("FMCP_MAX_CONNECTIONS_PER_ADDRESS", _COUNT, 1024)
+    header_seconds: float = _variable("FMCP_HEADER_SECONDS", _SECONDS, 10.0)
+    keep_alive_seconds: float = _variable("FMCP_KEEP_ALIVE_SECONDS", _SECONDS, 75.0)
+    min_body_rate: int = _variable("FMCP_MIN_BODY_RATE", _RATE, 500)
+    max_processes: int = _variable("FMCP_MAX_PROCESSES", _COUNT, 128)
+    max_processes_per_package: int = _variable("FMCP_MAX_PROCESSES_PER_PACKAGE", _COUNT, 64)
+    max_processes_per_principal: int = _variable("FMCP_MAX_PROCESSES_PER_PRINCIPAL", _COUNT, 8)
+    max_concurrent_starts: int = _variable("FMCP_MAX_CONCURRENT_STARTS", _COUNT, 2)
+    start_timeout_seconds: float = _variable("FMCP_START_TIMEOUT_SECONDS", _SECONDS, 60.0)
+    request_timeout_seconds: float = _variable("FMCP_REQUEST_TIMEOUT_SECONDS", _SECONDS, 300.0)
+    idle_timeout_seconds: float = _variable("FMCP_IDLE_TIMEOUT_SECONDS", _SECONDS, 600.0)
+    isolation: IsolationLevel = _variable("FMCP_ISOLATION", _LEVEL, "auto")
+    user_ids: range | None = _optional("FMCP_UID_RANGE", _USER_IDS)
+    max_memory_mb: int = _variable("FMCP_MAX_MEMORY_MB", _MEGABYTES, 4096)
+    max_disk_mb: int = _variable("FMCP_MAX_DISK_MB", _MEGABYTES, 1024)
+    max_tasks: int = _variable("FMCP_MAX_TASKS", _COUNT, 256)
+    max_open_files: int = _variable("FMCP_MAX_OPEN_FILES", _FILES, 4096)
+    max_sessions: int = _variable("FMCP_MAX_SESSIONS", _COUNT, 1000)
+    max_sessions_per_principal: int = _variable("FMCP_MAX_SESSIONS_PER_PRINCIPAL", _COUNT, 50)
+    allow_private_providers: bool = _variable("FMCP_ALLOW_PRIVATE_PROVIDERS", _FLAG, False)
+    secure_token: Secret | None = _optional("FMCP_SECURE_TOKEN", _TOKEN_KIND)
+    seal_keys: tuple[Secret, ...] = _variable("FMCP_SEAL_KEYS", _SEAL_KEYS, ())
+    clients_file: str | None = _optional("FMCP_CLIENTS_FILE", _TEXT)
+    log_level: str = _variable("FMCP_LOG_LEVEL", _LOG_LEVEL, "info")
+    single_port: int | None = _optional("MCP_CLIENT_SERVER_PORT", _PORT)
+    all_port: int | None = _optional("MCP_CLIENT_SERVER_ALL_PORT", _PORT)
 
-    public_url: _Text = Field(None, validation_alias="FMCP_PUBLIC_URL")
-    allowed_hosts: _HostNames = Field(frozenset(), validation_alias="FMCP_ALLOWED_HOSTS")
-    allowed_origins: _Origins = Field(frozenset(), validation_alias="FMCP_ALLOWED_ORIGINS")
-    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30, description="bytes, between 1024 and 1073741824")] = (
-        Field(10 * 1024 * 1024, validation_alias="FMCP_MAX_BODY_BYTES")
-    )
-    front: _Switch = Field(True, validation_alias="FMCP_FRONT")
-    max_connections: _Count = Field(4096, validation_alias="FMCP_MAX_CONNECTIONS")
-    max_connections_per_address: _Count = Field(1024, validation_alias="FMCP_MAX_CONNECTIONS_PER_ADDRESS")
-    header_seconds: _Seconds = Field(10.0, validation_alias="FMCP_HEADER_SECONDS")
-    keep_alive_seconds: _Seconds = Field(75.0, validation_alias="FMCP_KEEP_ALIVE_SECONDS")
-    min_body_rate: Annotated[int, Field(ge=0, le=1 << 20, description="bytes per second, between 0 and 1048576")] = (
-        Field(500, validation_alias="FMCP_MIN_BODY_RATE")
-    )
-    max_processes: _Count = Field(128, validation_alias="FMCP_MAX_PROCESSES")
-    max_processes_per_package: _Count = Field(64, validation_alias="FMCP_MAX_PROCESSES_PER_PACKAGE")
-    max_processes_per_principal: _Count = Field(8, validation_alias="FMCP_MAX_PROCESSES_PER_PRINCIPAL")
-    max_concurrent_starts: _Count = Field(2, validation_alias="FMCP_MAX_CONCURRENT_STARTS")
-    start_timeout_seconds: _Seconds = Field(60.0, validation_alias="FMCP_START_TIMEOUT_SECONDS")
-    request_timeout_seconds: _Seconds = Field(300.0, validation_alias="FMCP_REQUEST_TIMEOUT_SECONDS")
-    idle_timeout_seconds: _Seconds = Field(600.0, validation_alias="FMCP_IDLE_TIMEOUT_SECONDS")
-    isolation: _Level = Field("auto", validation_alias="FMCP_ISOLATION")
-    user_ids: _UserIds = Field(None, validate_default=False, validation_alias="FMCP_UID_RANGE")
-    max_memory_mb: _Megabytes = Field(4096, validation_alias="FMCP_MAX_MEMORY_MB")
-    max_disk_mb: _Megabytes = Field(1024, validation_alias="FMCP_MAX_DISK_MB")
-    max_tasks: _Count = Field(256, validation_alias="FMCP_MAX_TASKS")
-    max_open_files: Annotated[int, Field(ge=64, le=1 << 20, description="a whole number between 64 and 1048576")] = (
-        Field(4096, validation_alias="FMCP_MAX_OPEN_FILES")
-    )
-    max_sessions: _Count = Field(1000, validation_alias="FMCP_MAX_SESSIONS")
-    max_sessions_per_principal: _Count = Field(50, validation_alias="FMCP_MAX_SESSIONS_PER_PRINCIPAL")
-    allow_private_providers: _Flag = Field(False, validation_alias="FMCP_ALLOW_PRIVATE_PROVIDERS")
-    secure_token: _Token = Field(None, validate_default=False, validation_alias="FMCP_SECURE_TOKEN")
-    seal_keys: _SealKeys = Field((), validate_default=False, validation_alias="FMCP_SEAL_KEYS")
-    clients_file: _Text = Field(None, validation_alias="FMCP_CLIENTS_FILE")
-    log_level: _LogLevel = Field("info", validation_alias="FMCP_LOG_LEVEL")
-    single_port: _Port = Field(None, validation_alias="MCP_CLIENT_SERVER_PORT")
-    all_port: _Port = Field(None, validation_alias="MCP_CLIENT_SERVER_ALL_PORT")
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # Only the snapshot that we are handed: the live environment and files of the machine are not read again.
-        return (init_settings,)
+def list_variables() -> dict[str, Variable]:
+    """The variables, by the field of `Environment` that each one fills."""
+    return {each.name: cast(Variable, each.metadata["variable"]) for each in fields(Environment)}
 
 
 def parse_environment(environ: Mapping[str, str]) -> tuple[Environment, list[str]]:
     """The settings and one sentence per wrong variable; wrong ones have their default. Values are not repeated."""
-    descriptions = {
-        str(field.validation_alias): field.description or "valid" for field in Environment.model_fields.values()
-    }
-    values = {name: environ[name].strip() for name in descriptions if environ.get(name, "").strip()}
+    values: dict[str, Any] = {}
     faults: list[str] = []
-    try:
-        return Environment.model_validate(values), faults
-    except ValidationError as error:
-        wrong = {str(fault["loc"][0]) for fault in error.errors(include_url=False, include_input=False)}
-    faults.extend(f"{name} must be {descriptions[name]}" for name in descriptions if name in wrong)
-    kept = {name: value for name, value in values.items() if name not in wrong}
-    return Environment.model_validate(kept), faults
+    for field_name, variable in list_variables().items():
+        text = environ.get(variable.name, "").strip()
+        if not text:
+            continue
+        try:
+            values[field_name] = variable.kind.read(text)
+        except ValueError:
+            faults.append(f"{variable.name} must be {variable.kind.must_be}")
+    return Environment(**values), faults
