@@ -12,6 +12,7 @@ ROOMS = (
     "errors",
     "undo",
     "delays",
+    "late_imports",
     "observability",
     "protocol",
     "config",
@@ -45,11 +46,21 @@ CATCHES_EVERYTHING = (
 """The table of answers, the end of the program, and the loop that supervises children."""
 
 IMPORTS_LATE = (
-    "src/fluidmcp/cli/deferred.py",
+    "src/fluidmcp/late_imports.py",
     "src/fluidmcp/cli/main.py",
     "src/fluidmcp/processes/starter_child/__main__.py",
 )
 """The place for that, the commands themselves, and a program that has to find its own package first."""
+
+NAMES_LATE_IMPORTS = (
+    "src/fluidmcp/oauth_client/deferred.py",
+    "src/fluidmcp/authentication/deferred.py",
+    "src/fluidmcp/gateway/deferred.py",
+    "src/fluidmcp/cli/deferred.py",
+)
+"""The one module of a room for what it imports late. Three beside that of the commands: the HTTP client, the check of
+signatures and FastAPI are most of the time and memory that a start took, and many gateways never need them.
+"""
 
 HELPERS = ("src/fluidmcp/processes/starter_child/", "src/fluidmcp/processes/watchdog_child.py")
 """Programs that run by their path with `-I -S` and fork: each holds nothing but the standard library and itself."""
@@ -143,15 +154,17 @@ def helpers_stand_alone(path: str, tree: ast.Module) -> Iterator[Breach]:
 
 
 def imports_stand_at_the_top(path: str, tree: ast.Module) -> Iterator[Breach]:
-    """What must not be loaded at once goes through the one module for that."""
+    """What must not be loaded at once goes through the one module of its room for that."""
     if path in IMPORTS_LATE:
         return
     for node, ancestors in _with_ancestors(tree, ()):
+        if isinstance(node, ast.Call) and _callee(node) == "import_late" and path not in NAMES_LATE_IMPORTS:
+            yield Breach(node.lineno, "late imports outside of the modules for them")
         if not any(isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef) for above in ancestors):
             continue
         is_late_call = isinstance(node, ast.Call) and _callee(node) == "import_module"
         if is_late_call or isinstance(node, ast.Import | ast.ImportFrom):
-            yield Breach(getattr(node, "lineno", 1), "an import inside of a function; use cli/deferred.py")
+            yield Breach(getattr(node, "lineno", 1), "an import inside of a function; use deferred.py of the room")
 
 
 def sizes_are_bounded(path: str, tree: ast.Module) -> Iterator[Breach]:

@@ -71,7 +71,8 @@ async def test_v20_without_a_token_only_the_listed_routes_are_open(
     guarded: tuple[RunningGateway, KnownTokens],
 ) -> None:
     running, guard = guarded
-    served = {*paths_of(running.gateway.app.web.routes), *MCP_ENDPOINTS}
+    web = await running.gateway.app.web.get()
+    served = {*paths_of(web.routes), *MCP_ENDPOINTS}
     assert {"/health", "/docs", "/openapi.json", "/{package}/auth/refresh"} <= served
     templates = {*served, *NO_ROUTES}
     paths = {fill(path, package) for path, package in itertools.product(templates, ("mail", "open", "unknown"))}

@@ -90,7 +90,7 @@ class LoopbackFetcher(Fetcher):
     async def _send(self, request: httpx2.Request, address: str) -> httpx2.Response:
         self.connections.append(address)
         request.url = request.url.copy_with(host="127.0.0.1", port=self._port)
-        return await self._transport.handle_async_request(request)
+        return await self.prepare().handle_async_request(request)
 
 
 @asynccontextmanager

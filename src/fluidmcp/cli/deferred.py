@@ -1,11 +1,8 @@
-"""Late imports for commands, so that `--help` does not wait: each name is imported when first asked for (PEP 562).
+"""Late imports for commands, so that `--help` does not wait, and a mistake in what was typed is answered at once."""
 
-The one place for that. Write `deferred.run_login(...)` where a plain import would load the libraries of a gateway, or
-those that check settings, before they are needed; a mistake in what was typed is answered without them.
-"""
-
-import importlib
 from typing import TYPE_CHECKING, Final
+
+from fluidmcp.late_imports import import_late
 
 if TYPE_CHECKING:
     from fluidmcp.cli.account.session import print_token as print_token
@@ -60,8 +57,4 @@ _MODULES: Final = {
     "find_token_file": "fluidmcp.operator.token_file",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+__getattr__ = import_late(__name__, _MODULES)

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TypeAlias, cast
 
-from fastapi import FastAPI
-
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.guard import HeadGuard
+from fluidmcp.gateway.health import answer_health
 from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
+from fluidmcp.gateway.late_web import LateWeb
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
@@ -24,9 +24,9 @@ access_logger = logging.getLogger("fluidmcp.access")
 
 
 class GatewayApp:
-    """Serves `parts`; `web` is the FastAPI application with everything but the MCP endpoints."""
+    """Serves `parts`; `web` has everything but the MCP endpoints."""
 
-    def __init__(self, parts: GatewayParts, web: FastAPI) -> None:
+    def __init__(self, parts: GatewayParts, web: LateWeb) -> None:
         self.web = web
         self._core = parts.core
         self._streams = parts.calls.streams
@@ -48,11 +48,12 @@ class GatewayApp:
         method, path = cast(str, scope["method"]), cast(str, scope["path"])
         body = RequestBody(receive, self._max_body_bytes)
         if not self._core.is_mcp_path(path):
-            refusal = await self._find_refusal(method, path, headers)
-            if refusal is None:
-                await self.web(scope, body.receive, send)
+            early = await self._find_refusal(method, path, headers) or answer_health(method, path, _query_of(scope))
+            web = early or await answer_always(self.web.get(), path)
+            if isinstance(web, HttpReply):
+                await send_reply(web, send)
             else:
-                await send_reply(refusal, send)
+                await web(scope, body.receive, send)
             return
         try:
             reply = await self._core.handle(_build_request(scope, headers, body))
@@ -74,9 +75,13 @@ def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody) 
     return HttpRequest(
         method=cast(str, scope["method"]),
         path=cast(str, scope["path"]),
-        query=cast(bytes, scope.get("query_string", b"")).decode("latin-1"),
+        query=_query_of(scope).decode("latin-1"),
         headers=headers,
         client=client[0] if client else "",
         read_body=body.read,
         watch_disconnect=body.watch_disconnect,
     )
+
+
+def _query_of(scope: Scope) -> bytes:
+    return cast(bytes, scope.get("query_string", b""))

@@ -1,17 +1,15 @@
 """Everything of a gateway, built from its settings: one small builder a part. Nothing is started here.
 
-`lifecycle` starts and closes what is built; `app` is what an HTTP server calls.
+`lifecycle` starts and closes what is built; `app` is what an HTTP server calls; `web` is built from the same parts,
+when it is needed.
 """
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from fastapi import FastAPI
-
-from fluidmcp import __version__
 from fluidmcp.authorization_server.authorization_server import ClientPolicy
 from fluidmcp.authorization_server.cimd import ClientDocuments
 from fluidmcp.bridge.channel import Channel
@@ -28,19 +26,16 @@ from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.guard import RequestGuard
 from fluidmcp.gateway.http import KEEP_ALIVE_SECONDS, OpenStreams
 from fluidmcp.gateway.login.client_logins import ClientLogins
-from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint
 from fluidmcp.gateway.mcp.pending import Patience, build_patience
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
-from fluidmcp.gateway.operations import add_error_answers, add_operations
 from fluidmcp.gateway.remembered import Memory
 from fluidmcp.guards.gateway_auth import GatewayGuard
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
 from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.pages.docs import mount_docs
 from fluidmcp.processes.isolation.confinement import Confinement
 from fluidmcp.processes.launch.launcher import ColdLauncher
 from fluidmcp.processes.pool.pool import Pool
@@ -156,37 +151,6 @@ def compose(
     )
 
 
-def build_web(
-    parts: GatewayParts, describe_health: Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
-) -> FastAPI:
-    """What FastAPI serves: everything but the MCP endpoints. `describe_health` as `add_operations` has it."""
-    web = FastAPI(
-        title="FluidMCP",
-        version=__version__,
-        summary="MCP servers behind one HTTP gateway, with a login per package.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    logins = parts.logins
-    add_error_answers(web)
-    add_operations(web, describe_health)
-    mount_docs(web)
-    endpoints = logins.clients.build_endpoints()
-    # Before the packages' own routes: "/auth/callback" is no package.
-    for router in logins.clients.build_routers(endpoints):
-        web.include_router(router)
-    web.include_router(
-        build_login_router(
-            logins.auths,
-            public_url=parts.settings.public_url,
-            is_anything_guarded=logins.request_guard is not None or any(logins.auths.values()),
-            client_logins=endpoints,
-        )
-    )
-    return web
-
-
 def _build_logins(
     settings: GatewaySettings,
     entries: Sequence[ServerEntry],
@@ -216,6 +180,9 @@ def _build_logins(
         services=services,
         clients=ClientPolicy(documents=ClientDocuments(client_fetcher, now=time.time), rules=settings.client_rules),
     )
+    if clients.authorization_servers:
+        services.fetcher.prepare()
+        client_fetcher.prepare()
     return LoginParts(
         services=services,
         client_fetcher=client_fetcher,

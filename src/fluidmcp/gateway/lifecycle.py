@@ -9,9 +9,11 @@ from fluidmcp.authentication.principal import Principal
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings, is_exposed
 from fluidmcp.errors import ForbiddenError
+from fluidmcp.gateway import deferred
 from fluidmcp.gateway.app import GatewayApp
-from fluidmcp.gateway.composition import GatewayOptions, build_web, compose
+from fluidmcp.gateway.composition import GatewayOptions, compose
 from fluidmcp.gateway.front.front import choose_protocol
+from fluidmcp.gateway.late_web import LateWeb
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
@@ -41,7 +43,8 @@ class Gateway:
     ) -> None:
         options = options or GatewayOptions()
         self.parts = parts = compose(settings, entries, environ, options)
-        self.app = GatewayApp(parts, build_web(parts, self._describe_health))
+        web = LateWeb(lambda: deferred.build_web(parts, self._describe_health))
+        self.app = GatewayApp(parts, web)
         self._walls: dict[str, Wall] = {}
         self._background = background
         self._background_task: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""`/health`, and the description of the MCP endpoints in the OpenAPI document."""
+"""`/health` with its details, and the description of the MCP endpoints in the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from fluidmcp.errors import FluidMCPError, RequestError
 from fluidmcp.gateway.errors import error_reply
+from fluidmcp.gateway.health import HEALTH_PATH, HEALTHY
 
 _MESSAGE: Final[dict[str, object]] = {
     "type": "object",
@@ -83,10 +84,10 @@ def add_operations(app: FastAPI, describe: Detail) -> None:
 
     async def health(request: Request, detail: bool = False) -> JSONResponse:
         more: Mapping[str, object] = await describe(request.headers) if detail else {}
-        return JSONResponse({"status": "ok", **more}, headers={"cache-control": "no-store"})
+        return JSONResponse({**HEALTHY, **more}, headers={"cache-control": "no-store"})
 
     app.add_api_route(
-        "/health",
+        HEALTH_PATH,
         health,
         methods=["GET"],
         summary="Whether the gateway runs; `detail=1`, for the operator: what isolates server processes",

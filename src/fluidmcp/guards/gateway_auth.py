@@ -17,7 +17,7 @@ from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import read_time
 from fluidmcp.authentication.verifiers.cached import CachedVerifier, TokenRefusedError
 from fluidmcp.authentication.verifiers.choose import JwtRule, Kind, ProviderChecks, build_verifiers
-from fluidmcp.authentication.verifiers.jwt import LEEWAY_SECONDS, looks_like_jwt, read_token
+from fluidmcp.authentication.verifiers.jwt_form import LEEWAY_SECONDS, looks_like_jwt, read_token
 from fluidmcp.authentication.verifiers.static import is_same_token
 from fluidmcp.config import oauth
 from fluidmcp.config.known_providers import KnownProvider, UserinfoEndpoint, find_known_provider

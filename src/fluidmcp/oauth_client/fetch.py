@@ -10,13 +10,17 @@ import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-import httpx2
 import msgspec
 
 from fluidmcp.errors import ProviderAnswerError, ProviderUnavailableError
+from fluidmcp.oauth_client import deferred
 from fluidmcp.oauth_client.target import Resolve, find_addresses, resolve_name
+
+if TYPE_CHECKING:
+    import httpx2
 
 TOTAL_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 4.0
@@ -66,14 +70,21 @@ class Fetcher:
         self._allow_loopback = allow_loopback
         self._allow_private = allow_private
         self._resolve = resolve
-        # The bare transport: a client object would remember cookies of one person's call for the next one's. No
-        # connection is kept, because a code must not be lost to one that the provider closed a moment ago.
-        self._transport = httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_connections=100, max_keepalive_connections=0)
-        )
+        self._transport: httpx2.AsyncHTTPTransport | None = None
+
+    def prepare(self) -> "httpx2.AsyncHTTPTransport":
+        """Load the HTTP client now and not in the middle of the first call, where everybody would wait for it."""
+        if self._transport is None:
+            # The bare transport: a client object would remember cookies of one person's call for the next one's. No
+            # connection is kept, because a code must not be lost to one that the provider closed a moment ago.
+            self._transport = deferred.AsyncHTTPTransport(
+                trust_env=False, limits=deferred.Limits(max_connections=100, max_keepalive_connections=0)
+            )
+        return self._transport
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
     async def post_form(
         self, url: str, form: Mapping[str, str], *, headers: Mapping[str, str] | None = None
@@ -125,7 +136,7 @@ class Fetcher:
                 why=f"{host} did not finish its answer within {self._total_timeout_seconds:g} seconds.",
                 hint="Try again in a moment.",
             ) from error
-        except (httpx2.TransportError, httpx2.InvalidURL, OSError) as error:
+        except (deferred.TransportError, deferred.InvalidURL, OSError) as error:
             logger.warning("cannot talk to %s: %s", host, type(error).__name__)
             raise ProviderUnavailableError(
                 "The provider cannot be reached",
@@ -140,7 +151,7 @@ class Fetcher:
         addresses = await find_addresses(
             url, resolve=self._resolve, allow_loopback=self._allow_loopback, allow_private=self._allow_private
         )
-        response = await self._open(httpx2.Request(method, url, headers=dict(headers), content=content), addresses)
+        response = await self._open(deferred.Request(method, url, headers=dict(headers), content=content), addresses)
         try:
             if 300 <= response.status_code < 400 and not head_only:
                 raise ProviderAnswerError(
@@ -161,7 +172,7 @@ class Fetcher:
             age=_short(response, "age"),
         )
 
-    async def _open(self, request: httpx2.Request, addresses: Sequence[str]) -> httpx2.Response:
+    async def _open(self, request: "httpx2.Request", addresses: Sequence[str]) -> "httpx2.Response":
         """Send the request to the first address that takes the connection; the name stays in `Host` and in TLS."""
         name = request.url.host
         request.extensions = {
@@ -171,19 +182,19 @@ class Fetcher:
         for address in addresses[:-1]:
             try:
                 return await self._send(request, address)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            except (deferred.ConnectError, deferred.ConnectTimeout):
                 # Nothing was sent: the code is still good.
                 continue
         return await self._send(request, addresses[-1])
 
-    async def _send(self, request: httpx2.Request, address: str) -> httpx2.Response:
+    async def _send(self, request: "httpx2.Request", address: str) -> "httpx2.Response":
         request.url = request.url.copy_with(host=address)
-        return await self._transport.handle_async_request(request)
+        return await self.prepare().handle_async_request(request)
 
-    async def _read_bounded(self, response: httpx2.Response) -> bytes:
+    async def _read_bounded(self, response: "httpx2.Response") -> bytes:
         received = bytearray()
         stream = response.stream
-        assert isinstance(stream, httpx2.AsyncByteStream)
+        assert isinstance(stream, deferred.AsyncByteStream)
         async for chunk in stream:
             received += chunk
             if len(received) > self._max_answer_bytes:
@@ -213,5 +224,5 @@ class Fetcher:
         )
 
 
-def _short(response: httpx2.Response, name: str) -> str:
+def _short(response: "httpx2.Response", name: str) -> str:
     return response.headers.get(name, "")[:MAX_HEADER_CHARACTERS]

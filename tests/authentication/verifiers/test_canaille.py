@@ -18,7 +18,8 @@ import pytest
 
 from fluidmcp.authentication.verifiers.cached import CachedVerifier
 from fluidmcp.authentication.verifiers.jwks import JwksCache
-from fluidmcp.authentication.verifiers.jwt import JwtCheck, read_header, read_token, verify_signature
+from fluidmcp.authentication.verifiers.jwt import JwtCheck, read_header, verify_signature
+from fluidmcp.authentication.verifiers.jwt_form import read_token
 from fluidmcp.config.entries import AuthBlock
 from fluidmcp.errors import UnauthorizedError
 from fluidmcp.oauth_client.discovery import discover

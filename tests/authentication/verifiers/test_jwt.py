@@ -14,7 +14,8 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from starlette.responses import JSONResponse
 
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError
-from fluidmcp.authentication.verifiers.jwt import check_times, read_header, read_token, require_access_token
+from fluidmcp.authentication.verifiers.jwt import check_times, read_header, require_access_token
+from fluidmcp.authentication.verifiers.jwt_form import read_token
 from fluidmcp.oauth_client.issuer import ExpectedIssuer
 from tests.providers.issuing import AUDIENCE, Issuer, as_json, jwt_verifier, rsa_key
 from tests.timing import limit_of_processor_time

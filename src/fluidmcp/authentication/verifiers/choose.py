@@ -4,13 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fluidmcp.authentication import deferred
 from fluidmcp.authentication.verifiers.cached import CachedVerifier, CallBudget, TokenCheck
 from fluidmcp.authentication.verifiers.github import GitHubCheck
 from fluidmcp.authentication.verifiers.gitlab import GitLabCheck
 from fluidmcp.authentication.verifiers.google import GoogleCheck
 from fluidmcp.authentication.verifiers.introspection import IntrospectionCheck
-from fluidmcp.authentication.verifiers.jwks import JwksCache
-from fluidmcp.authentication.verifiers.jwt import JwtCheck
 from fluidmcp.authentication.verifiers.userinfo import UserinfoCheck
 from fluidmcp.config.known_providers import TokenCheckKind, UserinfoEndpoint
 from fluidmcp.oauth_client.fetch import Fetcher
@@ -65,8 +64,8 @@ def build_verifiers(
         verifiers[kind] = CachedVerifier(check, digest=digest, now=now, budget=budget if asks else None)
 
     if checks.jwt is not None:
-        keys = JwksCache(checks.jwt.find_jwks_uri, fetcher=fetcher, now=now)
-        jwt = JwtCheck(issuer=checks.jwt.issuer, audience=checks.jwt.audience, keys=keys, now=now)
+        keys = deferred.JwksCache(checks.jwt.find_jwks_uri, fetcher=fetcher, now=now)
+        jwt = deferred.JwtCheck(issuer=checks.jwt.issuer, audience=checks.jwt.audience, keys=keys, now=now)
         add("jwt", jwt, asks=False)
     if checks.own is not None:
         add(checks.own, _build_own(checks, checks.own, fetcher=fetcher, now=now))

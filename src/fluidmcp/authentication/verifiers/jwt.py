@@ -4,13 +4,8 @@ The order is chosen so that a forged token costs little: size, form, header and 
 signature. Nothing in a token decides where a key comes from or which kind of algorithm is used.
 """
 
-import base64
-import binascii
-import re
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable
 
-import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jws import JWSRegistry
@@ -20,16 +15,11 @@ from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import holds, read_scopes, read_text, read_time
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError
 from fluidmcp.authentication.verifiers.jwks import ALGORITHMS, JwksCache, VerificationKey
+from fluidmcp.authentication.verifiers.jwt_form import LEEWAY_SECONDS, MAX_HEADER_CHARACTERS, Claims, read_token
 from fluidmcp.oauth_client.issuer import ExpectedIssuer, resolve_tenant
 
-LEEWAY_SECONDS = 60.0
-"""How far the issuer's clock may be from ours."""
-MAX_TOKEN_CHARACTERS = 16 * 1024
-MAX_HEADER_CHARACTERS = 12 * 1024
-"""Room for a certificate chain (`x5c`), which is not looked at."""
 MAX_KID_CHARACTERS = 1024
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _PLAIN_TYPES = frozenset({None, "jwt", "application/jwt"})
 # Keycloak and Cognito say in a claim what a token is.
@@ -37,8 +27,6 @@ _KIND_CLAIMS = ("typ", "token_use")
 _ACCESS_TOKEN_KINDS = frozenset({"bearer", "access", "access_token", "at+jwt"})
 # OpenID Connect Core 1.0, sections 2 and 3.3.2.11, and Back-Channel Logout 1.0, section 2.4.
 _CLAIMS_OF_OTHER_TOKENS = ("nonce", "at_hash", "c_hash", "s_hash", "events")
-
-Claims = Mapping[str, object]
 
 
 class _Registry(JWSRegistry):
@@ -93,25 +81,6 @@ class JwtCheck:
             expires_at=expires_at + LEEWAY_SECONDS,
             email_domain=read_verified_domain(claims, issuer),
         )
-
-
-def looks_like_jwt(token: str) -> bool:
-    """Whether a token has the form of a signed JWT; what is in it is not looked at."""
-    return token.count(".") == 2 and all(map(_SEGMENT.fullmatch, token.split(".")))
-
-
-def read_token(token: str) -> tuple[Claims, Claims]:
-    """Header and claims of a signed JWT (RFC 7519 section 3). Nothing in them is verified yet.
-
-    Raises:
-        TokenRefusedError: it is not one, or too large.
-    """
-    if len(token) > MAX_TOKEN_CHARACTERS or not looks_like_jwt(token):
-        raise TokenRefusedError("It is not a signed JWT.")
-    header, claims, _signature = token.split(".")
-    if len(header) > MAX_HEADER_CHARACTERS:
-        raise TokenRefusedError("Its header is too large.")
-    return _read_segment(header), _read_segment(claims)
 
 
 def read_header(header: Claims) -> tuple[str, str | None]:
@@ -188,13 +157,3 @@ def verify_signature(token: str, key: VerificationKey, algorithm: str) -> None:
         raise TokenRefusedError("Its signature is wrong.") from error
     if verified.headers().get("alg") != algorithm:
         raise TokenRefusedError("Its signature is wrong.")
-
-
-def _read_segment(segment: str) -> Claims:
-    try:
-        value: object = msgspec.json.decode(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TokenRefusedError("It cannot be read.") from error
-    if not isinstance(value, dict):
-        raise TokenRefusedError("It cannot be read.")
-    return cast("dict[str, object]", value)

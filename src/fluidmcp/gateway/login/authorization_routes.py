@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from fluidmcp.errors import FluidMCPError
 from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint, oauth_error_response
 from fluidmcp.gateway.login.browsing import PROTECTIVE_HEADERS
-from fluidmcp.gateway.login.wellknown import CORS_HEADERS, answer_preflight
+from fluidmcp.gateway.login.wellknown import CORS_HEADERS
+from fluidmcp.gateway.login.wellknown_routes import answer_preflight
 from fluidmcp.gateway.openapi import authorization as openapi
 from fluidmcp.pages.consent import problem_response
 

@@ -6,12 +6,9 @@ also at the root, for clients that know no other place.
 """
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
-
-from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from typing import Final
 
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer
 from fluidmcp.authorization_server.metadata import (
@@ -32,8 +29,6 @@ CORS_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """No cookie counts at these addresses, and what they answer is for whoever asks."""
 
-DOCUMENT_SECONDS: Final = 300
-
 _OPEN_TO_PAGES: Final = re.compile(r"(/[^/]+)?(/\.well-known/.*|/(token|register|revoke))", re.ASCII)
 
 
@@ -42,42 +37,24 @@ def is_open_to_pages(path: str) -> bool:
     return _OPEN_TO_PAGES.fullmatch(path) is not None
 
 
-def build_wellknown_router(
-    authorization_servers: Mapping[str, AuthorizationServer],
-    *,
-    public_url: str,
-    foreign: Mapping[str, Mapping[str, dict[str, object]]],
-) -> APIRouter:
-    """The routes of all documents. `foreign`: by package and endpoint, what names another authorization server."""
-    router = APIRouter(tags=["login for MCP clients"])
-    for path, describe in _documents(authorization_servers, public_url=public_url, foreign=foreign).items():
-        router.add_api_route(path, _answer_with(describe), methods=["GET"], response_model=None, name=path)
-        router.add_api_route(path, answer_preflight, methods=["OPTIONS"], include_in_schema=False, name=path)
-    return router
-
-
-async def answer_preflight() -> Response:
-    """What a browser asks before it lets a page call us (Fetch standard, "CORS-preflight fetch")."""
-    return Response(status_code=204, headers=dict(CORS_HEADERS))
-
-
 def list_document_paths(
     authorization_servers: Mapping[str, AuthorizationServer], foreign: Mapping[str, object]
 ) -> list[str]:
     """The paths of all documents, for the list of endpoints that a guarded gateway leaves open."""
     return list(
-        _documents(
+        describe_documents(
             authorization_servers, public_url="", foreign={name: dict.fromkeys(ENDPOINTS, {}) for name in foreign}
         )
     )
 
 
-def _documents(
+def describe_documents(
     authorization_servers: Mapping[str, AuthorizationServer],
     *,
     public_url: str,
     foreign: Mapping[str, Mapping[str, dict[str, object]]],
 ) -> dict[str, Callable[[], dict[str, object]]]:
+    """All documents by their paths. `foreign`: by package and endpoint, what names another authorization server."""
     documents: dict[str, Callable[[], dict[str, object]]] = {}
 
     def add_resource(path: str, authorization_server: AuthorizationServer, endpoint: str) -> None:
@@ -102,11 +79,3 @@ def _documents(
         add_server(AUTHORIZATION_SERVER, authorization_server, public_url)
         add_server(OPENID_CONFIGURATION, authorization_server, public_url)
     return documents
-
-
-def _answer_with(describe: Callable[[], dict[str, object]]) -> Callable[[], Coroutine[Any, Any, Response]]:
-    async def answer() -> Response:
-        headers = {**CORS_HEADERS, "Cache-Control": f"public, max-age={DOCUMENT_SECONDS}"}
-        return JSONResponse(describe(), headers=headers)
-
-    return answer

@@ -1,0 +1,39 @@
+"""The web application of a gateway, from the first request on that needs it.
+
+FastAPI takes as long to load as all the rest of a start, and as much memory; MCP needs none of it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+class LateWeb:
+    """Calls `build` once, in a thread: it loads for a while, in which other requests go on."""
+
+    def __init__(self, build: "Callable[[], FastAPI]") -> None:
+        self._build = build
+        self._app: FastAPI | None = None
+        self._building: asyncio.Task[FastAPI] | None = None
+
+    async def get(self) -> "FastAPI":
+        """The application; whoever asks while it is built waits for the same one.
+
+        What `build` raises is raised for all of them, and the next request tries it again.
+        """
+        if self._app is not None:
+            return self._app
+        if self._building is None:
+            self._building = asyncio.create_task(self._load())
+        # Whoever goes away does not end it for the others.
+        return await asyncio.shield(self._building)
+
+    async def _load(self) -> "FastAPI":
+        try:
+            self._app = await asyncio.to_thread(self._build)
+        finally:
+            self._building = None
+        return self._app
