@@ -54,12 +54,19 @@ class Recorded:
         self.environ = {"PYTHONPATH": str(SERVERS / "recording"), "RECORD_MODULES": str(self._file)}
 
     def read(self, moment: str) -> set[str]:
-        """Names of packages that are not in the standard library, and ours."""
-        lines = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
-        modules = next(modules for at, modules in lines if at == moment)
+        """Names of packages that are neither in the standard library nor ours."""
+        modules, _ = self._find(moment)
         roots = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
-        # `_cffi_backend` and the like are parts of others; the other two are this test and how packages are found.
+        # `_cffi_backend` and the like are parts of others.
         return {root for root in roots if not root.startswith("_")} - {"fluidmcp", "sitecustomize"}
+
+    def count_spared(self, moment: str) -> int:
+        """How many objects no collection looks at."""
+        return self._find(moment)[1]
+
+    def _find(self, moment: str) -> tuple[list[str], int]:
+        lines = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+        return next((modules, spared) for at, modules, spared in lines if at == moment)
 
 
 def write_config(folder: Path, **servers: Json) -> str:
@@ -93,6 +100,8 @@ async def test_a_gateway_that_serves_mcp_loads_few_libraries(tmp_path: Path) -> 
         healthy = await client.get(f"{gateway.url}/health")
         assert (healthy.status_code, healthy.json()) == (200, {"status": "ok"})
     assert recorded.read("exit") <= LOADED_BY_EVERY_GATEWAY
+    assert recorded.count_spared("bind") == 0
+    assert 10_000 < recorded.count_spared("exit") < 60_000
 
 
 async def test_a_login_loads_the_http_client_before_anybody_comes_and_fastapi_afterwards(tmp_path: Path) -> None:
@@ -135,3 +144,4 @@ async def test_twenty_first_requests_at_once_are_all_answered(tmp_path: Path) ->
         assert {"/health", "/{package}/mcp", "/{package}/auth/login"} <= paths.keys()
     assert "fastapi" not in recorded.read("bind")
     assert "fastapi" in recorded.read("exit")
+    assert recorded.count_spared("exit") > 60_000, "what was loaded later is spared too"

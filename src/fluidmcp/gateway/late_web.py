@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fluidmcp.gateway.garbage import spare_what_was_loaded
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -36,4 +38,5 @@ class LateWeb:
             self._app = await asyncio.to_thread(self._build)
         finally:
             self._building = None
+        spare_what_was_loaded()
         return self._app

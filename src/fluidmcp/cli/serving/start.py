@@ -23,6 +23,7 @@ from fluidmcp.cli.serving.report import (
 from fluidmcp.cli.serving.serve import Stop, open_sockets, run_in_loop, serve, stop_on_signals
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.gateway.garbage import spare_the_start
 from fluidmcp.packages.resolve import LoadedServers
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ async def _serve_all(
         announce(usable, settings)
         announce_guard(guarding, usable, settings)
         announce_client_logins(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
+        spare_the_start()
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
             await serve(gateway.app, sockets, stop=stop, protocol=gateway.choose_protocol(), on_shutdown=ending.aclose)
