@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from fluidmcp.cli.account.session import show_status as show_status
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
+    from fluidmcp.cli.serving.diagnosis import choose_line as choose_line
+    from fluidmcp.cli.serving.diagnosis import diagnose as diagnose
     from fluidmcp.cli.serving.launch import RunOptions as RunOptions
     from fluidmcp.cli.serving.launch import run_target as run_target
     from fluidmcp.cli.serving.serve import allow_many_descriptors as allow_many_descriptors
@@ -41,6 +43,8 @@ _MODULES: Final = {
     "show_status": "fluidmcp.cli.account.session",
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
+    "choose_line": "fluidmcp.cli.serving.diagnosis",
+    "diagnose": "fluidmcp.cli.serving.diagnosis",
     "RunOptions": "fluidmcp.cli.serving.launch",
     "run_target": "fluidmcp.cli.serving.launch",
     "allow_many_descriptors": "fluidmcp.cli.serving.serve",

@@ -5,15 +5,18 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from fluidmcp.cli.serving.diagnosis import Verdict, diagnose
+from fluidmcp.cli import deferred
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError
 from fluidmcp.processes.isolation.reach import find_too_wide
 from fluidmcp.processes.isolation.wall import paths_too_wide
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.home import homes_folder
+
+if TYPE_CHECKING:
+    from fluidmcp.cli.serving.diagnosis import Verdict
 
 _INSTALL_HINTS: Final = {
     "npx": "Install Node.js, which brings npx",
@@ -41,7 +44,7 @@ class CheckResult:
 
     name: str
     error: FluidMCPError | None = None
-    verdict: Verdict = "fault"
+    verdict: "Verdict" = "fault"
 
     @property
     def is_usable(self) -> bool:
@@ -116,14 +119,14 @@ async def _check(gateway: ServerChecker, entry: ServerEntry, report: Callable[[C
         report(CheckResult(name=entry.name))
 
 
-def _judge(entry: ServerEntry, error: FluidMCPError) -> Verdict:
+def _judge(entry: ServerEntry, error: FluidMCPError) -> "Verdict":
     """Whether a login would help; a server without `auth` has to start without one."""
     if entry.auth is None or not isinstance(error, ServerProcessError):
         return "fault"
     if isinstance(error, ServerStartError) and not error.has_run:
         return "fault"
     exit_code = error.exit_code if isinstance(error, ServerStartError) else None
-    return diagnose(exit_code, error.stderr_tail, variable=entry.auth.env_var_name)
+    return deferred.diagnose(exit_code, error.stderr_tail, variable=entry.auth.env_var_name)
 
 
 def _find_command(entry: ServerEntry, search_path: str) -> str | None:

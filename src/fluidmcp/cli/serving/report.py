@@ -4,9 +4,9 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult
-from fluidmcp.cli.serving.diagnosis import choose_line
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, ServerProcessError
@@ -88,7 +88,7 @@ def report_failure(result: CheckResult) -> None:
         case "fault":
             print_error(error, subject=result.name, detail=lines)
         case "login":
-            logger.info("%s needs a login; without one it said: %s", result.name, choose_line(lines))
+            logger.info("%s needs a login; without one it said: %s", result.name, deferred.choose_line(lines))
         case "unclear":
             print_warning(
                 f"{result.name} did not start without a login, and it is not clear whether it will with one: "
@@ -106,7 +106,7 @@ def describe_failure(result: CheckResult) -> str:
         case "fault":
             return "cannot start"
         case "login":
-            return f"ok, needs a login: {choose_line(lines)[:_MAX_LINE_CHARACTERS]}"
+            return f"ok, needs a login: {deferred.choose_line(lines)[:_MAX_LINE_CHARACTERS]}"
         case "unclear":
             return "unclear without a login"
 
