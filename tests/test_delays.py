@@ -1,6 +1,7 @@
 """Waits of one length: what is due, in which order, and what is not."""
 
 import asyncio
+from typing import Any
 
 from fluidmcp.delays import Delays
 
@@ -57,3 +58,41 @@ async def test_the_oldest_can_be_taken_and_a_cleared_table_tells_nothing() -> No
     assert cleared.take_oldest() is None
     following.begin("later")
     assert await read(due, 1) == ["later"]
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Remembers the timers that it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def call_later(self, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        timer = super().call_later(*args, **options)
+        self.timers.append(timer)
+        return timer
+
+    @property
+    def pending_count(self) -> int:
+        return sum(not timer.cancelled() and timer.when() > self.time() for timer in self.timers)
+
+
+def test_waits_that_begin_when_others_are_due_need_no_further_timers() -> None:
+    """One that begins anew each time, as a body that is looked at again and again, beside others that end."""
+    due: asyncio.Queue[str] = asyncio.Queue()
+    loop = CountingLoop()
+
+    def tell(item: str) -> None:
+        due.put_nowait(item)
+        delays.begin(item)
+
+    delays = Delays[str](SECONDS, tell)
+
+    async def run() -> int:
+        delays.begin("a")
+        await read(due, 10)
+        loop.timers[:] = [timer for timer in loop.timers if timer.when() < loop.time() + 2 * SECONDS]
+        return loop.pending_count
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(run()) == 1

@@ -64,6 +64,8 @@ class Delays(Generic[T]):
             item, begun_at = next(iter(self._begun_at.items()))
             remaining_seconds = begun_at + self.seconds - now
             if remaining_seconds > 0:
+                if self._timer is not None:  # `on_due` has begun a wait
+                    self._timer.cancel()
                 delay = max(remaining_seconds, MIN_TIMER_SECONDS)
                 self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
                 return
