@@ -63,6 +63,7 @@ class RunningGateway:
     gateway: Gateway
     url: str
     client: httpx2.AsyncClient
+    server: AnnouncingServer
 
     @property
     def pending_logins(self) -> int:
@@ -161,7 +162,7 @@ async def running_gateway(
                 await server.has_started.wait()
             url = f"http://127.0.0.1:{port}"
             async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
-                yield RunningGateway(gateway, url, client)
+                yield RunningGateway(gateway, url, client, server)
         finally:
             await gateway.close()
             server.should_exit = True

@@ -120,7 +120,7 @@ class HeadGuard:
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise RequestError(400, "The Content-Length is not a number.")
-        if int(length[:20]) > self._max_body_bytes:
+        if int(length.lstrip("0")[:20] or 0) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)
         return headers
 

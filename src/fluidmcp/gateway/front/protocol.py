@@ -208,7 +208,7 @@ class FrontProtocol(LimitedProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self.is_between = self._has_head = False
+        self.is_between = self._has_head = self._has_cycle = False
         self._begun_count += 1
 
     def on_headers_complete(self) -> None:
@@ -292,8 +292,10 @@ class FrontProtocol(LimitedProtocol):
             return
         end = data.find(b"\r\n\r\n") + 4
         places = list(_LENGTH.finditer(data, 0, end - 2)) if end >= 4 else []
-        length = int(head.passage.request.headers["content-length"])
-        if len(places) == 1 and len(data) - end == length == int(places[0][1]):
+        told = head.passage.request.headers["content-length"]
+        if len(places) != 1 or places[0][1].decode() != told or len(told) > _MAX_LENGTH_DIGITS:
+            return
+        if len(data) - end == int(told):
             self._before_length, self._behind_length = data[: places[0].start(1)], data[places[0].end(1) : end]
 
     def _begin(self, head: Head, caller: Caller, text: bytes) -> None:
