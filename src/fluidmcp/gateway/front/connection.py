@@ -77,6 +77,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether the parser is between two requests."""
         self._has_head = False
         """Whether the head of the request that arrives is complete."""
+        self._has_cycle = False
+        """Whether uvicorn's cycle is that of the request that arrives."""
         self._is_thrown_away = False
         """Whether nothing that still comes is looked at."""
         self._body_bytes = 0
@@ -118,16 +120,20 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.is_between:
-            limits.heads.end(self)
-            limits.bodies.end(self)
+            if self._has_head:  # else nothing came but empty lines, before the first request
+                limits.heads.end(self)
+                limits.bodies.end(self)
+                if not self.is_answering and self not in limits.idle:  # it had its reply long before it was complete
+                    limits.idle.begin(self)
         elif not self._has_head:
             if self not in limits.heads:
                 limits.heads.begin(self)
         else:
             limits.heads.end(self)
-            self._body_bytes += len(data)
             if self not in limits.bodies:
+                self._body_bytes = 0
                 limits.bodies.begin(self)
+            self._body_bytes += len(data)
 
     def send_400_response(self, msg: str) -> None:
         """As uvicorn's, which takes a fault of ours in one of the parser's calls for a fault of the client."""
@@ -138,11 +144,11 @@ class LimitedProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
-        self.is_between = self._has_head = False
+        self.is_between = self._has_head = self._has_cycle = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._has_head = True
+        self._has_head = self._has_cycle = True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -176,9 +182,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._wire.close()
 
     def give_up_head(self) -> None:
-        """As `WaitingConnection`. Who sent nothing at all gets no answer."""
+        """As `WaitingConnection`. Who sent nothing gets no answer; what the gateway does not read is not late."""
         if self.is_between:
             self._wire.close()
+        elif self.flow.read_paused:
+            self.limits.heads.begin(self)
         else:
             self._break_off(_TIMED_OUT)
 
@@ -205,11 +213,17 @@ class LimitedProtocol(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
+    @property
+    def _is_next_reply_free(self) -> bool:
+        """Whether a reply that is written now is taken for that of the request that arrives: nothing else is owed."""
+        if self._has_cycle:
+            return not self.cycle.response_started and not self.pipeline
+        return not self.is_answering
+
     def _break_off(self, reply: tuple[bytes, bytes]) -> None:
         """Close the connection in the midst of a request, with a reply where none has begun."""
-        has_begun = self.is_answering and self.cycle.response_started
         self._is_thrown_away = True
-        if not has_begun and not self.transport.is_closing():
+        if self._is_next_reply_free and not self.transport.is_closing():
             head, body = reply
             self._wire.write(head + _CLOSING % (len(body), body))
         self._wire.close()
