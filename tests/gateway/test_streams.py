@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 import struct
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from fluidmcp.gateway.http import (
     RequestBody,
 )
 from fluidmcp.gateway.lifecycle import Gateway
+from fluidmcp.gateway.remembered import Memory
 from fluidmcp.protocol.sse import COMMENT
 from tests.gateway.running import announcing_server
 
@@ -38,7 +40,7 @@ Answer = Callable[[HttpRequest], Awaitable[HttpReply | HttpStream]]
 
 class AnsweringCore(Core):
     def __init__(self, make_reply: Answer) -> None:
-        super().__init__({})
+        super().__init__({}, memory=Memory((), now=time.time))
         self._make_reply = make_reply
 
     def is_mcp_path(self, path: str) -> bool:

@@ -43,6 +43,7 @@ from fluidmcp.gateway.mcp.messages import Caller
 from fluidmcp.gateway.mcp.pending import Answer, PendingReply
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
+_LENGTH_NAME: Final = b"content-length"
 _MAX_LENGTH_DIGITS: Final = 9
 _TWO_WRITES_FROM_BYTES: Final = 65536
 """Longer replies are not copied behind their head."""
@@ -53,14 +54,33 @@ access_logger = logging.getLogger("fluidmcp.access")
 
 
 class Head:
-    """The head of a request on this way: what uvicorn would need of it, and what it means."""
+    """The head of a request on this way, whatever its length: what uvicorn would need of it, and what it means."""
 
-    __slots__ = ("headers", "passage", "url")
+    __slots__ = ("_before", "_behind", "_count", "_length_at", "passage", "url")
 
     def __init__(self, url: bytes, headers: RawHeaders, passage: Passage) -> None:
+        """`headers` hold one Content-Length."""
         self.url = url
-        self.headers = headers
         self.passage = passage
+        self._length_at = at = [name for name, _ in headers].index(_LENGTH_NAME)
+        self._before, self._behind = headers[:at], headers[at + 1 :]
+        self._count = len(headers)
+
+    def read_length(self, url: bytes, headers: RawHeaders) -> bytes | None:
+        """The Content-Length of a head that is this one otherwise; None for every other head."""
+        at = self._length_at
+        if (
+            url != self.url
+            or len(headers) != self._count
+            or headers[:at] != self._before
+            or headers[at + 1 :] != self._behind
+        ):
+            return None
+        name, length = headers[at]
+        return length if name == _LENGTH_NAME and length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS else None
+
+    def build_headers(self, length: int) -> RawHeaders:
+        return [*self._before, (_LENGTH_NAME, b"%d" % length), *self._behind]
 
 
 class Shared:
@@ -175,6 +195,8 @@ class FrontProtocol(LimitedProtocol):
         """The bytes of that head around its length; empty where they are not known."""
         self._begun_count = 0
         """Requests that began in the piece of data which is being parsed."""
+        self._told = b""
+        """The Content-Length of the last request on this way."""
         self._single: Head | None = None
         """The head of a request on this way that was complete in it."""
 
@@ -262,12 +284,15 @@ class FrontProtocol(LimitedProtocol):
         ):
             return None
         head = self._head
-        if head is None or head.url != self.url or head.headers != self.headers:
+        told = None if head is None else head.read_length(self.url, self.headers)
+        if head is None or told is None or int(told) > self._shared.max_body_bytes:
             head = self._shared.read_head(self.url, self.headers, self.address)
-            if head is None:
+            told = None if head is None else head.read_length(self.url, self.headers)
+            if head is None or told is None:
                 return None
             self._head = head
             self._before_length = b""
+        self._told = told
         caller = self._shared.core.let_in_now(head.passage)
         return None if caller is None else (head, caller)
 
@@ -292,10 +317,8 @@ class FrontProtocol(LimitedProtocol):
             return
         end = data.find(b"\r\n\r\n") + 4
         places = list(_LENGTH.finditer(data, 0, end - 2)) if end >= 4 else []
-        told = head.passage.request.headers["content-length"]
-        if len(places) != 1 or places[0][1].decode() != told or len(told) > _MAX_LENGTH_DIGITS:
-            return
-        if len(data) - end == int(told):
+        told = self._told
+        if len(places) == 1 and places[0][1] == told and len(data) - end == int(told):
             self._before_length, self._behind_length = data[: places[0].start(1)], data[places[0].end(1) : end]
 
     def _begin(self, head: Head, caller: Caller, text: bytes) -> None:
@@ -347,7 +370,7 @@ class FrontProtocol(LimitedProtocol):
     def _hand_over(self, flight: Flight, app: Any, text: bytes = b"") -> None:
         """Let uvicorn go on with a request that has arrived whole: `app` makes its reply."""
         assert flight.head is not None
-        url, headers = flight.head.url, flight.head.headers
+        url, headers = flight.head.url, flight.head.build_headers(len(text))
         scope: Any = {
             "type": "http",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
