@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import socket
 import struct
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ Answer = Callable[[HttpRequest], Awaitable[HttpReply | HttpStream]]
 
 class AnsweringCore(Core):
     def __init__(self, make_reply: Answer) -> None:
-        super().__init__({}, memory=Memory((), now=time.time))
+        super().__init__({}, memory=Memory((), now=float))
         self._make_reply = make_reply
 
     def is_mcp_path(self, path: str) -> bool:
@@ -494,8 +493,7 @@ async def test_a_stream_that_its_server_cancels_is_closed_and_watched_no_longer(
     source = Source()
     async with streaming(source) as (running, _):
         await source.has_begun.wait()
-        sending = source.tasks[0]
-        assert sending is not None
+        sending = cast("asyncio.Task[None]", source.tasks[0])
         sending.cancel()
         await asyncio.wait((sending,))
         assert source.was_closed_by_its_reader
