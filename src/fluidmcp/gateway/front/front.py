@@ -11,30 +11,37 @@ from functools import partial
 from typing import Any, Final
 
 import uvicorn
-from packaging.specifiers import SpecifierSet
 
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.front.connection import LimitedProtocol
 from fluidmcp.gateway.front.limits import ConnectionLimits
 from fluidmcp.gateway.front.protocol import FrontProtocol, Shared
 
-TESTED_UVICORN: Final = SpecifierSet(">=0.38,<0.55")
-"""As in pyproject.toml."""
+TESTED_UVICORN: Final = ((0, 38), (0, 55))
+"""The first version that was tested, and the first that was not: as in pyproject.toml, and a test keeps it so."""
 
 logger = logging.getLogger(__name__)
 
 
 def choose_protocol(parts: GatewayParts) -> Callable[..., Any] | str:
     """What `uvicorn.Config` takes as `http`: the class of connections of this gateway."""
-    if uvicorn.__version__ not in TESTED_UVICORN:
+    first, end = TESTED_UVICORN
+    if not first <= _read_version(uvicorn.__version__) < end:
         logger.warning(
             "uvicorn %s was not tested with this version of FluidMCP: requests take the slower way, and slow clients"
-            " are not limited. Install uvicorn%s.",
+            " are not limited. Install one from %s up to, but without, %s.",
             uvicorn.__version__,
-            TESTED_UVICORN,
+            ".".join(map(str, first)),
+            ".".join(map(str, end)),
         )
         return "httptools"
     limits = ConnectionLimits(parts.settings.connections)
     if not parts.settings.has_front:
         return partial(LimitedProtocol, limits=limits)
     return partial(FrontProtocol, limits=limits, shared=Shared(parts))
+
+
+def _read_version(text: str) -> tuple[int, ...]:
+    """The release numbers of a version: (0, 54) for "0.54.0"; () for what has none, which is before everything."""
+    numbers = text.split(".")[:2]
+    return tuple(int(number) for number in numbers) if all(number.isdigit() for number in numbers) else ()
