@@ -133,7 +133,8 @@ async def running_gateway(
     port: int = 0,
     **settings: Any,
 ) -> AsyncGenerator[RunningGateway]:
-    with socket.socket() as listener:
+    # Told that it is TCP, or the event loop leaves Nagle's algorithm on, and small replies wait for acknowledgements.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         port = listener.getsockname()[1]

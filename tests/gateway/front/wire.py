@@ -20,7 +20,10 @@ from tests.gateway.running import RunningGateway
 
 LIMIT_SECONDS = 20.0
 SIOCINQ = 0x541B
-SIOCOUTQ = 0x5411
+BYTES_RECEIVED, BYTES_UNSENT, BYTES_SENT, BYTES_SENT_AGAIN = 128, 144, 200, 208
+"""Where these are in `struct tcp_info` (linux/tcp.h)."""
+TURNS = 30
+"""Of the event loop, in which what can be answered at once is answered."""
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n")
 
 
@@ -108,35 +111,52 @@ class Wire(asyncio.Protocol):
 
     async def quiet(self) -> None:
         """Until the gateway has read what was sent and answered what it will answer, or closed the connection."""
+        turns = 0
         async with asyncio.timeout(LIMIT_SECONDS):
-            while not self.is_closed and not (
-                self._is_delivered() and not self.gateway_end.is_answering and self._is_answered()
-            ):
+            while not self.is_closed and turns < TURNS:
                 await asyncio.sleep(0)
+                turns = turns + 1 if self._is_delivered() and self._is_answered() else 0
 
     def _is_delivered(self) -> bool:
-        if self.transport.get_write_buffer_size() or _queued(self.transport, SIOCOUTQ):
+        if self.transport.get_write_buffer_size() or not _has_arrived(self.transport, wire_of(self.gateway_end)):
             return False
         end = self.gateway_end
-        return end.transport.is_closing() or end.flow.read_paused or not _queued(wire_of(end), SIOCINQ)
+        return end.transport.is_closing() or end.flow.read_paused or not _unread(wire_of(end))
 
     def _is_answered(self) -> bool:
+        """Whether nothing is being answered; a request whose end has not come is refused in a few turns, or not yet."""
         end = self.gateway_end
-        if end.transport.is_closing():
-            return False  # the end of the connection is on its way
-        is_written = not wire_of(end).get_write_buffer_size() and not _queued(wire_of(end), SIOCOUTQ)
-        return is_written and not _queued(self.transport, SIOCINQ)
+        if end.transport.is_closing() or (end.is_answering and not _waits_for_body(end)):
+            return False
+        wire = wire_of(end)
+        is_written = not wire.get_write_buffer_size() and _has_arrived(wire, self.transport)
+        return is_written and not _unread(self.transport)
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
 
 
-def _queued(transport: asyncio.Transport, what: int) -> int:
+def _socket_of(transport: asyncio.Transport) -> socket.socket | None:
     sock: Any = transport.get_extra_info("socket")
-    if transport.is_closing() or sock is None or sock.fileno() < 0:
-        return 0
-    return struct.unpack("i", fcntl.ioctl(sock.fileno(), what, b"\0\0\0\0"))[0]
+    return None if transport.is_closing() or sock is None or sock.fileno() < 0 else sock
+
+
+def _unread(transport: asyncio.Transport) -> int:
+    """How many bytes have arrived and were not read."""
+    sock = _socket_of(transport)
+    return 0 if sock is None else struct.unpack("i", fcntl.ioctl(sock.fileno(), SIOCINQ, bytes(4)))[0]
+
+
+def _has_arrived(sender: asyncio.Transport, receiver: asyncio.Transport) -> bool:
+    """Whether the receiver's system has all that the sender's took."""
+    out, into = _socket_of(sender), _socket_of(receiver)
+    if out is None or into is None:
+        return True
+    told, heard = (sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256) for sock in (out, into))
+    sent, again = (struct.unpack_from("Q", told, at)[0] for at in (BYTES_SENT, BYTES_SENT_AGAIN))
+    unsent: int = struct.unpack_from("I", told, BYTES_UNSENT)[0]
+    return not unsent and sent - again <= struct.unpack_from("Q", heard, BYTES_RECEIVED)[0]
 
 
 def _find_reply(data: bytes | bytearray) -> int | None:
@@ -165,6 +185,7 @@ async def connect(running: RunningGateway, *, source: str = "127.0.0.1") -> Wire
     async with asyncio.timeout(LIMIT_SECONDS):
         sock = socket.socket()
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((source, 0))
         await loop.sock_connect(sock, (host, int(port)))
         _, wire = await loop.create_connection(Wire, sock=sock)
@@ -181,6 +202,12 @@ def find_end(running: RunningGateway, address: tuple[str, int]) -> LimitedProtoc
         if isinstance(connection, LimitedProtocol) and connection.client == address:
             return connection
     return None
+
+
+def _waits_for_body(end: LimitedProtocol) -> bool:
+    """Whether the only request that is not answered is one whose body has not come."""
+    has_head = end._has_head  # pyright: ignore[reportPrivateUsage]
+    return has_head and not end.is_between and not end.pipeline
 
 
 def wire_of(end: LimitedProtocol) -> asyncio.Transport:

@@ -117,7 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().data_received(data)
         limits = self.limits
-        if self.transport.is_closing():
+        if self._is_thrown_away or self.transport.is_closing():
             return
         if self.is_between:
             if self._has_head:  # else nothing came but empty lines, before the first request
@@ -174,6 +174,17 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self.limits.idle.begin(self)
 
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn's, where it cannot be taken for the reply to a request before, which may still be made."""
+        if self._is_next_reply_free:
+            super().send_400_response(msg)
+        elif self._has_cycle and not self.is_between:
+            self.transport.close()
+        else:
+            self._is_thrown_away = True
+            self.limits.heads.end(self)
+            self.cycle.keep_alive = False
+
     # -- what the limits call ----------------------------------------------------------------------------------------
 
     def give_up_idle(self) -> None:
@@ -216,7 +227,7 @@ class LimitedProtocol(HttpToolsProtocol):
     @property
     def _is_next_reply_free(self) -> bool:
         """Whether a reply that is written now is taken for that of the request that arrives: nothing else is owed."""
-        if self._has_cycle:
+        if self._has_cycle and not self.is_between:
             return not self.cycle.response_started and not self.pipeline
         return not self.is_answering
 
@@ -237,6 +248,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._wire.close()
             return
         self._is_thrown_away = True
+        self._gentle.write = _write_nothing  # the reply to another request of it may still be made
         self._wire.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self._wire.close)
+
+
+def _write_nothing(data: bytes | bytearray | memoryview) -> None:
+    pass
