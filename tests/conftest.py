@@ -22,6 +22,9 @@ COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 SLOW_FOLDERS = ("conformance", "isolation", "clients", "acceptance", "demo", "browser", "cli", "processes", "gateway")
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
+HEAVY_FOLDERS = ("conformance", "clients")
+"""What other people's programs say of the gateway. They run where they are named: `pytest tests/conformance`."""
+
 Marks = dict[str, dict[str, list[str]]]
 """`{"promise": {"112": ["tests/…::test_…"]}, "threat": {…}}`; parametrised cases count once."""
 
@@ -41,9 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     order = {name: number for number, name in enumerate(SLOW_FOLDERS)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    config.stash[MARKS_KEY] = _collect_marks(items)
+    if is_whole_suite(config):
+        heavy = [item for item in items if item.path.parent.name in HEAVY_FOLDERS]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item.path.parent.name not in HEAVY_FOLDERS]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -76,8 +84,7 @@ def pytest_make_collect_report(
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    marks = _collect_marks(session.items)
-    session.config.stash[MARKS_KEY] = marks
+    marks = session.config.stash[MARKS_KEY]
     target = session.config.getoption("--marks-to")
     if isinstance(target, str):
         Path(target).write_text(json.dumps(marks, indent=1, sort_keys=True), encoding="utf-8")

@@ -86,7 +86,7 @@ def test_every_key_of_an_auth_block_stands_in_the_login_page():
 def test_ci_runs_the_test_command_of_the_readme():
     blocks = re.findall(r"```bash\n(.*?)\n```", read("README.md"), re.DOTALL)
     (command,) = [block for block in blocks if "pytest" in block]
-    assert read(".ci/run").splitlines()[-1] == command
+    assert command in read(".ci/run").splitlines()
     assert command in read("CONTRIBUTING.md")
 
 
