@@ -7,6 +7,7 @@ In the handshake era the same questions are requests of the server (`elicitation
 import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -26,6 +27,8 @@ Capability: TypeAlias = dict[str, object]
 
 _INPUT_REQUIRED: Final[Json] = b'"input_required"'
 _ACTIONS: Final = frozenset(("accept", "decline", "cancel"))
+MAX_REMEMBERED_BYTES: Final = 1000
+"""Clients declare few different capabilities; what is longer is not remembered."""
 _INTERACTIVE: Final = (("elicitation", ("form", "url")), ("roots", ()), ("sampling", ("context", "tools")))
 
 _decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -219,11 +222,19 @@ def list_interactive_capabilities(capabilities: Text) -> Json:
     The text is a JSON object that can be handed to a server; `{}` when there are none. It holds nothing that a client
     made up, so there are few such texts: they can be part of a key by which processes are shared.
     """
+    text = bytes(capabilities)
+    return _list_interactive(text) if len(text) > MAX_REMEMBERED_BYTES else _list_known_interactive(text)
+
+
+def _list_interactive(capabilities: Json) -> Json:
     declared = _read_interactive(capabilities)
     spelled: dict[str, dict[str, dict[str, str]]] = {
         name: {} if kinds == {"form"} else {kind: {} for kind in kinds} for name, kinds in declared.items()
     }
     return _encode_canonically(spelled)
+
+
+_list_known_interactive: Final = lru_cache(maxsize=64)(_list_interactive)
 
 
 def _read_interactive(capabilities: Text) -> dict[str, set[str]]:
