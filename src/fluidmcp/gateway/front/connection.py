@@ -135,14 +135,6 @@ class LimitedProtocol(HttpToolsProtocol):
                 limits.bodies.begin(self)
             self._body_bytes += len(data)
 
-    def send_400_response(self, msg: str) -> None:
-        """As uvicorn's, which takes a fault of ours in one of the parser's calls for a fault of the client."""
-        if isinstance(sys.exception(), httptools.HttpParserCallbackError):
-            logger.exception("unexpected error while a request was read")
-            self._break_off(_BROKEN)
-        else:
-            super().send_400_response(msg)
-
     def on_message_begin(self) -> None:
         self.is_between = self._has_head = self._has_cycle = False
         super().on_message_begin()
@@ -175,8 +167,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self.limits.idle.begin(self)
 
     def send_400_response(self, msg: str) -> None:
-        """As uvicorn's, where it cannot be taken for the reply to a request before, which may still be made."""
-        if self._is_next_reply_free:
+        """As uvicorn's, where it cannot be taken for the reply to a request before, which may still be made.
+
+        uvicorn takes a fault of ours in one of the parser's calls for a fault of the client, too.
+        """
+        if isinstance(sys.exception(), httptools.HttpParserCallbackError):
+            logger.exception("unexpected error while a request was read")
+            self._break_off(_BROKEN)
+        elif self._is_next_reply_free:
             super().send_400_response(msg)
         elif self._has_cycle and not self.is_between:
             self.transport.close()
