@@ -140,8 +140,9 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._has_head = self._has_cycle = True
+        self._has_head = True
         super().on_headers_complete()
+        self._has_cycle = True
 
     def on_message_complete(self) -> None:
         self.is_between = True
@@ -171,7 +172,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
         uvicorn takes a fault of ours in one of the parser's calls for a fault of the client, too.
         """
-        if isinstance(sys.exception(), httptools.HttpParserCallbackError):
+        fault = sys.exception()
+        if isinstance(fault, httptools.HttpParserCallbackError) and not isinstance(
+            fault.__context__, httptools.HttpParserError
+        ):
             logger.exception("unexpected error while a request was read")
             self._break_off(_BROKEN)
         elif self._is_next_reply_free:
