@@ -67,7 +67,7 @@ class Gate:
     def __init__(self) -> None:
         self.port = 0
         self._arrived: asyncio.Queue[str] = asyncio.Queue()
-        self._waiting: dict[str, asyncio.StreamWriter] = {}
+        self._waiting: list[tuple[str, asyncio.StreamWriter]] = []
 
     async def arrived(self) -> str:
         """The name of the next call that has come here."""
@@ -75,15 +75,17 @@ class Gate:
             return await self._arrived.get()
 
     def let_go(self, name: str = "a") -> None:
-        self._waiting.pop(name).close()
+        for waiting, writer in self._waiting:
+            if waiting == name:
+                writer.close()
 
     async def admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = (await reader.readline()).decode().split(" ")[0]
-        self._waiting[name] = writer
+        self._waiting.append((name, writer))
         self._arrived.put_nowait(name)
 
     def close(self) -> None:
-        for writer in self._waiting.values():
+        for _, writer in self._waiting:
             writer.close()
 
 

@@ -212,7 +212,9 @@ async def test_a_head_that_is_late_behind_a_call_is_not_taken_for_its_answer(has
 
 
 @WAYS
-async def test_a_body_that_is_late_behind_an_event_stream_adds_nothing_to_the_stream(has_front: bool) -> None:
+async def test_a_body_behind_an_event_stream_is_late_when_the_stream_has_ended_and_adds_nothing_to_it(
+    has_front: bool,
+) -> None:
     async with (
         running_mirror(
             patient(body_seconds=SHORT_SECONDS), has_front=has_front, keep_alive_seconds=SHORT_SECONDS
@@ -222,9 +224,14 @@ async def test_a_body_that_is_late_behind_an_event_stream_adds_nothing_to_the_st
     ):
         wire.send(post(talk(gate), "Accept: text/event-stream"))
         await gate.arrived()
-        await wire.until(b"text/event-stream")
         wire.send(post_head(5000) + b"x")
-        assert b"HTTP/1.1" not in await wire.wait_closed()
+        await wire.until(b":\n\n")  # a comment: the stream looks for the end of its client
+        async with connected(running) as other:
+            other.send(post_head(5000))
+            await other.wait_closed()
+        gate.let_go()
+        assert b"HTTP/1.1" not in await wire.until(b"0\r\n\r\n")
+        assert (await wire.wait_closed()).startswith(b"HTTP/1.1 408 ")
 
 
 @WAYS

@@ -8,11 +8,12 @@ before the connection is closed, as a close with unread bytes would take the rep
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sized
 from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -58,6 +59,18 @@ class _GentleTransport:
         return self.is_leaving or self._transport.is_closing()
 
 
+class _PipelineFlow(FlowControl):
+    """Reads nothing more while requests wait behind another one: whoever reads slowly could pile them up."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """A connection that `limits` may close."""
 
@@ -100,6 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wire = transport
+        self.flow = _PipelineFlow(transport, self.pipeline)
         self._gentle = _GentleTransport(transport, self._close_gently)
         self.transport = cast(asyncio.Transport, self._gentle)
         self.address = self.client[0] if self.client else ""
@@ -159,13 +173,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.flow.read_paused:
-            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self.start_task(cycle.run_asgi(app))
         else:
             self.limits.idle.begin(self)
+        if self.flow.read_paused:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """As uvicorn's, where it cannot be taken for the reply to a request before, which may still be made.
@@ -252,6 +266,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_thrown_away = True
         self._gentle.write = _write_nothing  # the reply to another request of it may still be made
         self._wire.write_eof()
+        self.pipeline.clear()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self._wire.close)
 
