@@ -120,7 +120,12 @@ class Channel:
             ServerExitedError: the process is gone.
             CapacityError: the server does not read its input.
         """
-        wire_id, client_token = self._write_request(method, params, mentions_progress)
+        if mentions_progress:
+            wire_id, client_token = self._write_request(method, params, mentions_progress)
+        else:
+            self._last_wire_id = wire_id = self._last_wire_id + 1
+            client_token = None
+            self._process.write(encode_request(b"%d" % wire_id, method, params))
         exchange = Exchange(wire_id, method, client_token, wants_notifications)
         self._exchanges[wire_id] = exchange
         if has_deadline:

@@ -139,7 +139,7 @@ class ServerProcess:
             ServerExitedError: the process is gone or has closed its input.
             CapacityError: more than 64 MiB wait because the server does not read.
         """
-        if not self.is_alive or self._stopping is not None:
+        if self._returncode is not None or self._stopping is not None:
             raise ServerExitedError(f"The server process of '{self.package}' is gone.", why=self.exit_description())
         if not self._stdin_writer.is_open:
             raise ServerExitedError(f"The server process of '{self.package}' has closed its input.")

@@ -215,9 +215,10 @@ def encode_notification(method: str, params: Json | Raw | UnsetType) -> Json:
 
 def encode_answer(request_id: Json, answer: Envelope) -> Json:
     """The server's answer under the client's id, on one line."""
-    if answer.result is not UNSET:
-        return encode_raw(request_id, b',"result":', answer.result)
-    return encode_raw(request_id, b',"error":', cast(Raw, answer.error))
+    part: Any = answer.result  # joined as in `encode_request`
+    if part is UNSET:
+        return encode_raw(request_id, b',"error":', cast(Raw, answer.error))
+    return b"".join((b'{"jsonrpc":"2.0","id":', request_id, b',"result":', part, b"}"))
 
 
 def encode_raw(request_id: Json, member: bytes, value: Json | Raw) -> Json:

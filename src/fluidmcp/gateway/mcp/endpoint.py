@@ -34,6 +34,7 @@ from fluidmcp.protocol.versions import BATCH_VERSION, HANDSHAKE_VERSIONS
 
 PROCESS_WIDE_METHODS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """They change what a server process does for everybody who uses it."""
+ASKS_FOR_SESSION: Final = PROCESS_WIDE_METHODS | {"initialize"}
 
 Outcome: TypeAlias = HttpReply | HttpStream | PendingReply
 """What is known of a reply once its request is on its way."""
@@ -90,7 +91,8 @@ class McpEndpoint:
                 protocol_version=head.version,
             )
             if kind == "bare":
-                self._check_bare(message, caller)
+                if message.method in ASKS_FOR_SESSION:
+                    self._check_bare(message, caller)
                 lease = self._servers.acquire_ready(caller.principal)
                 outcome = None if lease is None else _begin_bare(lease, message, head.form)
             elif kind == "session":

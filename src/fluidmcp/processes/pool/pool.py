@@ -134,7 +134,9 @@ class Pool(Generic[W]):
         if slot is None:
             return None
         worker = slot.worker
-        if worker is None or not self._is_usable(slot, worker):
+        if worker is None:
+            return None
+        if (slot.expires_at is not None or not worker.is_alive) and not self._is_usable(slot, worker):
             return None
         slot.users += 1
         return Lease(slot, worker, self._release)
