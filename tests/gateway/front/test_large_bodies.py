@@ -1,6 +1,7 @@
 """Bodies beyond the limit: refused, not kept, and the refusal is read by a client that first sends all that it has."""
 
 import asyncio
+import json
 import socket
 
 import pytest
@@ -54,3 +55,14 @@ async def test_the_refusal_of_a_large_body_is_read_by_its_client(line: str, has_
     async with running_gateway([mirror_entry()], max_body_bytes=MAX_BYTES, has_front=has_front) as running:
         reply, more = await asyncio.to_thread(send_and_read, int(running.url.rpartition(":")[2]))
     assert reply.startswith(b"HTTP/1.1 413 ") and reply.endswith(b"}") and more == b""
+
+
+@WAYS
+async def test_a_trailer_is_not_taken_for_a_header(has_front: bool) -> None:
+    body = json.dumps(PING).encode()
+    head = b"POST /mirror/mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailers = b"Host: evil.example\r\nMcp-Session-Id: nobody\r\nOrigin: http://evil.example\r\n\r\n"
+    async with running_gateway([mirror_entry()], has_front=has_front) as running, connected(running) as wire:
+        for _ in range(2):
+            wire.send(head + b"%x\r\n%b\r\n0\r\n" % (len(body), body) + trailers)
+            assert (await wire.reply()).startswith(b"HTTP/1.1 200 ")

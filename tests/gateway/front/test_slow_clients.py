@@ -131,6 +131,34 @@ async def test_e15_who_says_nothing_at_all_is_closed_without_an_answer() -> None
         assert set(await all_closed(wires)) == {b""}
 
 
+@E15
+@WAYS
+async def test_e15_a_head_without_end_is_refused_before_its_time_is_over(has_front: bool) -> None:
+    async with running_mirror(patient(), has_front=has_front) as running, connected(running) as wire:
+        wire.send(post(PING))
+        await wire.reply()
+        wire.send(PART_OF_HEAD)
+        sent = 0
+        while not wire.is_closed:
+            assert sent < 1_000_000
+            wire.send(b"x" * 1000)
+            sent += 1000
+            await wire.delivered()
+        assert bytes(wire.received).startswith(b"HTTP/1.1 431 ")
+
+
+@E15
+@WAYS
+async def test_e15_many_whole_requests_in_one_piece_are_no_large_head(has_front: bool) -> None:
+    async with running_mirror(patient(), has_front=has_front) as running, connected(running) as wire:
+        requests = post(PING) * 2000
+        wire.send(requests[:-70])
+        for _ in range(1999):
+            await wire.reply()
+        wire.send(requests[-70:])
+        await wire.reply()
+
+
 # -- one client ------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,9 @@ from fluidmcp.gateway.front.limits import ConnectionLimits
 LINGER_SECONDS: Final = 5.0
 """How long, at most, a client that has its reply may go on sending what nobody wants."""
 
+MAX_HEAD_BYTES: Final = 65536
+"""What a head may have that is not complete: the parser of uvicorn keeps any length of it."""
+
 _CLOSING: Final = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 _TIMED_OUT: Final = (
     b"HTTP/1.1 408 Request Timeout\r\n",
@@ -31,6 +34,10 @@ _TIMED_OUT: Final = (
 _BROKEN: Final = (
     b"HTTP/1.1 500 Internal Server Error\r\n",
     b'{"error":"internal_error","message":"Something went wrong inside the gateway."}',
+)
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
+    b'{"error":"head_too_large","message":"The header fields of the request are too large."}',
 )
 _NO_ROOM: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n",
@@ -92,6 +99,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether the head of the request that arrives is complete."""
         self._has_cycle = False
         """Whether uvicorn's cycle is that of the request that arrives."""
+        self._head_bytes = 0
+        """What came since the piece of data in which a request began; of its head, as long as that is not complete."""
         self._is_thrown_away = False
         """Whether nothing that still comes is looked at."""
         self._body_bytes = 0
@@ -129,6 +138,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_thrown_away:
             return
+        self._head_bytes += len(data)
         super().data_received(data)
         limits = self.limits
         if self._is_thrown_away or self.transport.is_closing():
@@ -142,6 +152,9 @@ class LimitedProtocol(HttpToolsProtocol):
         elif not self._has_head:
             if self not in limits.heads:
                 limits.heads.begin(self)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._reply_early(_HEAD_TOO_LARGE)
+                self._close_gently()
         else:
             limits.heads.end(self)
             if self not in limits.bodies:
@@ -151,7 +164,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.is_between = self._has_head = self._has_cycle = False
+        self._head_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:  # else it is a trailer, which must not be taken for a header (RFC 9110 section 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._has_head = True
@@ -250,10 +268,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def _break_off(self, reply: tuple[bytes, bytes]) -> None:
         """Close the connection in the midst of a request, with a reply where none has begun."""
         self._is_thrown_away = True
+        self._reply_early(reply)
+        self._wire.close()
+
+    def _reply_early(self, reply: tuple[bytes, bytes]) -> None:
         if self._is_next_reply_free and not self.transport.is_closing():
             head, body = reply
             self._wire.write(head + _CLOSING % (len(body), body))
-        self._wire.close()
 
     def _close_gently(self) -> None:
         """Close the connection, but not in the face of a client that still sends: it would not see its reply."""

@@ -231,6 +231,7 @@ class FrontProtocol(LimitedProtocol):
         self.headers = []
         self.expect_100_continue = False
         self.is_between = self._has_head = self._has_cycle = False
+        self._head_bytes = 0
         self._begun_count += 1
 
     def on_headers_complete(self) -> None:
