@@ -54,6 +54,7 @@ GOOD = {
     "other package": post(PING, path="/other/mcp"),
     "chunked": b"POST /mirror/mcp HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "HTTP/1.0": post(PING, version="1.0"),
+    "HTTP/1.0, kept": post(PING, "Connection: keep-alive", version="1.0"),
     "close": post(PING, "Connection: close"),
     "keep-alive": post(PING, "Connection: keep-alive"),
     "too large": post(b"x" * (MAX_BYTES + 1)),

@@ -33,6 +33,9 @@ from tests.gateway.front.wire import LIMIT_SECONDS, Wire, connected, count_calls
 from tests.gateway.guards import KnownTokens, gate_token
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry, wait_ended
 
+CANCEL_SECONDS = 10.0
+"""Less than the time after which a silent request becomes a stream, whose sender would see the end of its client too."""
+
 WAYS = pytest.mark.parametrize("has_front", [True, False])
 
 
@@ -111,6 +114,21 @@ async def test_replies_keep_the_order_of_pipelined_requests(has_front: bool) -> 
 
 
 @WAYS
+async def test_the_same_head_in_pieces_of_its_own_waits_for_the_call_before_it(has_front: bool) -> None:
+    async with running_mirror(has_front=has_front) as running, open_gate() as gate, connected(running) as wire:
+        for _ in range(2):
+            await ask(wire, post(PING))
+        wire.send(post(talk(gate, request_id=1)))
+        await gate.arrived()
+        for number in (2, 3):
+            wire.send(post({**PING, "id": number}))
+            await wire.delivered()
+        await running.rpc("mirror", "mirror/echo")
+        gate.let_go()
+        assert [read_message(await wire.reply())["id"] for _ in range(3)] == [1, 2, 3]
+
+
+@WAYS
 async def test_no_http_behind_a_call_does_not_answer_the_call(
     has_front: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,7 +199,7 @@ async def test_a_client_that_goes_away_cancels_a_stateless_request(has_front: bo
         assert bool(calls) is not has_front
         wire.transport.abort()
         look = post(listing, *listing_lines)
-        async with asyncio.timeout(LIMIT_SECONDS), connected(running) as other:
+        async with asyncio.timeout(CANCEL_SECONDS), connected(running) as other:
             while not any("notifications/cancelled" in line for line in (await ask(other, look))["result"]["lines"]):
                 pass
 

@@ -40,10 +40,7 @@ async def test_the_refusal_of_a_large_body_is_read_by_its_client(line: str, has_
 
     def send_and_read(port: int) -> tuple[bytes, bytes]:
         with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_SECONDS) as sock:
-            try:
-                sock.sendall(head + bytes(LARGE_BYTES))
-            except (BrokenPipeError, ConnectionResetError):
-                pass
+            sock.sendall(head + bytes(LARGE_BYTES))  # a connection that is reset would take the reply away
             reply = b""
             while b"\r\n\r\n{" not in reply or not reply.endswith(b"}"):
                 piece = sock.recv(65536)

@@ -315,11 +315,15 @@ async def test_e15_who_has_waited_longest_makes_room(has_front: bool) -> None:
 
 @E15
 @WAYS
-async def test_e15_calls_and_streams_never_make_room_and_nobody_else_comes_in(has_front: bool) -> None:
-    settings = patient(max_connections=3)
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+async def test_e15_calls_and_streams_never_make_room_and_nobody_else_comes_in(limit: str, has_front: bool) -> None:
+    settings = patient(**{limit: 3})
     async with running_mirror(settings, has_front=has_front) as running, open_gate() as gate:
         await running.client.aclose()
         async with connected(running) as stream, connected(running) as call, connected(running) as slow:
+            for wire in (stream, call):
+                wire.send(post(PING))
+                await wire.reply()
             await begin_stream(running, gate, stream)
             call.send(post(talk(gate, "call")))
             assert await gate.arrived() == "call"
