@@ -34,7 +34,7 @@ from tests.gateway.guards import KnownTokens, gate_token
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry, wait_ended
 
 CANCEL_SECONDS = 10.0
-"""Less than the time after which a silent request becomes a stream, whose sender would see the end of its client too."""
+"""Less than the time after which a silent request becomes a stream, whose sender would see its client leave too."""
 
 WAYS = pytest.mark.parametrize("has_front", [True, False])
 
