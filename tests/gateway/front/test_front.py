@@ -271,9 +271,14 @@ async def test_a_token_that_is_revoked_between_two_requests_with_the_same_head_i
             await ask(wire, request)
         assert calls == []
         guard.revoked.add(token)
-        for _ in range(2):
-            wire.send(request)
-            assert (await wire.reply()).startswith(b"HTTP/1.1 401 ")
+        reply = b"HTTP/1.1 200 "
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while reply.startswith(b"HTTP/1.1 200 "):  # for a second the caller is remembered (gateway/remembered)
+                wire.send(request)
+                reply = await wire.reply()
+        assert reply.startswith(b"HTTP/1.1 401 ")
+        wire.send(request)
+        assert (await wire.reply()).startswith(b"HTTP/1.1 401 ")
         guard.revoked.clear()
         await ask(wire, request)
 

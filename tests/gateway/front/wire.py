@@ -206,8 +206,8 @@ def find_end(running: RunningGateway, address: tuple[str, int]) -> LimitedProtoc
 
 def _waits_for_body(end: LimitedProtocol) -> bool:
     """Whether the only request that is not answered is one whose body has not come."""
-    has_head = end._has_head  # pyright: ignore[reportPrivateUsage]
-    return has_head and not end.is_between and not end.pipeline
+    has_cycle = end._has_cycle  # pyright: ignore[reportPrivateUsage]
+    return has_cycle and not end.is_between and not end.pipeline
 
 
 def wire_of(end: LimitedProtocol) -> asyncio.Transport:
