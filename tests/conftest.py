@@ -93,7 +93,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def is_whole_suite(config: pytest.Config) -> bool:
     """Whether nothing was selected: no paths, names, marks, and nothing left out."""
     options = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "failedfirst", "stepwise")
-    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(map(config.getoption, options))
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(config.getoption(option, None) for option in options)
 
 
 def _collect_marks(items: Iterable[pytest.Item]) -> Marks:
