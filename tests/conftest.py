@@ -93,7 +93,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def is_whole_suite(config: pytest.Config) -> bool:
     """Whether nothing was selected: no paths, names, marks, and nothing left out."""
     options = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "failedfirst", "stepwise")
-    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(config.getoption(option, None) for option in options)
+    is_selected = any(config.getoption(option, None) for option in options)  # one of a plug-in that is off is missing
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not is_selected
 
 
 def _collect_marks(items: Iterable[pytest.Item]) -> Marks:
