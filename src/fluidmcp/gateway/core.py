@@ -16,7 +16,7 @@ from fluidmcp.authorization_server.metadata import resource_metadata_url
 from fluidmcp.authorization_server.sealed_tokens import SealedAccess
 from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
-from fluidmcp.gateway.errors import answer_always, begin_now, error_reply, try_now
+from fluidmcp.gateway.errors import answer_always, error_reply, try_now
 from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint, Outcome, read_mcp_head
@@ -48,8 +48,8 @@ class Passage:
     request: HttpRequest
     package: MountedPackage
     head: McpHead
-    begin_ready: Callable[[HttpRequest, McpHead, bytes, Caller], Outcome | None]
-    """As `McpEndpoint`: what most messages need."""
+    begin_now: Callable[[HttpRequest, McpHead, bytes, Caller], Outcome | None]
+    """That of its `McpEndpoint`."""
     everybody: Caller | None
     """The caller where nobody is asked who they are."""
     remembered: Remembered | None = None
@@ -107,7 +107,7 @@ class Core:
             request,
             package,
             read_mcp_head(request.headers),
-            package.endpoints.begin_ready,
+            package.endpoints.begin_now,
             Caller(None, None) if is_open else None,
         )
 
@@ -126,13 +126,6 @@ class Core:
             return None
         passage.remembered = self._memory.remember(caller)
         return caller
-
-    def begin(self, passage: "Passage", text: bytes, caller: Caller) -> Outcome | None:
-        """Send a message on its way for which `Passage.begin_ready` is not enough.
-
-        None: it would have to wait for something, so `handle` answers it.
-        """
-        return begin_now(passage.package.endpoints.begin(passage.request, text, caller))
 
     async def _let_in(self, request: HttpRequest, package: MountedPackage, endpoint: str) -> Caller | HttpReply:
         """Who sends a request, or the reply to somebody who may not come in."""

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from fluidmcp.authentication.challenge import build_challenge
 from fluidmcp.bridge.exchange import SlowReaderError
@@ -32,11 +32,7 @@ from fluidmcp.protocol.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, InvalidMe
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-E = TypeVar("E")
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
+Ts = TypeVarTuple("Ts")
 
 _STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
     (UnauthorizedError, 401),
@@ -145,25 +141,14 @@ async def answer_always(outcome: Awaitable[T], path: str) -> T | HttpReply:
         return _INTERNAL_ERROR
 
 
-def reply_always(build: Callable[[E], T], event: E) -> T | HttpReply:
-    """As `answer_always`, for a reply that is made while a server's output is read: nothing may be raised there."""
+def answer_now(make: Callable[[*Ts], T], *arguments: *Ts) -> T | HttpReply:
+    """As `answer_always`, for what is made in one go, where nothing may be raised: while input is read."""
     try:
-        return build(event)
+        return make(*arguments)
     except FluidMCPError as error:
         return error_reply(error)
     except Exception:
         logger.exception("unexpected error while a reply was made")
-        return _INTERNAL_ERROR
-
-
-def begin_always(begin: Callable[[A, B, C, D], T], first: A, second: B, third: C, fourth: D) -> T | HttpReply:
-    """As `answer_always`, for a request that is sent on its way in one go."""
-    try:
-        return begin(first, second, third, fourth)
-    except FluidMCPError as error:
-        return error_reply(error)
-    except Exception:
-        logger.exception("unexpected error while a request began")
         return _INTERNAL_ERROR
 
 
@@ -177,11 +162,6 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T | None:
         return None
     coroutine.close()
     raise RuntimeError(f"a request waited where it must not: {coroutine}")
-
-
-def begin_now(coroutine: Coroutine[Any, Any, T]) -> T | HttpReply | None:
-    """As `run_now`, and as `answer_always`."""
-    return reply_always(run_now, coroutine)
 
 
 def try_now(coroutine: Coroutine[Any, Any, T]) -> T | None:

@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.core import Passage
-from fluidmcp.gateway.errors import begin_always
+from fluidmcp.gateway.errors import answer_now
 from fluidmcp.gateway.front.connection import LimitedProtocol
 from fluidmcp.gateway.front.limits import ConnectionLimits
 from fluidmcp.gateway.guard import HeadGuard
@@ -330,9 +330,7 @@ class FrontProtocol(LimitedProtocol):
         flight.head = head
         flight.response_complete = False
         passage = head.passage
-        outcome = begin_always(passage.begin_ready, passage.request, passage.head, text, caller)
-        if outcome is None:
-            outcome = self._shared.core.begin(passage, text, caller)
+        outcome = answer_now(passage.begin_now, passage.request, passage.head, text, caller)
         if isinstance(outcome, PendingReply):
             flight.pending = outcome
             outcome.deliver(self._reply)

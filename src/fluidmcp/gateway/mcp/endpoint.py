@@ -4,8 +4,8 @@
 stream of the documents and, with GET, the transport of 2024-11-05. The caller is known by now.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
 
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
@@ -28,8 +28,8 @@ from fluidmcp.gateway.mcp.session_endpoint import SessionEndpoint
 from fluidmcp.gateway.mcp.sse_endpoint import SseEndpoint
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.protocol.headers import ReplyForm, parse_accept
-from fluidmcp.protocol.inbound import classify_post
-from fluidmcp.protocol.jsonrpc import InvalidMessageError, Json, parse_batch
+from fluidmcp.protocol.inbound import InboundKind, classify_post
+from fluidmcp.protocol.jsonrpc import InvalidMessageError, parse_batch
 from fluidmcp.protocol.versions import BATCH_VERSION, HANDSHAKE_VERSIONS
 
 PROCESS_WIDE_METHODS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
@@ -61,53 +61,32 @@ class McpEndpoint:
 
     async def post_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
         """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""
-        return await _settle(await self.begin(request, await request.read_body(), caller), request)
+        return await self._answer(request, caller, self._dispatch)
 
-    def begin(self, request: HttpRequest, text: bytes, caller: Caller) -> Coroutine[Any, Any, Outcome]:
-        """Send one message on its way. Nothing here waits, nor does anything in a request with `can_wait` off.
+    def begin_now(self, request: HttpRequest, head: McpHead, text: bytes, caller: Caller) -> Outcome | None:
+        """Send one message on its way, in one go; `request` has `can_wait` off, and `head` is what its headers say.
 
-        Raises:
-            WouldWaitError: the request would have to wait before it could be sent, and may not.
-        """
-        return self._begin(request, text, caller, self._dispatch)
-
-    def begin_ready(self, request: HttpRequest, head: McpHead, text: bytes, caller: Caller) -> Outcome | None:
-        """As `begin`, for the requests that most are: those to a process that runs. `request` has `can_wait` off.
-
-        None for every other message; nothing has been done with it then.
+        None: the message would have to wait before it could be sent, for a process say. Nothing has been done then.
         """
         if text[:1] != b"{":
-            return None
-        request_id: Json | None = None
+            return None  # a batch, or nothing
+        message: Message | None = None
         try:
             message = Message(text)
-            if not message.is_request:
-                return None
-            request_id = message.request_id
-            kind = classify_post(
-                message.envelope,
-                may_be_stateless=message.may_be_stateless,
-                session_id=head.session_id,
-                protocol_version=head.version,
-            )
-            if kind == "bare":
+            kind = _classify(message, head)
+            # Most messages are of these two kinds. For them a coroutine would be a fifth of the cost.
+            if kind == "bare" and message.is_request:
                 if message.method in ASKS_FOR_SESSION:
                     self._check_bare(message, caller)
                 lease = self._servers.acquire_ready(caller.principal)
                 outcome = None if lease is None else _begin_bare(lease, message, head.form)
-            elif kind == "session":
-                outcome = self._sessions.begin_ready(head, message, caller)
-            elif kind == "stateless":
-                outcome = run_now(self._stateless.post(request, message, caller, head.form))
+            elif kind == "session" and message.is_request:
+                outcome = self._sessions.begin_now(head, message, caller)
             else:
-                return None
-        except InvalidMessageError as error:
-            return rpc_error_reply(error, error.request_id)
+                outcome = run_now(self._handle(kind, request, head, message, caller))
         except FluidMCPError as error:
-            return rpc_error_reply(error, request_id, show_stderr=not self._servers.is_shared(caller.principal))
-        if isinstance(outcome, PendingReply):
-            outcome.show_stderr = caller.principal is not None and not self._servers.is_shared(caller.principal)
-        return outcome
+            return self._describe(error, message, caller)
+        return None if outcome is None else self._note_owner(outcome, caller)
 
     def get_mcp(self, request: HttpRequest, caller: Caller) -> HttpStream:
         """The stream of a session for what belongs to no request, or one that was interrupted."""
@@ -123,28 +102,40 @@ class McpEndpoint:
         With a `sessionId` in the query it is the message of a client of 2024-11-05, answered on that client's stream.
         """
         handle = self._single_stream.post if self._single_stream.is_for_session(request) else self._stream_bare
-        return await _settle(await self._begin(request, await request.read_body(), caller, handle), request)
+        return await self._answer(request, caller, handle)
 
     def get_sse(self, caller: Caller) -> HttpStream:
         """The one stream of a client of 2024-11-05."""
         return self._single_stream.get(caller)
 
-    async def _begin(self, request: HttpRequest, text: bytes, caller: Caller, handle: _Handler) -> Outcome:
-        request_id: Json | None = None
+    async def _answer(self, request: HttpRequest, caller: Caller, handle: _Handler) -> HttpReply | HttpStream:
+        text = await request.read_body()
+        message: Message | None = None
         try:
             batch = None if text[:1] == b"{" else parse_batch(text)
             if batch is not None:
                 return await self._answer_batch(request, batch, caller)
             message = Message(text)
-            request_id = message.request_id if message.is_request else None
-            outcome = await handle(request, message, caller)
-        except InvalidMessageError as error:
-            return rpc_error_reply(error, error.request_id)
+            outcome = self._note_owner(await handle(request, message, caller), caller)
         except FluidMCPError as error:
-            return rpc_error_reply(error, request_id, show_stderr=not self._servers.is_shared(caller.principal))
+            return self._describe(error, message, caller)
+        return await outcome.wait(request) if isinstance(outcome, PendingReply) else outcome
+
+    def _describe(self, error: FluidMCPError, message: Message | None, caller: Caller) -> HttpReply:
+        """The reply to a message that failed before it was on its way."""
+        if isinstance(error, InvalidMessageError):
+            return rpc_error_reply(error, error.request_id)
+        request_id = message.request_id if message is not None and message.is_request else None
+        return rpc_error_reply(error, request_id, show_stderr=self._is_owner(caller))
+
+    def _note_owner(self, outcome: Outcome, caller: Caller) -> Outcome:
         if isinstance(outcome, PendingReply):
-            outcome.show_stderr = not self._servers.is_shared(caller.principal)
+            outcome.show_stderr = caller.principal is not None and self._is_owner(caller)
         return outcome
+
+    def _is_owner(self, caller: Caller) -> bool:
+        """Whether the process that serves this caller serves nobody else."""
+        return not self._servers.is_shared(caller.principal)
 
     async def _stream_bare(self, request: HttpRequest, message: Message, caller: Caller) -> Outcome:
         return await self._post_bare(request, message, caller, "event-stream")
@@ -152,12 +143,11 @@ class McpEndpoint:
     async def _dispatch(self, request: HttpRequest, message: Message, caller: Caller) -> Outcome:
         """By the era and kind of the message (protocol/inbound)."""
         head = read_mcp_head(request.headers)
-        kind = classify_post(
-            message.envelope,
-            may_be_stateless=message.may_be_stateless,
-            session_id=head.session_id,
-            protocol_version=head.version,
-        )
+        return await self._handle(_classify(message, head), request, head, message, caller)
+
+    async def _handle(
+        self, kind: InboundKind, request: HttpRequest, head: McpHead, message: Message, caller: Caller
+    ) -> Outcome:
         form = head.form
         match kind:
             case "stateless":
@@ -215,8 +205,13 @@ def read_mcp_head(headers: Mapping[str, str]) -> McpHead:
     return McpHead(headers.get(SESSION_HEADER), headers.get(VERSION_HEADER), parse_accept(headers.get("accept")))
 
 
-async def _settle(outcome: Outcome, request: HttpRequest) -> HttpReply | HttpStream:
-    return await outcome.wait(request) if isinstance(outcome, PendingReply) else outcome
+def _classify(message: Message, head: McpHead) -> InboundKind:
+    return classify_post(
+        message.envelope,
+        may_be_stateless=message.may_be_stateless,
+        session_id=head.session_id,
+        protocol_version=head.version,
+    )
 
 
 def _begin_bare(lease: ChannelLease, message: Message, form: ReplyForm) -> HttpStream | PendingReply:

@@ -14,7 +14,7 @@ from fluidmcp.bridge.exchange import Event, Exchange
 from fluidmcp.bridge.session import encode_event_message
 from fluidmcp.delays import Delays
 from fluidmcp.errors import FluidMCPError
-from fluidmcp.gateway.errors import encode_rpc_error, reply_always, rpc_error_reply
+from fluidmcp.gateway.errors import answer_now, encode_rpc_error, rpc_error_reply
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.protocol.jsonrpc import Envelope, Json, encode_answer
 from fluidmcp.protocol.sse import encode_event
@@ -93,7 +93,7 @@ class PendingReply:
         self.exchange.take_next(None)
         on_reply, self._on_reply = self._on_reply, None
         if on_reply is not None:
-            on_reply(reply_always(self._build, None))
+            on_reply(answer_now(self._build, None))
 
     def _receive(self, event: Event) -> None:
         if self._patience is not None:
@@ -101,7 +101,7 @@ class PendingReply:
         on_reply = self._on_reply
         if on_reply is not None:
             self._on_reply = None
-            on_reply(reply_always(self._build, event))
+            on_reply(answer_now(self._build, event))
 
     def _build(self, event: Event | None) -> Answer:
         if isinstance(event, FluidMCPError):

@@ -75,7 +75,7 @@ class SessionEndpoint:
         lease = await self._acquire(session, caller, can_wait=request.can_wait)
         return self._begin(session, lease, message, form)
 
-    def begin_ready(self, head: McpHead, message: Message, caller: Caller) -> HttpStream | PendingReply | None:
+    def begin_now(self, head: McpHead, message: Message, caller: Caller) -> HttpStream | PendingReply | None:
         """As `post`, for a request whose process runs and serves the session already; None for every other one."""
         session = self.find(cast(str, head.session_id), caller)
         lease = self._servers.acquire_ready(caller.principal, session.session_id)
