@@ -17,7 +17,7 @@ from fluidmcp.gateway.front.connection import LimitedProtocol
 from fluidmcp.gateway.front.limits import ConnectionLimits
 from fluidmcp.gateway.front.protocol import FrontProtocol, Shared
 
-TESTED_UVICORN: Final = ((0, 38), (0, 55))
+TESTED_UVICORN: Final = ((0, 53), (0, 55))
 """The first version that was tested, and the first that was not: as in pyproject.toml, and a test keeps it so."""
 
 logger = logging.getLogger(__name__)
