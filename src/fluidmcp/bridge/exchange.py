@@ -147,6 +147,14 @@ class Exchange:
             raise event
         return event
 
+    async def next_events(self) -> list[Envelope]:
+        """The next event and all that wait behind it; raises like `next_event`."""
+        events = [await self.next_event()]
+        if self._events:
+            events += self._events
+            self._events = None
+        return events
+
     async def answer(self) -> Envelope:
         """The answer, passing over notifications."""
         while True:

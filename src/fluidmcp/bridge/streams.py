@@ -47,6 +47,10 @@ class StreamLimits:
 DEFAULT_LIMITS: Final = StreamLimits()
 
 
+ENOUGH_BYTES: Final = 65536
+"""Of events that wait, for one write."""
+
+
 class EventReader:
     """The one reader of a stream: iterates over (sequence number, message). Call `leave` when its client has gone.
 
@@ -78,6 +82,19 @@ class EventReader:
                 finally:
                     self._waiter = None
         raise StopAsyncIteration
+
+    def take_waiting(self) -> list[tuple[int, Json]]:
+        """What is there now, after what was read last; so much that one write of it is worth it, and not more."""
+        taken: list[tuple[int, Json]] = []
+        size = 0
+        while size < ENOUGH_BYTES and not self._is_finished:
+            event = self._stream.take_next(self, self._cursor)
+            if event is None:
+                break
+            self._cursor = event[0]
+            size += len(event[1])
+            taken.append(event)
+        return taken
 
     def leave(self) -> None:
         """Finish at once, without yielding more; a newer reader of the stream is not disturbed."""

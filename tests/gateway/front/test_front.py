@@ -384,7 +384,7 @@ async def test_the_front_can_be_left_out() -> None:
         assert type(wire.gateway_end) is LimitedProtocol
 
 
-@pytest.mark.parametrize("version", ["0.37.9", "0.55.0", "1.0.0"])
+@pytest.mark.parametrize("version", ["0.52.9", "0.55.0", "1.0.0"])
 async def test_an_unknown_uvicorn_serves_alone_and_a_warning_says_so(
     version: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,12 +147,13 @@ async def stream_exchange(
 ) -> AsyncGenerator[bytes, None]:
     """Events until the answer; a failure becomes a JSON-RPC error, so that the stream always ends with one."""
     try:
-        event = first
-        while event is None or not event.is_answer:
-            if event is not None:
-                yield encode_event(encode_event_message(event))
-            event = await exchange.next_event()
-        yield encode_event(encode_answer(request_id, event))
+        events = await exchange.next_events() if first is None else [first]
+        while not events[-1].is_answer:  # nothing comes after it
+            yield b"".join(encode_event(encode_event_message(event)) for event in events)
+            events = await exchange.next_events()
+        *notifications, answer = events
+        texts = [encode_event_message(event) for event in notifications]
+        yield b"".join(map(encode_event, (*texts, encode_answer(request_id, answer))))
     except FluidMCPError as error:
         yield encode_event(encode_rpc_error(error, request_id))
     finally:

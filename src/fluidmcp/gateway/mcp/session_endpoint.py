@@ -306,7 +306,8 @@ async def _encode_events(session: Session, stream: EventStream, reader: EventRea
     try:
         if session.protocol_version >= PRIMING_SINCE and stream.last_given == 0:
             yield encode_priming(encode_id(stream, 0))
-        async for sequence, data in reader:
-            yield encode_event(data, event_id=encode_id(stream, sequence))
+        async for event in reader:
+            events = (event, *reader.take_waiting())
+            yield b"".join(encode_event(data, event_id=encode_id(stream, sequence)) for sequence, data in events)
     finally:
         reader.leave()

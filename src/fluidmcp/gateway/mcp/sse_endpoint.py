@@ -71,8 +71,9 @@ class SseEndpoint:
         try:
             address = f"/{self._package}/sse?{SESSION_PARAMETER}={session.session_id}"
             yield encode_event(address.encode(), event=b"endpoint")
-            async for _, data in reader:
-                yield encode_event(data, event=b"message")
+            async for event in reader:
+                events = (event, *reader.take_waiting())
+                yield b"".join(encode_event(data, event=b"message") for _, data in events)
         finally:
             self._close(session)
 
