@@ -153,15 +153,15 @@ def answer_now(make: Callable[[*Ts], T], *arguments: *Ts) -> T | HttpReply:
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T | None:
-    """What a coroutine that never waits returns, without a task; None where it raises WouldWaitError."""
+    """What a coroutine that never waits returns, without a task; None where it raises WouldWaitError.
+
+    Raises:
+        RuntimeError: it waits after all, which is a fault of it.
+    """
     try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
+        return _run_without_task(coroutine)
     except WouldWaitError:
         return None
-    coroutine.close()
-    raise RuntimeError(f"a request waited where it must not: {coroutine}")
 
 
 def try_now(coroutine: Coroutine[Any, Any, T]) -> T | None:
@@ -170,13 +170,18 @@ def try_now(coroutine: Coroutine[Any, Any, T]) -> T | None:
     None also where it fails: whoever asks does it again in a way that can wait, and tells what comes of that.
     """
     try:
+        return _run_without_task(coroutine)
+    except Exception:
+        return None
+
+
+def _run_without_task(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
         coroutine.send(None)
     except StopIteration as done:
         return cast(T, done.value)
-    except Exception:
-        return None
     coroutine.close()
-    return None
+    raise RuntimeError(f"it had to wait: {coroutine}")
 
 
 def _retry_after(seconds: float) -> tuple[bytes, bytes]:

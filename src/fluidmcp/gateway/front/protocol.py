@@ -17,16 +17,13 @@ import re
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, cast
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.core import Passage
 from fluidmcp.gateway.errors import answer_now
 from fluidmcp.gateway.front.connection import LimitedProtocol
-from fluidmcp.gateway.front.limits import ConnectionLimits
 from fluidmcp.gateway.guard import HeadGuard
 from fluidmcp.gateway.http import (
     COMMON_HEADERS,
@@ -170,19 +167,11 @@ _NOBODY_WAITS: Final = _NobodyWaits()
 class FrontProtocol(LimitedProtocol):
     """A connection whose common requests need no task."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        limits: ConnectionLimits,
-        shared: Shared,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop, limits=limits)
+    def __init__(self, *arguments: Any, shared: Shared, **named: Any) -> None:
+        """`arguments` and `named` as `LimitedProtocol`."""
+        super().__init__(*arguments, **named)
         self._shared = shared
-        self._app: Any = vars(config)["loaded_app"]
+        self._app: Any = cast(Any, self.config).loaded_app
         self._flight = Flight()
         self._arriving: tuple[Head, Caller] | None = None
         """The request on this way whose body arrives."""
