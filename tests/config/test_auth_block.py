@@ -1,12 +1,10 @@
 """The `auth` block: what is documented is read, and everything hostile or mistaken is a load error that names it."""
 
-from pathlib import Path
-
 import pytest
 
 from fluidmcp.config.auth_block import AuthBlock
-from fluidmcp.config.entries import parse_entry
 from fluidmcp.errors import ConfigurationError
+from tests.entries import read_entry
 
 DOCUMENTED: dict[str, object] = {
     "type": "oauth2",
@@ -23,10 +21,9 @@ CANARY = "canary-5f1c"
 
 def load(changes: dict[str, object] | None = None, *, without: str = "", allow_env: tuple[str, ...] = ()) -> AuthBlock:
     block = {key: value for key, value in (DOCUMENTED | (changes or {})).items() if key != without}
-    entry = parse_entry(
+    entry = read_entry(
         "gmail-mock",
         {"command": "node", "args": ["dist/index.js"], "auth": block},
-        directory=Path("/srv"),
         source="metadata.json",
         allowed_env_names=frozenset(allow_env),
     )
@@ -100,7 +97,7 @@ def test_no_other_kind_of_login_is_accepted(key: str, value: object):
 @pytest.mark.parametrize("value", [None, True, "oauth2", [], {}])
 def test_something_that_is_not_an_auth_object_never_leaves_the_package_open(value: object):
     with pytest.raises(ConfigurationError, match="gmail-mock"):
-        parse_entry("gmail-mock", {"command": "node", "auth": value}, directory=Path(), source="metadata.json")
+        read_entry("gmail-mock", {"command": "node", "auth": value})
 
 
 HOSTILE_URLS = [

@@ -1,44 +1,30 @@
-"""`mcpServers` files as people have them, and what is said about those that cannot be read."""
+"""Entries in our own form, and what is said about those that cannot be read."""
 
-import json
-import logging
 from pathlib import Path
 
 import pytest
 
-from fluidmcp.config.entries import EnvVariable, ServersFile, parse_entry, parse_servers_file
+from fluidmcp.config.entries import EnvVariable
 from fluidmcp.config.isolation import Paths
 from fluidmcp.errors import ConfigurationError
-
-
-def parse(document: object) -> ServersFile:
-    text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return parse_servers_file(text, path=Path("/srv/config.json"))
-
-
-def refuse_file(text: bytes) -> ConfigurationError:
-    with pytest.raises(ConfigurationError) as caught:
-        parse(text)
-    return caught.value
+from tests.entries import read_entry
 
 
 def refuse_entry(value: object, *, name: str = "a") -> ConfigurationError:
     with pytest.raises(ConfigurationError) as caught:
-        parse_entry(name, value, directory=Path("/srv"), source="config.json")
+        read_entry(name, value)
     return caught.value
 
 
 @pytest.mark.promise(85)
 def test_an_entry_has_command_args_and_env():
-    entry = parse_entry(
+    entry = read_entry(
         "files",
         {
             "command": "npx",
             "args": ["-y", "server"],
             "env": {"A": "1", "B": {"required": True, "description": "what"}, "C": {"value": "3"}},
         },
-        directory=Path("/srv"),
-        source="config.json",
     )
     assert (entry.name, entry.command, entry.args, entry.directory) == ("files", "npx", ("-y", "server"), Path("/srv"))
     assert entry.env == (
@@ -51,56 +37,14 @@ def test_an_entry_has_command_args_and_env():
 
 def test_an_entry_says_what_isolates_its_processes_and_what_they_may_reach():
     value = {"command": "x", "isolation": "uid", "paths": {"read": ["data", "~/mail"], "write": ["/srv/out"]}}
-    entry = parse_entry("a", value, directory=Path("/work"), source="config.json", home="/home/operator")
+    entry = read_entry("a", value, directory="/work", home="/home/operator")
     assert entry.isolation == "uid"
     assert entry.paths == Paths(read=("/work/data", "/home/operator/mail"), write=("/srv/out",))
-    plain = parse_entry("a", {"command": "x"}, directory=Path("/work"), source="config.json")
+    plain = read_entry("a", {"command": "x"}, directory="/work")
     assert (plain.isolation, plain.paths, plain.owns_directory) == (None, Paths(), False)
 
 
-def test_a_package_owns_its_folder_and_a_file_does_not_own_the_working_directory():
-    text = b'{"mcpServers": {"a": {"command": "x", "paths": {"read": ["data"]}}}}'
-    path = Path("/packages/ann/mail/1.0.0/metadata.json")
-    (own,) = parse_servers_file(text, path=path).entries
-    assert (own.directory, own.owns_directory, own.paths.read) == (path.parent, True, (f"{path.parent}/data",))
-    (shared,) = parse_servers_file(text, path=path, directory=Path("/work")).entries
-    assert (shared.directory, shared.owns_directory, shared.paths.read) == (Path("/work"), False, ("/work/data",))
-
-
-def test_files_of_other_programs_are_read_as_they_are(caplog: pytest.LogCaptureFixture):
-    with caplog.at_level(logging.WARNING):
-        read = parse(
-            {
-                "globalShortcut": "",
-                "mcpServers": {
-                    "Brave Search": {
-                        "type": "stdio",
-                        "command": "npx",
-                        "args": ["x"],
-                        "disabled": False,
-                        "autoApprove": [],
-                        "envFile": ".env",
-                    },
-                    "old": {"command": "x", "disabled": True},
-                },
-            }
-        )
-    assert [entry.name for entry in read.entries] == ["brave-search"]
-    assert read.disabled == ("old",)
-    assert "'Brave Search' is served as brave-search" in caplog.text
-    assert "ignored autoApprove, envFile" in caplog.text
-
-
-def test_one_bad_entry_does_not_refuse_the_others():
-    read = parse({"mcpServers": {"good": {"command": "x"}, "bad": {"command": 1}, "far": {"url": "https://a.example"}}})
-    assert [entry.name for entry in read.entries] == ["good"]
-    assert [refused.name for refused in read.refused] == ["bad", "far"]
-    assert "mcpServers.bad.command must be a string, not a number" in read.refused[0].error.why
-
-
-@pytest.mark.parametrize(
-    "value", [{"url": "https://a.example"}, {"serverUrl": "x"}, {"type": "http", "command": "x"}, {"type": "sse"}]
-)
+@pytest.mark.parametrize("value", [{"url": "https://a.example"}, {"type": "http", "command": "x"}, {"type": "sse"}])
 def test_a_remote_entry_is_refused_by_name(value: object):
     error = refuse_entry(value, name="far")
     assert error.what == "The entry far in config.json is a remote server, which cannot be run."
@@ -113,25 +57,35 @@ def test_a_reserved_name_is_refused(name: str):
     assert "is reserved" in refuse_entry({"command": "x"}, name=name).what
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".hidden", ".well-known", "..", "a/b", "a?b", "a%2fb", "-a", "ä", "a" * 65, "a\n\x07b"]
-)
+@pytest.mark.parametrize("name", ["", " ", "a" * 65, "a\n\x07b", "a\u202eb"])
 def test_a_name_that_cannot_be_part_of_an_address_is_refused_with_a_suggestion(name: str):
     error = refuse_entry({"command": "x"}, name=name)
     assert "cannot be served" in error.what
-    assert error.hint.startswith("Rename it under mcpServers, for example to ")
+    assert error.hint.startswith("Rename it, for example to ")
     assert all(text.isprintable() for text in (error.what, error.why, error.hint))
 
 
 @pytest.mark.parametrize(
-    ("document", "what"),
+    ("name", "served"),
     [
-        (b'{"mcpServers": {"A b": {"command": "x"}, "a-b": {"command": "y"}}}', 'Two packages have the name "a-b".'),
-        (b'{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "has the key a twice in one object."),
+        ("github", "github"),
+        ("my.server_1-x", "my.server_1-x"),
+        ("Brave Search", "brave-search"),
+        ("@org/server", "org-server"),
+        ("Café  Search!", "cafe-search"),
+        (".hidden", "hidden"),
+        ("-a", "a"),
+        ("..", "server-3"),
+        ("a/../b?c#d%2f", "a-..-b-c-d-2f"),
+        ("мой", "server-3"),
+        ("天気", "server-3"),
+        ("мой mail", "mail"),
+        ("ﬁles", "files"),
     ],
 )
-def test_two_packages_of_one_name_are_an_error(document: bytes, what: str):
-    assert what in refuse_file(document).what
+def test_an_address_is_made_of_any_name(name: str, served: str):
+    entry = read_entry(name, {"command": "x"}, number=3)
+    assert (entry.name, entry.written_name) == (served, "" if name == served else name)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +96,13 @@ def test_two_packages_of_one_name_are_an_error(document: bytes, what: str):
         ({"command": ""}, "mcpServers.a.command is empty"),
         ({"command": "a\0b"}, "mcpServers.a.command holds a NUL"),
         ({"command": "x", "args": "y"}, "mcpServers.a.args must be a list of strings, not a string"),
-        ({"command": "x", "args": ["y", 2]}, "mcpServers.a.args[1] must be a string, not a number"),
-        ({"command": "x", "env": {"PORT": 3000}}, "mcpServers.a.env.PORT must be a string, not a number (write it in"),
+        ({"command": "x", "args": ["y", {"z": 1}]}, "mcpServers.a.args[1] must be a string, not an object"),
+        ({"command": "x", "env": {"PORT": []}}, "mcpServers.a.env.PORT must be a string, not a list"),
+        ({"command": "x", "path": {}}, "mcpServers.a.path is not known here"),
+        ({"command": "x", "package": "npm:y"}, "mcpServers.a.package stands beside command"),
+        ({"command": "x", "request_timeout_seconds": 0}, "mcpServers.a.request_timeout_seconds must be more than 0"),
+        ({"command": "x", "cwd": 1}, "mcpServers.a.cwd must be a string, not a number"),
+        ({"command": "cmd", "args": ["/k", "x"]}, "mcpServers.a.command is a shell of Windows"),
         ({"command": "x", "env": {"A=B": "c"}}, "is not a name of an environment variable"),
         ({"command": "x", "env": {"A": {"valu": "c"}}}, "mcpServers.a.env.A.valu is not known"),
         ({"command": "x", "env": {"FMCP_SEAL_KEYS": {"required": True}}}, "begins with FMCP_"),
@@ -157,22 +116,23 @@ def test_a_fault_is_named_by_its_path_in_the_file(value: object, path: str):
     assert path in refuse_entry(value).why
 
 
+def test_what_is_no_text_becomes_text_and_null_is_not_set():
+    value = {"command": "x", "args": ["--port", 8080, True], "env": {"A": 5, "B": True, "C": None, "D": 1.5, "E": 2.0}}
+    entry = read_entry("a", value)
+    assert entry.args == ("--port", "8080", "true")
+    assert {name: variable.value for name, variable in entry.env} == {"A": "5", "B": "true", "D": "1.5", "E": "2"}
+
+
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("command", "args", "meant"),
     [
-        (b'{\n  "mcpServers": {,}\n}', "Line 2, column 18"),
-        (b"", "Line 1, column 1"),
-        (b"[]", "It is a list, not an object."),
-        (b'{"mcpServers": []}', "mcpServers is a list, not an object."),
-        (b'{"servers": {}}', "mcpServers is missing."),
-        (b'{"mcpServers": {"a": NaN}}', "NaN"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"a": "\xff"}', "Byte 8 is not UTF-8."),
+        ("cmd", ["/c", "npx", "-y", "server"], ("npx", "-y", "server")),
+        ("C:\\Windows\\System32\\cmd.exe", ["/d", "/s", "/C", "npx.cmd -y server"], ("npx", "-y", "server")),
+        ("npx.cmd", ["server"], ("npx", "server")),
+        ("node.exe", ["a.js"], ("node", "a.js")),
+        ("./cmd-runner", ["/c", "x"], ("./cmd-runner", "/c", "x")),
     ],
 )
-def test_a_file_that_cannot_be_read_says_where(text: bytes, why: str):
-    assert why in refuse_file(text).why
-
-
-def test_a_byte_order_mark_does_no_harm():
-    assert parse(b'\xef\xbb\xbf{"mcpServers": {"a": {"command": "x"}}}').entries[0].name == "a"
+def test_commands_of_windows_run_where_their_meaning_is_plain(command: str, args: list[str], meant: tuple[str, ...]):
+    entry = read_entry("a", {"command": command, "args": args})
+    assert (entry.command, *entry.args) == meant

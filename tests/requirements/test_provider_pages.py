@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.config.entries import parse_entry
 from fluidmcp.config.environment import list_variables
 from fluidmcp.config.oauth import DEFAULT_SCOPE, OAUTH_VARIABLES, load_oauth_settings, missing_for_login
 from fluidmcp.errors import ConfigurationError
@@ -20,6 +19,7 @@ from fluidmcp.oauth_client.token_endpoint import authorization_code_grant, reque
 from fluidmcp.operator.browser_flow import build_request, finish_login
 from fluidmcp.operator.operator_token import OperatorToken, build_client
 from fluidmcp.operator.token_file import TokenFile
+from tests.entries import read_entry
 from tests.providers.fault_making import query_of
 from tests.providers.replayed import DOCUMENTS, ReplayFetcher
 
@@ -108,7 +108,7 @@ def test_each_auth_block_of_a_page_is_valid(page: Path):
     assert blocks
     for block in blocks:
         for name, entry in json.loads(block)["mcpServers"].items():
-            parsed = parse_entry(name, entry, directory=Path(), source=page.name)
+            parsed = read_entry(name, entry, source=page.name)
             assert parsed.auth is not None
             assert f"http://localhost:8099/{name}/auth/callback" in page.read_text(encoding="utf-8")
 

@@ -317,7 +317,8 @@ class PackageServers:
     def _list_secrets(self, environment: Mapping[str, str], token: str | None) -> tuple[Secret, ...]:
         """What must not show in the process's stderr: the token, and variables of the entry that sound like keys."""
         named = [environment.get(name, "") for name, _ in self._entry.env if _SOUNDS_SECRET.search(name)]
-        values = {value for value in (token or "", *named) if len(value) >= MIN_SECRET_LENGTH}
+        filled_in = [secret.reveal() for secret in self._entry.hidden]
+        values = {value for value in (token or "", *named, *filled_in) if len(value) >= MIN_SECRET_LENGTH}
         return tuple(Secret(value) for value in values)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.account.session import show_status as show_status
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
+    from fluidmcp.cli.serving.ask import ask_at_terminal as ask_at_terminal
     from fluidmcp.cli.serving.diagnosis import choose_line as choose_line
     from fluidmcp.cli.serving.diagnosis import diagnose as diagnose
     from fluidmcp.cli.serving.launch import RunOptions as RunOptions
@@ -43,6 +44,7 @@ _MODULES: Final = {
     "show_status": "fluidmcp.cli.account.session",
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
+    "ask_at_terminal": "fluidmcp.cli.serving.ask",
     "choose_line": "fluidmcp.cli.serving.diagnosis",
     "diagnose": "fluidmcp.cli.serving.diagnosis",
     "RunOptions": "fluidmcp.cli.serving.launch",

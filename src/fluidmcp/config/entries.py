@@ -1,40 +1,39 @@
-"""Server entries: the values under `mcpServers`, read strictly, frozen.
+"""Server entries in our own form, read strictly, frozen. `packages/formats` brings the files of other programs into it.
 
-Files written for Claude Desktop or Cursor are read as they are: keys of an entry that other programs use are ignored
-with a warning, `"disabled": true` leaves the entry out, and a name such as `Brave Search` is served as `brave-search`.
-Inside `auth`, which only FluidMCP reads, nothing unknown is accepted.
+A fault refuses the one entry and names its field; what is not known is a fault too, because it may have been somebody's
+safety setting.
 """
 
-import json
-import logging
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, cast
 
 from fluidmcp.config.auth_block import AuthBlock as AuthBlock
 from fluidmcp.config.auth_block import TokenEndpointAuthMethod as TokenEndpointAuthMethod
 from fluidmcp.config.auth_block import parse_auth_block
+from fluidmcp.config.filling.expand import Expander
+from fluidmcp.config.filling.foreign_commands import NotHereError, find_meaning
+from fluidmcp.config.filling.scripts import find_script
+from fluidmcp.config.filling.values import Values
 from fluidmcp.config.isolation import IsolationLevel, Paths, read_level, read_paths
-from fluidmcp.config.reading import ObjectReader, name_type, show_key
+from fluidmcp.config.reading import ObjectReader, show_key
+from fluidmcp.config.secret import Secret
+from fluidmcp.config.tools import ToolFilter, read_tools
 from fluidmcp.config.variables import OWN_PREFIX, VARIABLE_NAME, is_own_variable
 from fluidmcp.errors import ConfigurationError
-
-logger = logging.getLogger(__name__)
 
 RESERVED_NAMES = frozenset(
     "health ready docs openapi.json metrics auth authorize token register mcp sse .well-known".split()
 )
-MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARACTERS = 64
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*", re.ASCII)
-_READ_KEYS = frozenset({"command", "args", "env", "auth", "shared", "isolation", "paths"})
-# What other programs write and what changes nothing here: not worth a warning.
-_QUIET_KEYS = frozenset({"type", "transport", "disabled", "description", "name"})
-_REMOTE_KEYS = ("url", "serverUrl", "httpUrl")
-_KNOWN_KEYS = _READ_KEYS | _QUIET_KEYS | frozenset(_REMOTE_KEYS)
+_KNOWN_KEYS = frozenset(
+    "command args env cwd envFile auth shared isolation paths tools request_timeout_seconds start_timeout_seconds"
+    " package python disabled url headers type".split()
+)
 _ENV_KEYS = frozenset({"value", "required", "description"})
 
 
@@ -53,8 +52,12 @@ class ServerEntry:
 
     name: str
     """The package name, as in `/{name}/mcp`."""
+    written_name: str = ""
+    """The name in the file, where it is another one."""
     command: str
     args: tuple[str, ...] = ()
+    written_args: tuple[str, ...] = ()
+    """As in the file, before values were filled in: what may be shown."""
     env: tuple[tuple[str, EnvVariable], ...] = ()
     auth: AuthBlock | None = None
     shared: bool = False
@@ -68,6 +71,16 @@ class ServerEntry:
     """Whether that directory holds this package and nothing else."""
     source: str = ""
     """Where the entry was read, for messages."""
+    tools: ToolFilter | None = None
+    """The tools that callers may see and call; None: all."""
+    request_timeout_seconds: float | None = None
+    start_timeout_seconds: float | None = None
+    package: str = ""
+    """The package of npm, PyPI or a bundle that brings the command, as it is written in the file."""
+    python: str = ""
+    """The interpreter for such a package of PyPI."""
+    hidden: tuple[Secret, ...] = ()
+    """Values that were filled in and must not show in what the server writes to stderr."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,96 +100,184 @@ class ServersFile:
     disabled: tuple[str, ...] = ()
 
 
-def parse_package_name(name: str, *, source: str) -> str:
-    """The name under which an entry is served: `name` itself, in lower case and with `-` for spaces.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryContext:
+    """What the entries of one file have in common."""
+
+    source: str
+    """The file, for messages."""
+    directory: Path
+    """The working directory of servers whose entry names none."""
+    workspace: Path
+    """The folder from which relative paths of entries count."""
+    expander: Expander
+    home: str = ""
+    """What `~` means."""
+    owns_directory: bool = False
+    """Whether `directory` holds this package and nothing else."""
+    allowed_env_names: frozenset[str] = frozenset()
+    """The names that `--allow-env` adds for `client_id_env` and `client_secret_env`."""
+    read_env_file: Callable[[Path], Mapping[str, str]] = field(default=lambda path: {})
+    """Reads an `envFile`; raises ConfigurationError."""
+
+
+def parse_package_name(name: str, *, source: str, number: int = 1) -> str:
+    """The name under which an entry is served, made from its name in the file, where it is the entry `number` (from 1).
+
+    Lower case; without accents and a leading `@`; `-` for all that an address does not take, and `server-NUMBER` where
+    nothing is left.
 
     Raises:
-        ConfigurationError: the name cannot be a path segment of ours, or is reserved.
+        ConfigurationError: the name is empty, too long, unprintable or reserved.
     """
-    served = re.sub(r"\s+", "-", name.strip()).lower()
     shown = show_key(name)
+    served = name
+    if name.strip() and name.isprintable() and not _NAME.fullmatch(name):
+        plain = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
+        served = re.sub(r"[^a-z0-9._-]+", "-", plain.lower())
+        served = re.sub(r"-{2,}", "-", served).rstrip("-").lstrip(".-")
+        if not _NAME.fullmatch(served):
+            served = f"server-{number}"
     if not _NAME.fullmatch(served) or len(served) > MAX_NAME_CHARACTERS:
-        suggestion = re.sub(r"[^a-z0-9._-]+", "-", served).strip("-.")[:MAX_NAME_CHARACTERS] or "my-server"
+        suggestion = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:MAX_NAME_CHARACTERS].strip("-.") or "my-server"
         raise ConfigurationError(
             f"The name {shown} in {source} cannot be served.",
-            why="The name becomes part of the address: a-z, 0-9, dot, _ and - are allowed, no dot or - at the start, "
-            f"at most {MAX_NAME_CHARACTERS} characters.",
-            hint=f'Rename it under mcpServers, for example to "{suggestion}".',
+            why=f"The name becomes part of the address, which takes 1 to {MAX_NAME_CHARACTERS} characters that can be "
+            "printed.",
+            hint=f'Rename it, for example to "{suggestion}".',
         )
     if served in RESERVED_NAMES:
         raise ConfigurationError(
             f"The name {shown} in {source} is reserved.",
             why=f"The gateway itself answers at /{served}.",
-            hint=f'Rename it under mcpServers, for example to "{served.strip(".")}-server".',
+            hint=f'Rename it, for example to "{served.strip(".")}-server".',
         )
-    if served != name:
-        logger.warning("%s: %s is served as %s", source, shown, served)
     return served
 
 
 def parse_entry(
     name: str,
     value: object,
+    context: EntryContext,
     *,
-    directory: Path,
-    source: str,
-    allowed_env_names: frozenset[str] = frozenset(),
-    owns_directory: bool = False,
-    home: str = "",
+    path: str = "",
+    names: Mapping[str, str] | None = None,
+    faults: Iterable[str] = (),
+    number: int = 1,
 ) -> ServerEntry:
-    """One value under `mcpServers`, as decoded from JSON.
+    """One entry in our own form, as decoded from the file.
 
-    `directory` becomes the working directory of the server (`owns_directory`: it holds this package and nothing else),
-    `source` names the file in messages, `allowed_env_names` are the names that `--allow-env` adds for `client_id_env`
-    and `client_secret_env`, and `home` is what `~` means in `paths`.
+    `path` is where it stands there, `names` what its keys are called there where that is another name, `faults` what
+    is known to be wrong with it already, `number` its place among all, from 1.
 
     Raises:
         ConfigurationError: names every fault by its path in the file; values are not repeated.
     """
-    served = parse_package_name(name, source=source)
-    faults: list[str] = []
-    reader = ObjectReader(value, path=f"mcpServers.{show_key(name)}", faults=faults)
-    _refuse_remote(reader, name, source=source)
-    command = reader.required_text("command") if reader.is_object else None
-    args = reader.texts("args")
-    env = _read_env(reader)
+    served = parse_package_name(name, source=context.source, number=number)
+    found = list(faults)
+    reader = ObjectReader(value, path=path or f"mcpServers.{show_key(name)}", faults=found, names=names)
+    expander = context.expander
+    values = Values(reader, expander)
+    expander.hidden.clear()
+    if reader.get("url") is not None:
+        _read_remote(reader, values)
+    entry = _read_entry(served, name, reader, values, context)
+    for key in reader.unknown(_KNOWN_KEYS):
+        reader.fault(key, "is not known here")
+    if not found:
+        _refuse_remote(reader, name, source=context.source)
+    if found:
+        raise ConfigurationError(
+            f"The entry {show_key(name)} in {context.source} is not valid.",
+            why="; ".join(found) + ".",
+            hint="Correct the file and run the command again.",
+        )
+    return entry
+
+
+def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, context: EntryContext) -> ServerEntry:
     shared = reader.flag("shared")
-    isolation = read_level(reader)
-    paths = read_paths(reader, directory=str(directory), home=home)
     auth: AuthBlock | None = None
     if "auth" in reader:
         # `"auth": null` is refused like any other non-object: a package that was meant to be guarded must not be open.
-        auth = parse_auth_block(reader.nested("auth"), allowed_env_names=allowed_env_names)
+        auth = parse_auth_block(reader.nested("auth"), allowed_env_names=context.allowed_env_names)
         if shared:
-            faults.append(f"{reader.path}.shared cannot be true together with auth: each person has an own process")
-    if faults:
-        raise ConfigurationError(
-            f"The entry {show_key(name)} in {source} is not valid.",
-            why="; ".join(faults) + ".",
-            hint="Correct the file and run the command again.",
-        )
-    ignored = reader.unknown(_KNOWN_KEYS)
-    if ignored:
-        logger.warning("%s: %s: ignored %s", source, reader.path, ", ".join(show_key(key) for key in ignored))
+            reader.fault("shared", "cannot be true together with auth: each person has an own process")
+    values.expander.person_names = frozenset() if auth is None else frozenset({auth.env_var_name})
+    env = _read_env(reader, values, context)
+    launch = _read_launch(reader, values, frozenset(env))
+    reader.flag("disabled")
     return ServerEntry(
         name=served,
-        command=command or "",
-        args=args,
-        env=env,
+        written_name="" if name == served else name,
+        command=launch.command,
+        args=launch.args,
+        written_args=launch.written_args,
+        env=(*env.items(), *((key, EnvVariable(value=value)) for key, value in launch.needed.items())),
         auth=auth,
         shared=shared,
-        isolation=isolation,
-        paths=paths,
-        directory=directory,
-        owns_directory=owns_directory,
-        source=source,
+        isolation=read_level(reader),
+        paths=read_paths(reader, directory=str(context.directory), home=context.home),
+        tools=read_tools(reader),
+        request_timeout_seconds=reader.seconds("request_timeout_seconds"),
+        start_timeout_seconds=reader.seconds("start_timeout_seconds"),
+        package=values.text("package") or "",
+        python=values.text("python") or "",
+        directory=_read_directory(values, context),
+        hidden=tuple(Secret(value) for value in sorted(values.expander.hidden)),
+        owns_directory=context.owns_directory,
+        source=context.source,
     )
 
 
+@dataclass(slots=True)
+class _Launch:
+    command: str
+    args: tuple[str, ...]
+    written_args: tuple[str, ...]
+    """As they are written."""
+    needed: dict[str, str] = field(default_factory=dict[str, str])
+    """Variables that a script among the arguments needs."""
+
+
+def _read_launch(reader: ObjectReader, values: Values, own_names: frozenset[str]) -> _Launch:
+    """The program and its arguments. `own_names` are the variables that the entry gives to it."""
+    written = reader.texts("args", plain=True)
+    path = reader.path_of("args")
+    command = ""
+    meant = written
+    if reader.get("package") is not None:
+        if reader.get("command") is not None:
+            reader.fault("package", "stands beside command; keep one of the two")
+    elif reader.get("url") is None and reader.get("type") is None and reader.is_object:
+        command = reader.required_text("command") or ""
+        try:
+            command, meant = find_meaning(command, written)
+        except NotHereError as error:
+            reader.fault("command", str(error))
+            return _Launch("", (), ())
+        command = values.expand(command, reader.path_of("command"))
+    values.expander.own_names = own_names
+    launch = _Launch(command, (), meant)
+    script = find_script(command, meant)
+    args: list[str] = []
+    for index, text in enumerate(meant):
+        where = f"{path}[{index + len(written) - len(meant)}]"
+        if index == script:
+            text, needed = values.script(text, where, own_names)
+            args.append(text)
+            launch.needed.update(needed)
+        else:
+            args += values.expand_all(text, where)
+    launch.args = tuple(args)
+    values.expander.own_names = frozenset()
+    return launch
+
+
 def _refuse_remote(reader: ObjectReader, name: str, *, source: str) -> None:
-    kind = reader.get("type") or reader.get("transport")
-    remote = any(reader.get(key) is not None for key in _REMOTE_KEYS)
-    if not remote and (kind is None or kind == "stdio"):
+    kind = reader.get("type")
+    remote = reader.get("url") is not None
+    if not remote and kind is None:
         return
     raise ConfigurationError(
         f"The entry {show_key(name)} in {source} is a remote server, which cannot be run.",
@@ -187,82 +288,76 @@ def _refuse_remote(reader: ObjectReader, name: str, *, source: str) -> None:
     )
 
 
-def _read_env(reader: ObjectReader) -> tuple[tuple[str, EnvVariable], ...]:
-    if reader.get("env") is None:
-        return ()
-    nested = reader.nested("env")
-    variables: list[tuple[str, EnvVariable]] = []
-    for name, value in nested.items():
-        if not VARIABLE_NAME.fullmatch(name):
-            nested.fault(name, "is not a name of an environment variable")
-        elif is_own_variable(name):
-            nested.fault(name, f"begins with {OWN_PREFIX}, but those variables belong to the gateway alone")
-        elif isinstance(value, dict):
-            variables.append((name, _read_variable(nested.nested(name))))
-        elif isinstance(value, str):
-            variables.append((name, EnvVariable(value=nested.text(name))))
-        else:
-            quoted = " (write it in quotes)" if isinstance(value, (bool, int, float)) else ""
-            nested.fault(name, f"must be a string, not {name_type(value)}{quoted}")
-    return tuple(variables)
+def _read_remote(reader: ObjectReader, values: "Values") -> None:
+    """A remote entry is checked like every other, although it cannot be served yet."""
+    url = values.text("url")
+    if url and not url.startswith(("http://", "https://", "ws://", "wss://")):
+        reader.fault("url", "must begin with https:// or http://")
+    if reader.get("headers") is not None:
+        headers = reader.nested("headers")
+        Values(headers, values.expander).all_texts()
 
 
-def _read_variable(reader: ObjectReader) -> EnvVariable:
+def _read_env(reader: ObjectReader, values: Values, context: EntryContext) -> dict[str, EnvVariable]:
+    variables = _read_env_file(reader, values, context)
+    if reader.get("env") is not None:
+        nested = reader.nested("env")
+        texts = Values(nested, values.expander)
+        for name, value in nested.items():
+            if not VARIABLE_NAME.fullmatch(name):
+                nested.fault(name, "is not a name of an environment variable")
+            elif is_own_variable(name):
+                nested.fault(name, f"begins with {OWN_PREFIX}, but those variables belong to the gateway alone")
+            elif isinstance(value, dict):
+                variables[name] = _read_variable(nested.nested(name), values.expander)
+            else:
+                text = texts.plain(name, value)
+                if text is not None:
+                    variables[name] = EnvVariable(value=text)
+    return variables
+
+
+def _read_env_file(reader: ObjectReader, values: Values, context: EntryContext) -> dict[str, EnvVariable]:
+    """The variables of `envFile`, over which those of `env` go."""
+    name = values.text("envFile")
+    if not name:
+        return {}
+    path = _find(name, context)
+    try:
+        found = context.read_env_file(path)
+    except ConfigurationError as error:
+        reader.fault("envFile", f"cannot be used: {error.what} {error.why} {error.hint}".rstrip(". "))
+        return {}
+    own = [variable for variable in found if is_own_variable(variable)]
+    if own:
+        reader.fault(
+            "envFile", f"sets {own[0]}, but variables that begin with {OWN_PREFIX} belong to the gateway alone"
+        )
+    values.expander.hidden.update(value for value in found.values() if value)
+    return {variable: EnvVariable(value=value) for variable, value in found.items()}
+
+
+def _find(name: str, context: EntryContext) -> Path:
+    """A path of an entry: `~` is the operator's home, and what is relative counts from the workspace."""
+    if name == "~" or name.startswith("~/"):
+        return Path(context.home or "~", name[2:])
+    return context.workspace / name
+
+
+def _read_directory(values: Values, context: EntryContext) -> Path:
+    name = values.text("cwd")
+    return _find(name, context) if name else context.directory
+
+
+def _read_variable(reader: ObjectReader, expander: Expander) -> EnvVariable:
     for key in reader.unknown(_ENV_KEYS):
         reader.fault(key, 'is not known here; use "value", "required" and "description"')
+    value = reader.get("value")
     return EnvVariable(
-        value=reader.text("value"),
+        value=Values(reader, expander).plain("value", value),
         required=reader.flag("required"),
         description=reader.text("description") or "",
     )
-
-
-def parse_servers_file(
-    text: bytes,
-    *,
-    path: Path,
-    directory: Path | None = None,
-    allowed_env_names: frozenset[str] = frozenset(),
-    home: str = "",
-) -> ServersFile:
-    """The entries of an `mcpServers` file; `directory` is their working directory.
-
-    Without one it is the folder of `path`, which then is a package's own. `home` is what `~` means in `paths`. A fault
-    of one entry refuses that entry only.
-
-    Raises:
-        ConfigurationError: the file is not JSON (line and column are named), has no `mcpServers` object, or two of its
-            entries are one name.
-    """
-    source = str(path)
-    servers = _decode_servers(text, source=source)
-    entries: list[ServerEntry] = []
-    refused: list[RefusedEntry] = []
-    disabled: list[str] = []
-    for name, value in servers.items():
-        if _is_disabled(value):
-            disabled.append(name)
-            continue
-        try:
-            entry = parse_entry(
-                name,
-                value,
-                directory=path.parent if directory is None else directory,
-                source=source,
-                allowed_env_names=allowed_env_names,
-                owns_directory=directory is None,
-                home=home,
-            )
-        except ConfigurationError as error:
-            refused.append(RefusedEntry(name=name, error=error))
-        else:
-            entries.append(entry)
-    check_names_differ(entries)
-    return ServersFile(entries=tuple(entries), refused=tuple(refused), disabled=tuple(disabled))
-
-
-def _is_disabled(value: object) -> bool:
-    return isinstance(value, dict) and cast("dict[str, object]", value).get("disabled") is True
 
 
 def check_names_differ(entries: Iterable[ServerEntry]) -> None:
@@ -277,68 +372,3 @@ def check_names_differ(entries: Iterable[ServerEntry]) -> None:
                 why=f"Both would answer at /{entry.name}/mcp ({where}).",
                 hint="Rename one of them under mcpServers, or run them in two gateways.",
             )
-
-
-class _DuplicateKeyError(ValueError):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for key, item in pairs:
-        if key in value:
-            raise _DuplicateKeyError(key)
-        value[key] = item
-    return value
-
-
-def _refuse_constant(_text: str) -> NoReturn:
-    raise ValueError
-
-
-def _decode_servers(text: bytes, *, source: str) -> Mapping[str, object]:
-    document = _decode_document(text, source=source)
-    servers = document.get("mcpServers")
-    if not isinstance(servers, dict):
-        found = "mcpServers is missing" if servers is None else f"mcpServers is {name_type(servers)}, not an object"
-        renamed = ' In VS Code\'s file it is called "servers": rename it.' if "servers" in document else ""
-        raise ConfigurationError(
-            f"{source} has no servers.",
-            why=f"{found}.",
-            hint='Write {"mcpServers": {"NAME": {"command": "...", "args": [...]}}}.' + renamed,
-        )
-    return cast("dict[str, object]", servers)
-
-
-def _decode_document(text: bytes, *, source: str) -> Mapping[str, object]:
-    """The top-level object. The standard decoder, because it knows line and column and shows us repeated keys."""
-    what = f"{source} cannot be read as JSON."
-    hint = "Correct the file and run the command again."
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigurationError(what, why=f"It is larger than {MAX_FILE_BYTES} bytes.", hint=hint)
-    try:
-        document: object = json.loads(
-            text.decode("utf-8-sig"), object_pairs_hook=_build_object, parse_constant=_refuse_constant
-        )
-    except UnicodeDecodeError as error:
-        why = f"Byte {error.start + 1} is not UTF-8."
-        raise ConfigurationError(what, why=why, hint="Save the file as UTF-8.") from None
-    except json.JSONDecodeError as error:
-        why = f"Line {error.lineno}, column {error.colno}: {error.msg}."
-        raise ConfigurationError(what, why=why, hint=hint) from None
-    except _DuplicateKeyError as error:
-        raise ConfigurationError(
-            f"{source} has the key {show_key(error.key)} twice in one object.",
-            why="Which of the two is meant cannot be known.",
-            hint="Remove or rename one of them.",
-        ) from None
-    except (ValueError, RecursionError):
-        why = "It holds NaN or Infinity, a number of thousands of digits, or is nested too deeply."
-        raise ConfigurationError(what, why=why, hint=hint) from None
-    if not isinstance(document, dict):
-        raise ConfigurationError(
-            what, why=f"It is {name_type(document)}, not an object.", hint='Begin it with {"mcpServers": ...}.'
-        )
-    return cast("dict[str, object]", document)

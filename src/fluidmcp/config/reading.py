@@ -1,11 +1,12 @@
 """Reading JSON objects strictly: every fault is collected and names its path in the file, none repeats a value."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MAX_SHOWN_CHARACTERS = 40
+MAX_SECONDS = 86_400.0
 
 
 def show_key(key: str) -> str:
@@ -33,11 +34,32 @@ def name_type(value: object) -> str:
             return "an object"
 
 
+def as_object(value: object) -> dict[str, object] | None:
+    """`value` where it is an object."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else None
+
+
+def as_list(value: object) -> list[object] | None:
+    """`value` where it is a list."""
+    return cast("list[object]", value) if isinstance(value, list) else None
+
+
+def show_plain(value: object) -> str | None:
+    """A number or boolean as JavaScript would write it (`5`, `1.5`, `true`); None for anything else."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    return str(value) if isinstance(value, (int, float)) else None
+
+
 class ObjectReader:
     """One JSON object, read key by key. What is wrong is added to `faults`, which nested readers share."""
 
-    def __init__(self, value: object, *, path: str, faults: list[str]) -> None:
+    def __init__(self, value: object, *, path: str, faults: list[str], names: Mapping[str, str] | None = None) -> None:
+        """`names`: what keys are called in the file, where that is another name."""
         self.path = path
+        self._names = names or {}
         self.faults = faults
         self.is_object = isinstance(value, dict)
         self._value = cast("dict[str, object]", value) if self.is_object else {}
@@ -60,7 +82,8 @@ class ObjectReader:
         return tuple(key for key in self._value if key not in known)
 
     def path_of(self, key: str) -> str:
-        return f"{self.path}.{show_key(key)}"
+        name = self._names.get(key)
+        return f"{self.path}.{show_key(key) if name is None else name}"
 
     def fault(self, key: str, text: str) -> None:
         self.faults.append(f"{self.path_of(key)} {text}")
@@ -100,8 +123,21 @@ class ObjectReader:
         self.fault(key, f"must be true or false, not {name_type(value)}")
         return False
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The list of strings under `key`; empty when it is absent or wrong."""
+    def seconds(self, key: str) -> float | None:
+        """The number of seconds under `key`, more than 0 and at most a day; None when it is absent, null or wrong."""
+        value = self._value.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.fault(key, f"must be a number of seconds, not {name_type(value)}")
+            return None
+        if not 0 < value <= MAX_SECONDS:  # NaN is not either
+            self.fault(key, f"must be more than 0 and at most {MAX_SECONDS:.0f} seconds")
+            return None
+        return float(value)
+
+    def texts(self, key: str, *, plain: bool = False) -> tuple[str, ...]:
+        """The list of strings under `key`; empty when it is absent or wrong. `plain` takes numbers and booleans too."""
         value = self._value.get(key)
         if value is None:
             return ()
@@ -110,10 +146,11 @@ class ObjectReader:
             return ()
         texts: list[str] = []
         for index, item in enumerate(cast("Sequence[object]", value)):
-            if not isinstance(item, str):
+            text = item if isinstance(item, str) else show_plain(item) if plain else None
+            if text is None:
                 self.faults.append(f"{self.path_of(key)}[{index}] must be a string, not {name_type(item)}")
-            elif "\0" in item:
+            elif "\0" in text:
                 self.faults.append(f"{self.path_of(key)}[{index}] holds a NUL character")
             else:
-                texts.append(item)
+                texts.append(text)
         return tuple(texts)

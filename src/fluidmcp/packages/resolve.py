@@ -8,6 +8,7 @@ that a first try has something to show and a real installation is not joined by 
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,11 @@ from fluidmcp.config.entries import (
     RefusedEntry,
     ServerEntry,
     check_names_differ,
-    parse_servers_file,
 )
 from fluidmcp.errors import ConfigurationError, UnknownPackageError
+from fluidmcp.packages.files import read_regular
+from fluidmcp.packages.formats.documents import MAX_FILE_BYTES
+from fluidmcp.packages.servers_file import ReadingOptions, parse_servers_file
 from fluidmcp.packages.spec import AUTHOR, NAME, VERSION, PackageSpec, parse_package_spec, version_key
 
 INSTALLATION_VARIABLE = "MCP_INSTALLATION_DIR"
@@ -27,6 +30,8 @@ DEFAULT_INSTALLATION_DIRECTORY = ".fmcp-packages"
 METADATA = "metadata.json"
 ALL = "all"
 SHIPPED_DIRECTORY = Path(__file__).parent / "shipped"
+
+FILE_ENDINGS = (".json", ".jsonc", ".toml", ".yaml", ".yml")
 
 _MAX_LISTED = 10
 _PYTHON_COMMANDS = frozenset({"python", "python3"})
@@ -68,9 +73,12 @@ class LoadedServers:
         return tuple(server.entry for server in self.servers)
 
 
-def is_servers_file(target: str, *, file: bool = False) -> bool:
-    """Whether the target of `fluidmcp run` is a path: `--file` was given, or it ends in .json."""
-    return file or target.endswith(".json")
+def is_servers_file(target: str, *, working_directory: Path = Path(), file: bool = False) -> bool:
+    """Whether the target of `fluidmcp run` is a file: `--file` was given, or its name says so, or it is there."""
+    if file or target.endswith(FILE_ENDINGS):
+        return True
+    looks_like_path = "/" in target or target.startswith((".", "~"))
+    return looks_like_path and os.path.isfile(working_directory / target)
 
 
 def find_installation_directory(environ: Mapping[str, str], *, working_directory: Path) -> Path:
@@ -84,29 +92,25 @@ def find_installation_directory(environ: Mapping[str, str], *, working_directory
     return working_directory / path
 
 
-def load_file(
-    target: str, *, working_directory: Path, allowed_env_names: frozenset[str] = frozenset(), home: str = ""
-) -> LoadedServers:
-    """The servers of an `mcpServers` file; they run in the caller's working directory. `home` is what `~` means.
+def load_file(target: str, *, working_directory: Path, options: ReadingOptions | None = None) -> LoadedServers:
+    """The servers of a file; those that name no directory run in the caller's.
 
     Raises:
         ConfigurationError: the file cannot be read or has no servers.
     """
     path = working_directory / target
     parsed = parse_servers_file(
-        _read(path, shown=target),
-        path=Path(target),
+        read_regular(path, shown=target, max_bytes=MAX_FILE_BYTES),
+        path=path,
+        shown=target,
         directory=working_directory,
-        allowed_env_names=allowed_env_names,
-        home=home,
+        options=options,
     )
     servers = tuple(LoadedServer(entry=entry) for entry in parsed.entries)
     return LoadedServers(servers=servers, refused=parsed.refused, disabled=parsed.disabled)
 
 
-def load_packages(
-    packages: Sequence[FoundPackage], *, allowed_env_names: frozenset[str] = frozenset(), home: str = ""
-) -> LoadedServers:
+def load_packages(packages: Sequence[FoundPackage], *, options: ReadingOptions | None = None) -> LoadedServers:
     """The servers of all `packages`; each runs in the folder of its metadata.json.
 
     A file that cannot be read refuses its own package only.
@@ -119,12 +123,13 @@ def load_packages(
     disabled: list[str] = []
     for package in packages:
         try:
-            parsed = parse_servers_file(
-                _read(package.metadata, shown=str(package.metadata)),
-                path=package.metadata,
-                allowed_env_names=allowed_env_names,
-                home=home,
+            text = read_regular(
+                package.metadata,
+                shown=str(package.metadata),
+                max_bytes=MAX_FILE_BYTES,
+                within=package.metadata.parent,
             )
+            parsed = parse_servers_file(text, path=package.metadata, options=options)
         except ConfigurationError as error:
             refused.append(RefusedEntry(name=package.spec, error=error))
             continue
@@ -278,15 +283,3 @@ def _join(items: Sequence[str], *, word: str = "and") -> str:
 def _use_own_python(entry: ServerEntry) -> ServerEntry:
     """A shipped server is written for the interpreter and the libraries that FluidMCP itself runs with."""
     return replace(entry, command=sys.executable) if entry.command in _PYTHON_COMMANDS else entry
-
-
-def _read(path: Path, *, shown: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        why, hint = "There is no such file.", "Check the path; it counts from the working directory."
-    except IsADirectoryError:
-        why, hint = "It is a directory.", "Name the file itself."
-    except OSError as error:
-        why, hint = f"The system says: {error.strerror}.", "Check the path and its permissions."
-    raise ConfigurationError(f"{shown} cannot be read.", why=why, hint=hint)

@@ -9,7 +9,7 @@ Examples:
   fluidmcp run gmail-mock                             check it, show where it will answer
   fluidmcp run test/gmail-mock@1.0.0 --start-server   serve one package
   fluidmcp run all --start-server                     serve every installed package
-  fluidmcp run config.json --start-server             serve a Claude Desktop or Cursor file
+  fluidmcp run config.json --start-server             serve the file of an editor or client
   fluidmcp run mypackage --start-server --oauth       serve people who are logged in
 
 \b
@@ -23,7 +23,12 @@ Exit codes:
 
 @click.command(epilog=_EPILOG, short_help="Serve packages over HTTP, or check that they start.")
 @click.argument("package", metavar="PACKAGE")
-@click.option("--file", "is_file", is_flag=True, help="PACKAGE is the path of an mcpServers file (implied by .json).")
+@click.option(
+    "--file",
+    "is_file",
+    is_flag=True,
+    help="PACKAGE is the path of a file with servers (implied by .json, .toml, .yaml).",
+)
 @click.option("--start-server", is_flag=True, help="Start the gateway. Without it, check the servers and show a table.")
 @click.option(
     "--host",
@@ -70,6 +75,12 @@ Exit codes:
     help="Let auth blocks read the client id or secret from this environment variable, although its name does not "
     "end in CLIENT_ID or CLIENT_SECRET. Repeatable.",
 )
+@click.option(
+    "--allow-env-file",
+    multiple=True,
+    metavar="PATH",
+    help="Let entries read this `envFile`, although it is outside of the folder of the file. Repeatable.",
+)
 def run(
     package: str,
     is_file: bool,
@@ -83,12 +94,13 @@ def run(
     allow_insecure: bool,
     allow_unisolated: bool,
     allow_env: tuple[str, ...],
+    allow_env_file: tuple[str, ...],
 ) -> int:
     """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
 
     PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
-    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; the word `all`; or the path of a JSON
-    file with "mcpServers". Without a version the highest one runs.
+    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; the word `all`; or the path of a file with
+    servers, of an editor or any other MCP client. Without a version the highest one runs.
     """
     return deferred.run_target(
         deferred.RunOptions(
@@ -104,5 +116,6 @@ def run(
             allow_insecure=allow_insecure,
             allow_unisolated=allow_unisolated,
             allow_env=allow_env,
+            allow_env_file=allow_env_file,
         )
     )

@@ -5,6 +5,8 @@ is started (a wrong entry, a command that is not there, a variable that is missi
 when no good server is left; servers that were started and failed end it with exit code 1 when all of them did.
 """
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from fluidmcp.config.settings import (
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file, load_packages, resolve
+from fluidmcp.packages.servers_file import ReadingOptions
 
 EXIT_MISTAKE: Final = 2
 
@@ -44,6 +47,7 @@ class RunOptions:
     token: str | None = field(default=None, repr=False)
     allow_insecure: bool = False
     allow_env: tuple[str, ...] = ()
+    allow_env_file: tuple[str, ...] = ()
     allow_unisolated: bool = False
 
 
@@ -55,7 +59,7 @@ def run_target(options: RunOptions) -> int:
         AuthError: the guard of the gateway cannot be set up.
     """
     environ = read_environment()
-    is_file = is_servers_file(options.target, file=options.is_file)
+    is_file = is_servers_file(options.target, working_directory=Path.cwd(), file=options.is_file)
     settings = load_settings(
         environ,
         host=options.host,
@@ -91,22 +95,28 @@ def _load(
     options: RunOptions, environ: Mapping[str, str], settings: GatewaySettings, *, is_file: bool
 ) -> LoadedServers:
     working_directory = Path.cwd()
-    allowed, home = settings.allowed_env_names, environ.get("HOME", "")
+    reading = ReadingOptions(
+        environ=environ,
+        home=environ.get("HOME", ""),
+        allowed_env_names=settings.allowed_env_names,
+        allowed_env_files=frozenset(map(os.path.realpath, options.allow_env_file)),
+        ask=deferred.ask_at_terminal if sys.stdin.isatty() else None,
+    )
     if is_file:
         print_line(f"Reading {Path(options.target).name}...")
-        loaded = load_file(options.target, working_directory=working_directory, allowed_env_names=allowed, home=home)
+        loaded = load_file(options.target, working_directory=working_directory, options=reading)
     else:
         packages = resolve(options.target, working_directory=working_directory, environ=environ)
         print_line("Reading metadata.json...")
-        loaded = load_packages(packages, allowed_env_names=allowed, home=home)
+        loaded = load_packages(packages, options=reading)
     if loaded.servers:
         return loaded
     if not loaded.refused:
         disabled = ", ".join(loaded.disabled)
         raise ConfigurationError(
             f"{options.target} has no server to run.",
-            why=f"Disabled in the file: {disabled}." if disabled else "Its mcpServers object is empty.",
-            hint='Add an entry under mcpServers, or remove "disabled": true from one.',
+            why=f"Disabled in the file: {disabled}." if disabled else "It names none.",
+            hint='Add an entry, or remove "disabled": true from one.',
         )
     *others, last = loaded.refused
     for refused in others:

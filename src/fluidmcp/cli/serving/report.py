@@ -37,6 +37,8 @@ def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
         else:
             print_line(f"Added {entry.name} endpoints with OAuth support")
             print_line(f"  Login: {build_login_url(entry, settings)}")
+        if entry.written_name:
+            print_line(f'  "{entry.written_name}" answers at {settings.public_url}/{entry.name}/mcp')
     print_line(f"Starting FastAPI server on port {settings.port}")
 
 

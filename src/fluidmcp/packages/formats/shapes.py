@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-BareNames = Literal["none", "whole", "anywhere"]
-"""Where `$NAME` without braces stands for a variable: nowhere, as a whole value, or anywhere in one."""
+from fluidmcp.config.filling.expand import BareNames as BareNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

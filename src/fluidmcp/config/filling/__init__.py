@@ -1,0 +1,1 @@
+"""What stands for something else in an entry: placeholders, and commands of another system."""

@@ -1,0 +1,117 @@
+"""From the bytes of a file to what they say: JSON as editors write it, TOML or YAML, told apart by the text. Pure.
+
+A key that stands twice in one object is refused in all three: which of the two is meant cannot be known, and the other
+programs disagree about it.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Final, NoReturn, cast
+
+from fluidmcp.config.reading import name_type, show_key
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages import deferred
+from fluidmcp.packages.formats.jsonc import blank_comments
+from fluidmcp.packages.formats.members import DuplicateKeyError, build_object
+
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+
+_CORRECT: Final = "Correct the file and run the command again."
+_TOML_LINE: Final = re.compile(r"\[{1,2}[\w.\"' -]+\]{1,2}\s*(?:#.*)?|[\w.\"'-]+\s*=.*")
+_YAML_LINE: Final = re.compile(r"---|%YAML|[\w.\"'-]+\s*:(?:\s|$)")
+_BY_ENDING: Final = {"toml": "TOML", "yaml": "YAML", "yml": "YAML"}
+_COMMENT_LINES: Final = re.compile(r"\A(?:\s*#[^\n]*(?:\n|\Z))+")
+
+
+def decode_document(text: bytes, *, source: str) -> Mapping[str, object]:
+    """The top-level object of a file; `source` names it in messages.
+
+    Raises:
+        ConfigurationError: it is none of the three, names a key twice, or is no object. Line and column are named.
+    """
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigurationError(
+            f"{source} cannot be read.", why=f"It is larger than {MAX_FILE_BYTES} bytes.", hint=_CORRECT
+        )
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{source} cannot be read.", why=f"Byte {error.start + 1} is not UTF-8.", hint="Save the file as UTF-8."
+        ) from None
+    language = _tell_language(decoded, source)
+    try:
+        document = _DECODERS[language](decoded)
+    except _FaultError as fault:
+        raise ConfigurationError(f"{source} cannot be read as {language}.", why=fault.why, hint=fault.hint) from None
+    except DuplicateKeyError as error:
+        raise ConfigurationError(
+            f"{source} has the key {show_key(error.key)} twice in one object.",
+            why="Which of the two is meant cannot be known.",
+            hint="Remove or rename one of them.",
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigurationError(
+            f"{source} cannot be read as {language}.",
+            why=f"It is {name_type(document)}, not an object.",
+            hint='Begin it with {"mcpServers": ...}.',
+        )
+    return cast("dict[str, object]", document)
+
+
+class _FaultError(ValueError):
+    def __init__(self, why: str, hint: str = _CORRECT) -> None:
+        super().__init__(why)
+        self.why = why
+        self.hint = hint
+
+
+def _tell_language(text: str, source: str) -> str:
+    """By what the text begins with; its name decides only where that says nothing."""
+    begin = _COMMENT_LINES.sub("", text).lstrip()
+    line = begin.partition("\n")[0].rstrip("\r")
+    if _TOML_LINE.fullmatch(line):
+        return "TOML"
+    if _YAML_LINE.match(line):
+        return "YAML"
+    return _BY_ENDING.get(source.rpartition(".")[2].lower(), "JSON")
+
+
+def _decode_json(text: str) -> object:
+    try:
+        return json.loads(blank_comments(text), object_pairs_hook=build_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise _FaultError(f"Line {error.lineno}, column {error.colno}: {error.msg}.") from None
+    except DuplicateKeyError:
+        raise
+    except (ValueError, RecursionError):
+        raise _FaultError(
+            "It holds NaN or Infinity, a number of thousands of digits, or is nested too deeply."
+        ) from None
+
+
+def _decode_toml(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _FaultError(f"{error}.") from None
+    except (ValueError, RecursionError):
+        raise _FaultError("It holds a number of thousands of digits, or is nested too deeply.") from None
+
+
+def _decode_yaml(text: str) -> object:
+    try:
+        return deferred.load_yaml(text)
+    except DuplicateKeyError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _FaultError(str(error) or "It is nested too deeply.") from None
+
+
+def _refuse_constant(_text: str) -> NoReturn:
+    raise ValueError
+
+
+_DECODERS: Final = {"JSON": _decode_json, "TOML": _decode_toml, "YAML": _decode_yaml}

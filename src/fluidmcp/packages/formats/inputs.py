@@ -1,0 +1,46 @@
+"""`inputs`: what a file asks its person for, in the form of VS Code (`promptString`, `pickString`, `command`). Pure."""
+
+from collections.abc import Iterable
+
+from fluidmcp.config.reading import as_list, as_object, show_plain
+from fluidmcp.packages.formats.shapes import Input
+
+
+def read_inputs(value: object) -> tuple[Input, ...]:
+    """The inputs of a file; what is none is left out, and named by whoever refers to it."""
+    return tuple(_read_all(as_list(value) or ()))
+
+
+def _read_all(items: Iterable[object]) -> Iterable[Input]:
+    for item in items:
+        members = as_object(item) or {}
+        input_id = members.get("id")
+        if not isinstance(input_id, str):
+            continue
+        kind = members.get("type", "promptString")
+        yield Input(
+            id=input_id,
+            description=_text(members.get("description")) or "",
+            is_secret=members.get("password") is True,
+            is_required=members.get("required") is not False,
+            default=_text(members.get("default")),
+            choices=tuple(_read_choices(members.get("options"))) if kind == "pickString" else (),
+            is_multiple=members.get("multiple") is True,
+            refusal="" if kind in ("promptString", "pickString") else _describe_kind(kind),
+        )
+
+
+def _read_choices(value: object) -> Iterable[str]:
+    for option in as_list(value) or ():
+        text = _text((as_object(option) or {}).get("value", option))
+        if text is not None:
+            yield text
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else show_plain(value)
+
+
+def _describe_kind(kind: object) -> str:
+    shown = kind if isinstance(kind, str) and kind.isidentifier() else "something else"
+    return f"its input is a {shown}, which only an editor can run"

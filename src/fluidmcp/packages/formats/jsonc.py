@@ -1,0 +1,34 @@
+"""JSON with comments and trailing commas, as editors write it: blanked out, so that lines and columns stay right. Pure.
+
+Not a parser of JSON5, which would also take single quotes and names without quotes: what is left must be JSON.
+"""
+
+import re
+from typing import Final
+
+_TOKEN: Final = re.compile(
+    r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}])', re.DOTALL
+)
+"""Strings are stepped over; comments and commas before a closing bracket go."""
+_MAY_TRAIL: Final = re.compile(r",\s*[\]}]")
+_MAX_SPACE: Final = 1000
+_NOT_A_LINE_END: Final = re.compile(r"[^\n]")
+
+
+def blank_comments(text: str) -> str:
+    """The same text with spaces in place of comments, and of commas between a value and a closing bracket."""
+    if "/" not in text and not _MAY_TRAIL.search(text):
+        return text
+
+    def blank(match: re.Match[str]) -> str:
+        found = match[0]
+        if found[0] == '"' or (found == "," and not _follows_value(text, match.start())):
+            return found
+        return _NOT_A_LINE_END.sub(" ", found)
+
+    return _TOKEN.sub(blank, text)
+
+
+def _follows_value(text: str, position: int) -> bool:
+    before = text[max(0, position - _MAX_SPACE) : position].rstrip()[-1:]
+    return before not in ("", "{", "[", ",", ":")

@@ -1,0 +1,158 @@
+"""From the bytes of a file of any shape to server entries: what cannot be served is refused alone, the others run."""
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fluidmcp.config.entries import (
+    EntryContext,
+    RefusedEntry,
+    ServerEntry,
+    ServersFile,
+    check_names_differ,
+    parse_entry,
+)
+from fluidmcp.config.filling.expand import Expander
+from fluidmcp.config.reading import as_object
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages import deferred
+from fluidmcp.packages.answers import Answers, Ask
+from fluidmcp.packages.files import read_regular
+from fluidmcp.packages.formats.documents import decode_document
+from fluidmcp.packages.formats.recognise import read_shape
+from fluidmcp.packages.formats.shapes import ReadEntry
+
+MAX_ENV_FILE_BYTES: Final = 256 * 1024
+_EDITOR_FOLDERS: Final = frozenset(
+    ".vscode .vs .cursor .windsurf .codeium .claude .gemini .roo .cline .kilocode .codex .zed .kiro .amazonq .continue"
+    " .opencode .crush .idea .junie .trae .mcp .amp .goose .lmstudio".split()
+)
+"""Folders of a project in which an editor keeps its settings: the project is the folder above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions:
+    """What the operator lets files have. `environ` is what `${NAME}` is filled in from."""
+
+    environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    home: str = ""
+    """What `~` and `${userHome}` mean."""
+    allowed_env_names: frozenset[str] = frozenset()
+    """The names that `--allow-env` adds."""
+    allowed_env_files: frozenset[str] = frozenset()
+    """Real paths of the files that `--allow-env-file` names."""
+    ask: Ask | None = None
+    """Asks the person at the terminal for an input; None where there is none."""
+
+
+def parse_servers_file(
+    text: bytes,
+    *,
+    path: Path,
+    shown: str = "",
+    directory: Path | None = None,
+    options: ReadingOptions | None = None,
+) -> ServersFile:
+    """The entries of a file; `directory` is the working directory of those that name none, `shown` names the file.
+
+    Without one it is the folder of `path`, which then is a package's own. A fault of one entry refuses that entry only.
+
+    Raises:
+        ConfigurationError: the file cannot be decoded (line and column are named), is of no known shape, or two of its
+            entries have one address.
+    """
+    options = options or ReadingOptions()
+    source = shown or str(path)
+    shape = read_shape(decode_document(text, source=source), source=source)
+    folder = Path(os.path.abspath(path.parent))
+    answers = Answers(shape.inputs, options.environ, options.ask)
+    workspace = folder if directory is None else find_workspace(folder)
+    context = EntryContext(
+        source=source,
+        directory=path.parent if directory is None else directory,
+        workspace=workspace,
+        expander=Expander(
+            environ=options.environ,
+            workspace=str(workspace),
+            home=options.home,
+            package_folder=str(folder) if directory is None else "",
+            bare_names=shape.bare_names,
+            braces_name_variables=shape.braces_name_variables,
+            ask=answers.get,
+            ask_several=answers.get_several,
+            is_secret_input=answers.is_secret,
+        ),
+        home=options.home,
+        owns_directory=directory is None,
+        allowed_env_names=options.allowed_env_names,
+        read_env_file=lambda name: read_env_file(name, within=workspace, options=options),
+    )
+    return _read_all(shape.entries, context)
+
+
+def _read_all(read: tuple[ReadEntry, ...], context: EntryContext) -> ServersFile:
+    entries: list[ServerEntry] = []
+    refused: list[RefusedEntry] = []
+    disabled: list[str] = []
+    for number, item in enumerate(read, start=1):
+        if (as_object(item.value) or {}).get("disabled") is True:
+            disabled.append(item.name)
+            continue
+        try:
+            entry = parse_entry(
+                item.name,
+                item.value,
+                context,
+                path=item.path,
+                names=item.names,
+                faults=item.faults,
+                number=number,
+            )
+        except ConfigurationError as error:
+            refused.append(RefusedEntry(name=item.name, error=error))
+        else:
+            entries.append(entry)
+    check_names_differ(entries)
+    return ServersFile(entries=tuple(entries), refused=tuple(refused), disabled=tuple(disabled))
+
+
+def find_workspace(folder: Path) -> Path:
+    """The project to which a configuration file in `folder` belongs."""
+    return folder.parent if folder.name in _EDITOR_FOLDERS else folder
+
+
+def read_env_file(path: Path, *, within: Path, options: ReadingOptions) -> dict[str, str]:
+    """The variables of an `envFile`, as dotenv programs read it, without filling anything in.
+
+    Raises:
+        ConfigurationError: it cannot be read, lies outside of `within` and is not allowed, or has a line that is none.
+    """
+    is_allowed = os.path.realpath(path) in options.allowed_env_files
+    try:
+        text = read_regular(
+            path, shown=str(path), max_bytes=MAX_ENV_FILE_BYTES, within=None if is_allowed else within
+        ).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} cannot be read.", why=f"Byte {error.start + 1} is not UTF-8.") from None
+    except ConfigurationError as error:
+        if "leads out" not in error.why:
+            raise
+        raise ConfigurationError(
+            f"{path} is outside of the folder of the configuration.",
+            why="A file that somebody else wrote may name any file of yours there.",
+            hint=f"If it is meant, add --allow-env-file {path}",
+        ) from None
+    found: dict[str, str] = {}
+    for binding in deferred.parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is None and binding.original.string.strip(" \t\r\n")[:1] not in ("", "#")):
+            raise ConfigurationError(
+                f"{path} cannot be read.",
+                why=f"Line {binding.original.line} is not NAME=VALUE.",
+                hint="Correct the file and run the command again.",
+            )
+        if binding.key is not None:
+            found[binding.key] = binding.value or ""
+    return found
