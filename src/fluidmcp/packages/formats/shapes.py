@@ -19,6 +19,10 @@ class Input:
     """The values that are accepted; empty: any."""
     is_multiple: bool = False
     """Whether it may be several values, of which each becomes an argument of its own."""
+    is_number: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    """The bounds of a number, both among what is accepted."""
     refusal: str = ""
     """Why it cannot be answered here, if so."""
 

@@ -1,0 +1,58 @@
+"""Answers to the inputs of a file: are they good, and what becomes of those that are several values. Pure."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+from fluidmcp.packages.formats.shapes import Input
+
+_WHOLE_INPUT: Final = re.compile(r"\$\{(?:user_config\.|input:)([^{}]+)\}")
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def check_answer(asked: Input, text: str) -> str:
+    """Why `text`, one value, is not accepted, as the end of a sentence that begins with the input; empty: it is."""
+    if "\0" in text:
+        return "holds a NUL character"
+    if asked.choices and text not in asked.choices:
+        return f"must be one of {', '.join(asked.choices)}"
+    if asked.is_number:
+        number = float(text) if _NUMBER.fullmatch(text) else None
+        if number is None:
+            return "must be a number"
+        if asked.minimum is not None and number < asked.minimum:
+            return f"must be at least {asked.minimum:g}"
+        if asked.maximum is not None and number > asked.maximum:
+            return f"must be at most {asked.maximum:g}"
+    return ""
+
+
+def split_answer(asked: Input, text: str) -> tuple[str, ...]:
+    """The values of an answer: of an input that may be several, a JSON list of strings, or a line for each."""
+    if not asked.is_multiple:
+        return (text,)
+    if text.lstrip().startswith("["):
+        try:
+            listed: object = json.loads(text)
+        except (ValueError, RecursionError):
+            listed = None
+        if isinstance(listed, list) and all(isinstance(item, str) for item in cast("list[object]", listed)):
+            return tuple(cast("list[str]", listed))
+    return tuple(line for line in text.splitlines() if line.strip())
+
+
+def spread(args: Sequence[str], values: Mapping[str, Sequence[str]], expand: Callable[[str], str]) -> tuple[str, ...]:
+    """Arguments with everything filled in; one that is an input and nothing else becomes as many as it has values.
+
+    `values` holds, by id, the inputs that may be several, and those that nobody answered and need not be (no values:
+    the argument is left out). What comes from there is final; all other arguments go through `expand`.
+    """
+    filled: list[str] = []
+    for arg in args:
+        whole = _WHOLE_INPUT.fullmatch(arg)
+        if whole is not None and whole[1] in values:
+            filled += values[whole[1]]
+        else:
+            filled.append(expand(arg))
+    return tuple(filled)

@@ -1,0 +1,49 @@
+import pytest
+
+from fluidmcp.packages.formats.answers import check_answer, split_answer, spread
+from fluidmcp.packages.formats.shapes import Input
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "why"),
+    [
+        (Input(id="x"), "anything", ""),
+        (Input(id="x"), "a\0b", "holds a NUL character"),
+        (Input(id="x", choices=("a", "b")), "b", ""),
+        (Input(id="x", choices=("a", "b")), "c", "must be one of a, b"),
+        (Input(id="x", is_number=True, minimum=1, maximum=300), "300", ""),
+        (Input(id="x", is_number=True, minimum=1, maximum=300), "301", "must be at most 300"),
+        (Input(id="x", is_number=True, minimum=1, maximum=300), "0.5", "must be at least 1"),
+        (Input(id="x", is_number=True), "nan", "must be a number"),
+        (Input(id="x", is_number=True), "ten", "must be a number"),
+    ],
+)
+def test_an_answer_is_held_against_its_input(asked: Input, text: str, why: str):
+    assert check_answer(asked, text) == why
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('["/a", "/b c"]', ("/a", "/b c")),
+        ("/a\n\n/b c\n", ("/a", "/b c")),
+        ("/a", ("/a",)),
+        ("[not json", ("[not json",)),
+        ('["/a", 1]', ('["/a", 1]',)),
+        ("[]", ()),
+        ("", ()),
+    ],
+)
+def test_an_answer_may_be_several_values(text: str, values: tuple[str, ...]):
+    assert split_answer(Input(id="x", is_multiple=True), text) == values
+    assert split_answer(Input(id="x"), text) == (text,)
+
+
+def test_an_argument_becomes_one_for_each_value():
+    def expand(text: str) -> str:
+        return text.replace("${user_config.one}", "1")
+
+    args = ("${user_config.one}", "${user_config.many}", "--in=${input:many}", "${input:many}", "${user_config.none}")
+    # A value that looks like a placeholder stays what it is.
+    values = {"many": ("/a", "${HOME}"), "none": ()}
+    assert spread(args, values, expand) == ("1", "/a", "${HOME}", "--in=${input:many}", "/a", "${HOME}")
