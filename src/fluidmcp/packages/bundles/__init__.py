@@ -1,0 +1,1 @@
+"""MCPB bundles (`.mcpb`, formerly `.dxt`): from an archive to an installed package."""
