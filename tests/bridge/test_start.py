@@ -216,7 +216,7 @@ async def test_a_server_that_does_not_answer_within_the_request_timeout_says_why
     """However slow the machine is, one of these times is enough for the server to say something."""
     tail: tuple[str, ...] = ()
     for seconds in (0.5, 1, 2, 4, 8, 16, 32):
-        limits = ProcessLimits(request_timeout_seconds=seconds)
+        limits = ProcessLimits(request_timeout_seconds=seconds, start_timeout_seconds=seconds)
         async with set_stage(tmp_path, probe_seconds=60, limits=limits) as stage:
             with pytest.raises(ServerTimeoutError) as failure:
                 await stage.start("handshake", "--initialize", "silent")

@@ -3,6 +3,9 @@
 Two clients may use the same id at once, so ids and progress tokens on the wire are numbers of this channel; the
 client's own are put back on the way out. A line that names no exchange of this channel goes to the channel's listener,
 which knows whether one client owns the process; without a listener it reaches nobody.
+
+All that is said to a server goes through here, whatever kind of client says it: so this is where the tools that an
+entry does not serve are kept away, on the way in and from lists on the way out.
 """
 
 import contextlib
@@ -13,10 +16,15 @@ from typing import Final, Literal, Protocol, cast
 from msgspec import UNSET, Raw, UnsetType
 
 from fluidmcp.bridge.exchange import Exchange
+from fluidmcp.bridge.handshake_answers import answer_here, build_error
+from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.config.tools import ToolFilter
 from fluidmcp.delays import Delays
 from fluidmcp.errors import CapacityError, ServerExitedError, ServerTimeoutError
 from fluidmcp.processes.process import ServerProcess
 from fluidmcp.protocol.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Envelope,
     InvalidMessageError,
@@ -30,12 +38,14 @@ from fluidmcp.protocol.jsonrpc import (
     parse_object,
 )
 from fluidmcp.protocol.meta import replace_member, replace_progress_token
+from fluidmcp.protocol.tool_lists import CALL_TOOL, LIST_TOOLS, keep_tools, read_called_tool
 from fluidmcp.protocol.translate import SUBSCRIPTION_ID, with_subscription_id
 
 logger = logging.getLogger(__name__)
 
 PROGRESS: Final = "notifications/progress"
 CANCELLED: Final = "notifications/cancelled"
+MAX_SHOWN_NAME: Final = 100
 
 Era = Literal["handshake", "stateless"]
 
@@ -59,12 +69,15 @@ class ChannelListener(Protocol):
 class Channel:
     """One per server process. `era` and `greeting` are set by the handshake, `listener` by whoever uses the channel."""
 
-    def __init__(self, process: ServerProcess, *, request_timeout_seconds: float) -> None:
+    def __init__(self, process: ServerProcess, limits: ProcessLimits, tools: ToolFilter | None = None) -> None:
+        """`tools`: those that are served; None: all of them."""
         self._process = process
+        self._limits = limits
+        self._tools = tools
         self._exchanges: dict[int, Exchange] = {}
         self._last_wire_id = 0
         self._exit_callbacks: list[Callable[[], None]] = []
-        self._clock = Delays[Exchange](request_timeout_seconds, self._give_up)
+        self._clock = Delays[Exchange](limits.request_timeout_seconds, self._give_up)
         self.era: Era = "handshake"
         self.greeting: Envelope | None = None
         """What the server answered to `initialize`, or to `server/discover` in the stateless era."""
@@ -115,11 +128,16 @@ class Channel:
 
         `mentions_progress`: the text of the message holds a progress token somewhere, so `params` must be looked at.
         `has_deadline`: whether the request timeout applies; a subscription has none.
+        A call of a tool that is not served is answered as one that the server does not have, and not written.
 
         Raises:
             ServerExitedError: the process is gone.
             CapacityError: the server does not read its input.
         """
+        if self._tools is not None and method == CALL_TOOL:
+            name, params = read_called_tool(params)
+            if name is None or not self._tools.allows(name):
+                return answer_here(method, _refuse_tool(name))
         if mentions_progress:
             wire_id, client_token = self._write_request(method, params, mentions_progress)
         else:
@@ -142,7 +160,8 @@ class Channel:
         self.start_clock(exchange)
 
     def send_notification(self, method: str, params: Json | Raw | UnsetType = UNSET) -> None:
-        self._process.write(encode_notification(method, params))
+        if self._tools is None or method != CALL_TOOL:  # one without an id would be a call whose answer nobody reads
+            self._process.write(encode_notification(method, params))
 
     def hand_over(self, old: Exchange, new: Exchange) -> None:
         """Let what the server still says about a request reach another exchange."""
@@ -209,6 +228,8 @@ class Channel:
             self._receive_notification(message)
 
     def _receive_answer(self, exchange: Exchange, answer: Envelope) -> None:
+        if self._tools is not None and exchange.method == LIST_TOOLS:
+            answer = _keep_tools(answer, self._tools)
         if exchange.translate is not None:
             translated = exchange.translate(answer)
             if translated is None:
@@ -280,7 +301,7 @@ class Channel:
             ServerTimeoutError(
                 f"The server {self._process.package} did not answer within {self._clock.seconds:g} seconds.",
                 why=f"The request was {exchange.method[:100]}; it has been cancelled.",
-                hint="Try again, or raise FMCP_REQUEST_TIMEOUT_SECONDS if the tool needs that long.",
+                hint=f"Try again, or raise {self._limits.request_timeout_name} if the tool needs that long.",
             )
         )
 
@@ -300,6 +321,23 @@ class Channel:
             why=f"Its process went away: {self._process.exit_description()}.",
             hint="Send the request again; a new process is started for it.",
         )
+
+
+def _refuse_tool(name: str | None) -> Envelope:
+    """The answer of a server that has no such tool (2025-11-25, "Tools", "Error Handling")."""
+    if name is None:
+        return build_error(INVALID_PARAMS, "The params of tools/call must name the tool once, as a string.")
+    return build_error(INVALID_PARAMS, f"Unknown tool: {name[:MAX_SHOWN_NAME]}")
+
+
+def _keep_tools(answer: Envelope, tools: ToolFilter) -> Envelope:
+    if answer.result is UNSET:
+        return answer
+    kept = keep_tools(answer.result, tools.allows)
+    if kept is None:
+        error = build_error(INTERNAL_ERROR, "The server's list of tools cannot be read, and not all of it is served.")
+        return Envelope(id=answer.id, error=error.error)
+    return Envelope(id=answer.id, result=Raw(kept))
 
 
 def _parse_wire_id(request_id: Raw | UnsetType) -> int:

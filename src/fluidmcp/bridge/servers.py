@@ -69,7 +69,8 @@ class PackageServers:
         self._entry = entry
         self._environ = environ
         self._pool = pool
-        self._starter = ChannelStarter(launcher, limits)
+        self._limits = limits.for_entry(entry)
+        self._starter = ChannelStarter(launcher, self._limits, tools=entry.tools)
         self._everybody = WorkerKey(entry.name)
         """The key of callers whom nobody knows."""
         self._busy_lanes: dict[WorkerKey, set[WorkerKey]] = {}
@@ -273,6 +274,7 @@ class PackageServers:
             expires_at=principal.expires_at if principal is not None and is_personal else None,
             wait_seconds=CHECK_WAIT_SECONDS if is_check else wait_seconds,
             is_check=is_check,
+            limits=self._limits,
         )
 
     def acquire_ready(self, principal: Principal | None, session_id: str | None = None) -> ChannelLease | None:

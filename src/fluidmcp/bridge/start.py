@@ -17,6 +17,7 @@ from fluidmcp import __version__
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.config.tools import ToolFilter
 from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError, ServerTimeoutError
 from fluidmcp.processes.launch.launcher import Launcher
 from fluidmcp.processes.launch.spec import LaunchSpec
@@ -70,10 +71,21 @@ Greeting: TypeAlias = Callable[[Channel], Awaitable[None]]
 class ChannelStarter:
     """Starts server processes of one package."""
 
-    def __init__(self, launcher: Launcher, limits: ProcessLimits, *, probe_seconds: float = PROBE_SECONDS) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        limits: ProcessLimits,
+        *,
+        tools: ToolFilter | None = None,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
+        """`tools`: those that the package serves; None: all of them."""
         self._launcher = launcher
         self._limits = limits
+        self._tools = tools
         self._probe_seconds = probe_seconds
+        # A server whose calls have to be quick may be slow to start: then the pool's start timeout is the only one.
+        self._has_deadline = limits.request_timeout_seconds >= limits.start_timeout_seconds
         self.known = KnownEras()
 
     async def start(self, spec: LaunchSpec, *, wanted: Era, initialize_params: Json, report: StartReport) -> Channel:
@@ -83,8 +95,9 @@ class ChannelStarter:
 
         Raises:
             ServerStartError: the server could not be launched, ended before it answered, or speaks neither era.
-            ServerTimeoutError: it did not answer within the request timeout. The pool's start timeout usually comes
-                first and cancels this call; the process is stopped in either case.
+            ServerTimeoutError: it did not answer within the request timeout, where that is not shorter than the start
+                timeout. The pool's start timeout usually comes first and cancels this call; the process is stopped in
+                either case.
         """
         if wanted == "stateless" and self.known.stateless is not False:
             return await self._start_stateless(spec, initialize_params, report)
@@ -128,7 +141,7 @@ class ChannelStarter:
         """One process, greeted; stopped again when that fails."""
         process = await self._launcher.launch(spec)
         report.pid = process.pid
-        channel = Channel(process, request_timeout_seconds=self._limits.request_timeout_seconds)
+        channel = Channel(process, self._limits, self._tools)
         try:
             await greet(channel)
         except ServerExitedError:
@@ -154,7 +167,7 @@ class ChannelStarter:
         return channel
 
     async def _initialize(self, channel: Channel, initialize_params: Json) -> None:
-        exchange = channel.send_request("initialize", Raw(initialize_params))
+        exchange = channel.send_request("initialize", Raw(initialize_params), has_deadline=self._has_deadline)
         self._accept_initialize(channel, await exchange.answer())
 
     def _accept_initialize(self, channel: Channel, answer: Envelope) -> None:
@@ -170,14 +183,14 @@ class ChannelStarter:
         channel.send_notification("notifications/initialized")
 
     async def _discover(self, channel: Channel) -> None:
-        answer = await _send_discover(channel).answer()
+        answer = await self._send_discover(channel).answer()
         if not _is_discovery(answer):
             raise HandshakeRefusedError(f"The server {channel.package} does not speak {STATELESS_VERSIONS[-1]}.")
         _accept_discovery(channel, answer)
 
     async def _probe(self, channel: Channel, initialize_params: Json) -> None:
         """Ask which revisions it speaks; after any other answer, or none in time, greet it as the older ones want."""
-        discovery = _send_discover(channel)
+        discovery = self._send_discover(channel)
         try:
             async with asyncio.timeout(self._probe_seconds):
                 answer = await discovery.answer()
@@ -191,7 +204,7 @@ class ChannelStarter:
 
     async def _initialize_late(self, channel: Channel, discovery: Exchange, initialize_params: Json) -> None:
         """Both questions are asked: the first good answer decides. A slow starter may still answer the first one."""
-        handshake = channel.send_request("initialize", Raw(initialize_params))
+        handshake = channel.send_request("initialize", Raw(initialize_params), has_deadline=self._has_deadline)
         tasks = [asyncio.ensure_future(exchange.answer()) for exchange in (discovery, handshake)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -203,12 +216,15 @@ class ChannelStarter:
             for task in tasks:
                 task.cancel()
 
-
-def _send_discover(channel: Channel) -> Exchange:
-    params = with_stateless_meta(
-        UNSET, version=STATELESS_VERSIONS[-1], capabilities=NO_CAPABILITIES, client_info=GATEWAY_INFO, log_level=None
-    )
-    return channel.send_request("server/discover", params)
+    def _send_discover(self, channel: Channel) -> Exchange:
+        params = with_stateless_meta(
+            UNSET,
+            version=STATELESS_VERSIONS[-1],
+            capabilities=NO_CAPABILITIES,
+            client_info=GATEWAY_INFO,
+            log_level=None,
+        )
+        return channel.send_request("server/discover", params, has_deadline=self._has_deadline)
 
 
 def _accept_discovery(channel: Channel, answer: Envelope) -> None:

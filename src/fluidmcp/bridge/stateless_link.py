@@ -129,7 +129,8 @@ class StatelessLink:
                 exchange = self.channel.send_request(
                     method, described, mentions_progress=mentions_progress, wants_notifications=wants_notifications
                 )
-                exchange.translate = _Call(self, exchange, described, mentions_progress).translate
+                if not exchange.is_done:  # the two hold each other until the server has answered
+                    exchange.translate = _Call(self, exchange, described, mentions_progress).translate
                 return exchange
 
     def send_notification(self, method: str, params: Raw | UnsetType) -> None:

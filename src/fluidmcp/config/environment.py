@@ -12,10 +12,10 @@ from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level, parse_user_ids
+from fluidmcp.config.reading import MAX_SECONDS
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_host_name
 
-MAX_SECONDS = 86_400.0
 MAX_COUNT = 100_000
 TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and not begin with fmcp1."
 SEAL_KEY_BYTES = 32

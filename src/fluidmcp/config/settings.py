@@ -5,7 +5,7 @@ This is the only module that reads the environment; everything else is handed a 
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -38,6 +38,26 @@ class ProcessLimits:
     request_timeout_seconds: float = 300.0
     idle_timeout_seconds: float = 600.0
     stop_timeout_seconds: float = 2.0
+    start_timeout_name: str = "FMCP_START_TIMEOUT_SECONDS"
+    """What to raise, for messages."""
+    request_timeout_name: str = "FMCP_REQUEST_TIMEOUT_SECONDS"
+
+    def for_entry(self, entry: ServerEntry) -> "ProcessLimits":
+        """These limits with the time-outs that an entry sets for its own package."""
+        limits = self
+        if entry.start_timeout_seconds is not None:
+            limits = replace(
+                limits,
+                start_timeout_seconds=entry.start_timeout_seconds,
+                start_timeout_name=f"start_timeout_seconds of {entry.name}",
+            )
+        if entry.request_timeout_seconds is not None:
+            limits = replace(
+                limits,
+                request_timeout_seconds=entry.request_timeout_seconds,
+                request_timeout_name=f"request_timeout_seconds of {entry.name}",
+            )
+        return limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,7 @@ def parse_batch(text: bytes) -> list[bytes] | None:
     """
     if text.lstrip()[:1] != b"[":
         return None
-    messages = _parse_array(text)
+    messages = parse_array(text)
     if messages is None:
         raise InvalidMessageError(PARSE_ERROR, "The batch is not JSON, or too deeply nested.")
     if not 0 < len(messages) <= MAX_BATCH:
@@ -110,7 +110,8 @@ def parse_batch(text: bytes) -> list[bytes] | None:
     return [bytes(message) for message in messages]
 
 
-def _parse_array(text: bytes) -> list[Raw] | None:
+def parse_array(text: bytes) -> list[Raw] | None:
+    """The items of a JSON array as raw texts, or None when the text is something else."""
     try:
         return _decode_array(text)
     except (msgspec.DecodeError, RecursionError):

@@ -72,6 +72,14 @@ def replace_value(text: Text, members: Mapping[str, Raw], name: str, value: Text
     return b"".join((whole[:start], view(value), whole[start + len(view(members[name])) :]))
 
 
+def spells_once(text: Text, members: Mapping[str, Raw], name: str) -> bool:
+    """Whether `text` spells the name of one of its `members` once, and plainly; False also where that is hard to see.
+
+    Then every reader of the text finds the same value under that name.
+    """
+    return _find_value(bytes(text), name, bytes(members[name])) is not None
+
+
 def _find_value(body: bytes, name: str, value: bytes) -> int | None:
     """Where the value of a member begins, if the object spells its name once, and plainly."""
     key = b'"%b"' % name.encode()

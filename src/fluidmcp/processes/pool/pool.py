@@ -150,12 +150,14 @@ class Pool(Generic[W]):
         expires_at: float | None = None,
         wait_seconds: float = CAPACITY_WAIT_SECONDS,
         is_check: bool = False,
+        limits: ProcessLimits | None = None,
     ) -> Lease[W]:
         """A lease on the worker of `key`; `start` makes one if there is none.
 
         All who ask at the same time share one start and its failure. `principal` owns the worker: quotas count by it.
         At `expires_at` (seconds since the epoch) the worker gets no new lease and ends after its last one.
         `is_check`: it is only tried whether it starts; a failure is for the caller to tell, and delays no later start.
+        `limits`: those of the package, whose time-outs may differ from the pool's.
 
         Raises:
             CapacityError: a limit is reached and nothing idle can make room, nor does within `wait_seconds`.
@@ -168,7 +170,7 @@ class Pool(Generic[W]):
         def enter() -> Slot[W]:
             slot = self._current.get(key)
             if slot is None:
-                slot = self._admit(key, start, principal, expires_at, is_check)
+                slot = self._admit(key, start, principal, expires_at, is_check, limits or self._limits)
             elif slot.is_check and not is_check:
                 # Now somebody waits for it.
                 slot.is_check = False
@@ -221,6 +223,7 @@ class Pool(Generic[W]):
         principal: Hashable | None,
         expires_at: float | None,
         is_check: bool,
+        limits: ProcessLimits,
     ) -> Slot[W]:
         if self._is_closed:
             raise _closed()
@@ -233,7 +236,7 @@ class Pool(Generic[W]):
                 retry_after_seconds=remaining_seconds,
             )
         victims = choose_victims(self._slots, key, principal, self._limits)
-        slot = Slot[W](key=key, principal=principal, expires_at=expires_at, is_check=is_check)
+        slot = Slot[W](key=key, principal=principal, expires_at=expires_at, limits=limits, is_check=is_check)
         stops: set[asyncio.Task[None]] = set()
         for victim in victims:
             victim.is_claimed = True
@@ -253,7 +256,7 @@ class Pool(Generic[W]):
         owner = _CHECKS if slot.is_check else _owner(slot.key, slot.principal)
         async with self._start_gate.place(owner, slot.key.package, slot.report):
             # Counts from here: the time in the queue says nothing about the server.
-            limit = asyncio.timeout(self._limits.start_timeout_seconds)
+            limit = asyncio.timeout(slot.limits.start_timeout_seconds)
             try:
                 async with limit:
                     return await start(slot.report)
@@ -262,8 +265,9 @@ class Pool(Generic[W]):
                     raise
                 raise ServerTimeoutError(
                     f"The server of '{slot.key.package}' did not become ready in time.",
-                    why=f"It had {self._limits.start_timeout_seconds:g} seconds to start and answer the handshake.",
-                    hint="A first start may have to download packages; start it once by hand, or raise the limit.",
+                    why=f"It had {slot.limits.start_timeout_seconds:g} seconds to start and answer the handshake.",
+                    hint="A first start may have to download packages; start it once by hand, or raise "
+                    f"{slot.limits.start_timeout_name}.",
                     stderr_tail=slot.report.stderr_tail,
                 ) from exc
 
@@ -377,7 +381,7 @@ class Pool(Generic[W]):
         if slot.end_timer is not None:
             slot.end_timer.cancel()
         slot.end_timer = asyncio.get_running_loop().call_later(
-            self._limits.request_timeout_seconds, self._begin_stop, slot
+            slot.limits.request_timeout_seconds, self._begin_stop, slot
         )
 
     def _on_exit(self, slot: Slot[W]) -> None:

@@ -44,6 +44,8 @@ class Slot(Generic[W]):
     key: WorkerKey
     principal: Hashable | None
     expires_at: float | None
+    limits: ProcessLimits
+    """Its time-outs: those of its package."""
     is_check: bool = False
     """Whether it is only tried, for nobody."""
     report: StartReport = field(default_factory=StartReport)
