@@ -35,7 +35,6 @@ def test_params_with_anything_around_the_name_pass_as_they_are(members: dict[str
     assert passed in (params, write({"name": b'"a"', **rest}))
 
 
-@pytest.mark.threat("E20")
 @pytest.mark.parametrize(
     ("params", "name", "passed"),
     [
@@ -52,7 +51,6 @@ def test_what_reaches_a_server_has_one_name_and_that_is_the_one_that_was_looked_
     assert read_called_tool(params) == (name, passed)
 
 
-@pytest.mark.threat("E20")
 @pytest.mark.parametrize(
     "params",
     [
