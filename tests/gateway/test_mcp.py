@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import ProcessLimits
-from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
+from tests.gateway.running import STDLIB_SERVER, RunningGateway, running_gateway, stdlib_entry
 
 Json = dict[str, Any]
 
@@ -224,6 +227,38 @@ async def test_a_request_that_takes_too_long_is_cancelled_at_the_server() -> Non
             while "result" not in response.json():
                 response = await running.rpc("echo", "tools/call", {"name": "pid", "arguments": {}})
         assert running.gateway.process_count == 1
+
+
+async def test_an_entry_has_a_request_timeout_of_its_own() -> None:
+    entries = [stdlib_entry(), replace(stdlib_entry("quick"), request_timeout_seconds=0.3)]
+    async with running_gateway(entries) as running:
+        waiting = asyncio.create_task(running.rpc("echo", "tools/call", {"name": "hang", "arguments": {}}))
+        await running.wait_hanging("echo")
+        response = await running.rpc("quick", "tools/call", {"name": "hang", "arguments": {}})
+        message = response.json()["error"]["message"]
+        assert "0.3 seconds" in message
+        assert "raise request_timeout_seconds of quick" in message
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_an_entry_has_a_start_timeout_of_its_own() -> None:
+    silent = replace(shell_entry("silent", "exec sleep 1000"), start_timeout_seconds=0.3)
+    async with running_gateway([silent]) as running:
+        response = await running.rpc("silent", "tools/list")
+        assert response.status_code == 200
+        assert "It had 0.3 seconds" in response.json()["error"]["message"]
+        assert "raise start_timeout_seconds of silent" in response.json()["error"]["message"]
+
+
+async def test_a_server_whose_calls_have_to_be_quick_may_be_slow_to_start() -> None:
+    late = shell_entry("late", f'sleep 1; exec "{sys.executable}" -I "{STDLIB_SERVER}"')
+    async with running_gateway([replace(late, request_timeout_seconds=0.2)]) as running:
+        await running.gateway.check_server("late")
+
+
+def shell_entry(name: str, script: str) -> ServerEntry:
+    return replace(stdlib_entry(name), command="/bin/sh", args=("-c", script))
 
 
 async def test_a_server_that_does_not_start_is_502_and_its_stderr_stays_with_the_operator() -> None:

@@ -225,6 +225,18 @@ async def test_a_retired_worker_that_is_never_given_back_ends_after_the_request_
 
 
 @on_its_own_clock
+async def test_one_of_a_package_with_a_time_of_its_own_ends_after_that() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, request_timeout_seconds=300)), Puppets()
+    lease = await pool.acquire(key(), start, limits=replace(LIMITS, request_timeout_seconds=1000))
+    pool.retire(key())
+    await elapse(999)
+    assert (lease.worker.stops, len(pool)) == (0, 1)
+    await elapse(2)
+    assert (lease.worker.stops, len(pool)) == (1, 0)
+    lease.release()
+
+
+@on_its_own_clock
 async def test_an_idle_worker_ends_and_one_in_use_stays() -> None:
     pool, start = pool_with_clock(replace(LIMITS, idle_timeout_seconds=600)), Puppets()
     (await pool.acquire(key("idle"), start)).release()

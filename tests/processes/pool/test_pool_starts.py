@@ -49,6 +49,21 @@ async def test_a_start_that_takes_too_long_is_ended() -> None:
 
 
 @on_its_own_clock
+async def test_a_package_may_have_another_time_to_start_than_the_pool_gives() -> None:
+    pool, start = pool_with_clock(replace(LIMITS, start_timeout_seconds=60)), Puppets()
+    start.gate.clear()
+    slow = replace(LIMITS, start_timeout_seconds=100, start_timeout_name="start_timeout_seconds of mail")
+    starting = asyncio.create_task(pool.acquire(key(), start, limits=slow))
+    await elapse(99)
+    assert (len(pool), starting.done()) == (1, False)
+    await elapse(2)
+    with pytest.raises(ServerTimeoutError) as failure:
+        await starting
+    assert failure.value.why == "It had 100 seconds to start and answer the handshake."
+    assert failure.value.hint.endswith("or raise start_timeout_seconds of mail.")
+
+
+@on_its_own_clock
 async def test_a_start_that_takes_too_long_says_what_its_process_wrote(caplog: pytest.LogCaptureFixture) -> None:
     pool = pool_with_clock(replace(LIMITS, start_timeout_seconds=60))
 
