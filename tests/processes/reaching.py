@@ -48,7 +48,9 @@ class Ground:
             "write": (),
             "may_install": False,
         }
-        return ReachBuilder(str(self.home)).build(**{**asked, **changes})
+        asked |= changes
+        asked.setdefault("default_directory", asked["directory"])
+        return ReachBuilder(str(self.home)).build(**asked)
 
 
 def may_read(reach: Reach, path: str | Path) -> bool:

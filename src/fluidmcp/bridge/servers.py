@@ -312,6 +312,7 @@ class PackageServers:
             paths=entry.paths,
             named=tuple(environment[name] for name, _ in entry.env if name in environment),
             owns_directory=entry.owns_directory,
+            default_directory=entry.default_directory,
             source=entry.source,
             secrets=self._list_secrets(environment, handed_token),
         )

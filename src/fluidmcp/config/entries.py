@@ -68,7 +68,9 @@ class ServerEntry:
     directory: Path = field(default_factory=Path)
     """The working directory of the server process."""
     owns_directory: bool = False
-    """Whether that directory holds this package and nothing else."""
+    """Whether that directory, or the default one, holds this package and nothing else."""
+    default_directory: Path | None = None
+    """The directory that it would be without `cwd` of the entry; None: the entry has no `cwd`."""
     source: str = ""
     """Where the entry was read, for messages."""
     tools: ToolFilter | None = None

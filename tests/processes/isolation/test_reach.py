@@ -260,6 +260,57 @@ def test_what_holds_everything_of_everybody_is_never_whole(ground: Ground, path:
     assert not may_read(ground.build(), os.path.realpath(path))
 
 
+def test_a_directory_that_an_entry_names_opens_nothing(ground: Ground):
+    """E07: `cwd` of somebody's file is where the process runs, and no leave to read what is there."""
+    write_project(ground)
+    elsewhere = ground.write("elsewhere/notes/secret").parent
+    reach = ground.build(directory=str(elsewhere), default_directory=str(ground.work))
+    assert not may_read(reach, elsewhere / "secret")
+    assert str(elsewhere) not in reach.listed
+    # Nothing of the gateway's own folder either: the process is not there.
+    assert not may_read(reach, ground.work / "data" / "table.csv")
+    reach = ground.build(directory=str(elsewhere), default_directory=str(ground.work), read=(str(elsewhere),))
+    assert may_read(reach, elsewhere / "secret")
+
+
+@pytest.mark.parametrize("place", ["work/data", "work/../elsewhere/../work/src", "work/there"])
+def test_one_below_the_usual_directory_is_reached_as_the_rest_of_it(ground: Ground, place: str):
+    write_project(ground)
+    ground.link("work/there", "src")
+    directory = str(ground.folder / place)
+    reach = ground.build(directory=directory, default_directory=str(ground.work))
+    assert reach.read == ground.build(directory=str(ground.work)).read
+    assert not may_read(reach, ground.work / ".env")
+
+
+def test_a_link_below_the_usual_directory_is_not_below_it(ground: Ground):
+    write_project(ground)
+    ground.link("work/.there", "../elsewhere")
+    secret = ground.write("elsewhere/secret")
+    reach = ground.build(directory=str(ground.work / ".there"), default_directory=str(ground.work))
+    assert not may_read(reach, secret)
+
+
+def test_a_packages_own_folder_is_whole_wherever_its_process_runs(ground: Ground):
+    package = ground.write("packages/ann/mail/1.0.0/.hidden/server.py").parents[1]
+    secret = ground.write("elsewhere/secret")
+    for directory in (package / ".hidden", secret.parent):
+        reach = ground.build(directory=str(directory), default_directory=str(package), owns_directory=True)
+        assert may_read(reach, package / ".hidden" / "server.py")
+        assert not may_read(reach, secret)
+
+
+def test_files_that_arguments_name_from_there_are_reached(ground: Ground):
+    server = ground.write("elsewhere/app/server.py")
+    ground.write("elsewhere/app/.env")
+    ground.write("elsewhere/secret")
+    directory = str(ground.folder / "elsewhere")
+    reach = ground.build(args=("app/server.py",), directory=directory, default_directory=str(ground.work))
+    assert may_read(reach, server)
+    assert not may_read(reach, ground.folder / "elsewhere" / "app" / ".env")
+    assert not may_read(reach, ground.folder / "elsewhere" / "secret")
+
+
 def test_a_link_in_the_working_directory_does_not_open_the_home(ground: Ground):
     ground.link("work/home", ground.home)
     ground.link("work/above", ground.home.parent)
@@ -386,6 +437,7 @@ def test_one_process_does_not_reach_what_the_one_before_did(ground: Ground):
             environment={"PATH": str(ground.folder / "bin")},
             named=(),
             directory=directory,
+            default_directory=directory,
             owns_directory=False,
             left_out=(left_out,),
             read=read,

@@ -178,6 +178,8 @@ class Confinement:
         if place.home is not None:
             self._warn_of_unreached(place, directory, reach)
         if place.home is not None and not _is_reached(directory, reach):
+            if spec.default_directory is not None:
+                raise _out_of_reach(place, directory)
             directory = str(place.home)
         return Order(
             program=place.program,
@@ -235,6 +237,7 @@ class Confinement:
             environment=spec.environment,
             named=spec.named,
             directory=directory,
+            default_directory=os.path.abspath(spec.default_directory or directory),
             owns_directory=spec.owns_directory,
             left_out=[os.path.realpath(path) for path in (source, os.path.dirname(place.home or "")) if path],
             read=spec.paths.read,
@@ -246,8 +249,20 @@ class Confinement:
 def _is_reached(directory: str, reach: Reach) -> bool:
     """Whether a process can be started in a folder: it sees something of it."""
     real = os.path.realpath(directory)
-    paths = (*reach.read, *reach.listed, *reach.write)
-    return any(path == real or path.startswith(real + "/") or real.startswith(path + "/") for path in paths)
+    whole = (*reach.read, *reach.write)
+    if any(real == path or real.startswith(path + "/") for path in whole):
+        return True
+    return any(path == real or path.startswith(real + "/") for path in (*whole, *reach.listed))
+
+
+def _out_of_reach(place: Place, directory: str) -> ServerStartError:
+    """A process that silently ran elsewhere would do something else than the entry says."""
+    return ServerStartError(
+        f"The server of '{place.spec.package}' could not be started.",
+        why=f"Its `cwd` {directory} is out of reach of a process that serves one known person "
+        f"({place.wall.describe()}).",
+        hint=f'Add "paths": {{"read": ["{directory}"]}} to the entry, or "write", or remove `cwd`.',
+    )
 
 
 def _explain(place: Place, order: Order, report: Report) -> ServerProcessError:

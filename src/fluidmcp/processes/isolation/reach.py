@@ -139,6 +139,7 @@ class ReachBuilder:
         environment: Mapping[str, str],
         named: Iterable[str],
         directory: str,
+        default_directory: str,
         owns_directory: bool,
         left_out: Iterable[str],
         read: Iterable[str],
@@ -148,6 +149,8 @@ class ReachBuilder:
         """The reach of one process.
 
         `program` is absolute; `named` are values of the entry's `env`; `read` and `write` are the entry's `paths`.
+        `directory` is where its names count from. It opens nothing by itself unless it is the `default_directory`, or
+        in it: that one is opened, whole where the package owns it.
         `left_out` stays out wherever it lies, unless `paths` names it: the file that describes the servers, the folder
         of private homes; without symbolic links. `may_install`: caches of package managers may be written.
         """
@@ -164,9 +167,9 @@ class ReachBuilder:
         folders = [opened for path in dict.fromkeys(runtime) for opened in self._open(path)]
         caches = [path for path in cache_folders(environment) if [*self._open(path)] == [path]]
         if owns_directory:
-            folders.append(directory)
-        elif self._may_be_whole(directory):
-            folders += self._visible_entries(directory)
+            folders.append(default_directory)
+        elif self._may_be_whole(default_directory) and is_inside(directory, default_directory):
+            folders += self._visible_entries(default_directory)
         for text in (*args, *named):
             # The words inside an argument too: `sh -c "exec node /srv/server.js"`.
             for word in dict.fromkeys((text, *_BETWEEN_WORDS.split(text))):
@@ -290,6 +293,11 @@ def _list_names(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError:
         return []
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether a path leads into a folder, or to it, behind all symbolic links."""
+    return _is_within(os.path.realpath(path), os.path.realpath(folder))
 
 
 def _is_within(path: str, folder: str) -> bool:

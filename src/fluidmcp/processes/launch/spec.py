@@ -33,7 +33,9 @@ class LaunchSpec:
     named: tuple[str, ...] = field(default=(), repr=False)
     """Values of the entry's `env`: files that they name may be read."""
     owns_directory: bool = False
-    """Whether `directory` holds this package and nothing else."""
+    """Whether `directory`, or the default one, holds this package and nothing else."""
+    default_directory: Path | None = None
+    """The working directory that it would have without the `cwd` of its entry; None: the entry has none."""
     source: str = ""
     """The file that describes the server, which its processes may not read."""
     may_install: bool = False
@@ -62,7 +64,7 @@ def find_program(spec: LaunchSpec) -> str:
         raise ServerStartError(
             f"The server of '{spec.package}' could not be started.",
             why=f"Its working directory {spec.directory} does not exist.",
-            hint="Create the directory, or correct the path in the entry.",
+            hint="Create the directory, or correct `cwd` of the entry.",
         )
     if "/" in spec.command:
         path = os.path.abspath(spec.directory / spec.command)
@@ -84,6 +86,12 @@ def spawn_failure(spec: LaunchSpec, exc: OSError) -> ServerStartError:
             what,
             why=f"The command '{spec.command}' was not found.",
             hint="Install it, or give its full path as `command` of the entry.",
+        )
+    if isinstance(exc, PermissionError) and not os.access(spec.directory, os.X_OK):
+        return ServerStartError(
+            what,
+            why=f"Its process may not enter its working directory {spec.directory}: Permission denied.",
+            hint="Let the gateway's user enter it, or correct `cwd` of the entry.",
         )
     if isinstance(exc, PermissionError):
         return ServerStartError(
