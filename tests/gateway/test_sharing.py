@@ -31,7 +31,7 @@ EVERYTHING: Json = {"elicitation": {"form": {}}, "sampling": {}, "roots": {}}
 
 
 @asynccontextmanager
-async def sharing(era: str, **limits: int) -> AsyncGenerator[RunningGateway]:
+async def sharing(era: str, **limits: Any) -> AsyncGenerator[RunningGateway]:
     entry = ServerEntry(
         name="asking",
         command=sys.executable,

@@ -28,10 +28,11 @@ from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError, WouldWaitError
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
+from fluidmcp.processes.launch.runners import name_runner
 from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.pool.pool import CAPACITY_WAIT_SECONDS, CHECK_WAIT_SECONDS, Lease, Pool
 from fluidmcp.processes.pool.slots import WorkerKey
-from fluidmcp.processes.pool.starts import StartReport
+from fluidmcp.processes.pool.starts import StartProgress, StartReport
 from fluidmcp.protocol.jsonrpc import Json
 from fluidmcp.undo import undo_on_failure
 
@@ -71,6 +72,7 @@ class PackageServers:
         self._pool = pool
         self._limits = limits.for_entry(entry)
         self._starter = ChannelStarter(launcher, self._limits, tools=entry.tools)
+        self._runner = name_runner(entry.command, entry.args)
         self._everybody = WorkerKey(entry.name)
         """The key of callers whom nobody knows."""
         self._busy_lanes: dict[WorkerKey, set[WorkerKey]] = {}
@@ -261,6 +263,7 @@ class PackageServers:
         is_check: bool = False,
     ) -> Lease[Channel]:
         async def start(report: StartReport) -> Channel:
+            report.runner = self._runner
             spec = self._build_spec(principal, token)
             return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params, report=report)
 
@@ -286,6 +289,20 @@ class PackageServers:
         else:
             key = self._choose_key(principal, session_id)
         return self._pool.acquire_ready(key)
+
+    def describe_starts(self) -> StartProgress | None:
+        """How far the start is that goes on longest, whoever waits for it; None where nothing starts."""
+        now = asyncio.get_running_loop().time()
+        starts = [report.describe(now) for _, report in self._pool.list_starts(self._entry.name)]
+        return max(starts, key=lambda start: start.seconds, default=None)
+
+    def describe_own_start(self, principal: Principal | None) -> StartProgress | None:
+        """The same of those that this caller may be waiting for."""
+        now = asyncio.get_running_loop().time()
+        digest = self.build_key(principal).token_digest
+        starts = self._pool.list_starts(self._entry.name)
+        own = [report.describe(now) for key, report in starts if key.token_digest == digest]
+        return max(own, key=lambda start: start.seconds, default=None)
 
     def retire(self, key: WorkerKey) -> None:
         """Let a process finish its calls and end."""

@@ -18,7 +18,7 @@ from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.config.tools import ToolFilter
-from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError, ServerTimeoutError
+from fluidmcp.errors import ServerExitedError, ServerProcessError, ServerStartError
 from fluidmcp.processes.launch.launcher import Launcher
 from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.pool.starts import StartReport
@@ -84,8 +84,6 @@ class ChannelStarter:
         self._limits = limits
         self._tools = tools
         self._probe_seconds = probe_seconds
-        # A server whose calls have to be quick may be slow to start: then the pool's start timeout is the only one.
-        self._has_deadline = limits.request_timeout_seconds >= limits.start_timeout_seconds
         self.known = KnownEras()
 
     async def start(self, spec: LaunchSpec, *, wanted: Era, initialize_params: Json, report: StartReport) -> Channel:
@@ -95,9 +93,8 @@ class ChannelStarter:
 
         Raises:
             ServerStartError: the server could not be launched, ended before it answered, or speaks neither era.
-            ServerTimeoutError: it did not answer within the request timeout, where that is not shorter than the start
-                timeout. The pool's start timeout usually comes first and cancels this call; the process is stopped in
-                either case.
+
+        How long that may take is for the pool: it cancels this call, and the process is stopped.
         """
         if wanted == "stateless" and self.known.stateless is not False:
             return await self._start_stateless(spec, initialize_params, report)
@@ -139,8 +136,8 @@ class ChannelStarter:
 
     async def _attempt(self, spec: LaunchSpec, greet: "Greeting", report: StartReport) -> Channel:
         """One process, greeted; stopped again when that fails."""
-        process = await self._launcher.launch(spec)
-        report.pid = process.pid
+        process = await self._launcher.launch(spec, on_install=report.watch)
+        report.watch(process)
         channel = Channel(process, self._limits, self._tools)
         try:
             await greet(channel)
@@ -157,17 +154,15 @@ class ChannelStarter:
                 stderr_tail=tail,
                 exit_code=exit_code,
             ) from None
-        except BaseException as exc:
+        except BaseException:
             # Before the stop: what a server says because it is told to end is not why it did not start.
             report.stderr_tail = channel.stderr_tail or report.stderr_tail
-            if isinstance(exc, ServerTimeoutError):
-                exc.stderr_tail = report.stderr_tail
             await channel.stop()
             raise
         return channel
 
     async def _initialize(self, channel: Channel, initialize_params: Json) -> None:
-        exchange = channel.send_request("initialize", Raw(initialize_params), has_deadline=self._has_deadline)
+        exchange = channel.send_request("initialize", Raw(initialize_params), has_deadline=False)
         self._accept_initialize(channel, await exchange.answer())
 
     def _accept_initialize(self, channel: Channel, answer: Envelope) -> None:
@@ -183,14 +178,14 @@ class ChannelStarter:
         channel.send_notification("notifications/initialized")
 
     async def _discover(self, channel: Channel) -> None:
-        answer = await self._send_discover(channel).answer()
+        answer = await _send_discover(channel).answer()
         if not _is_discovery(answer):
             raise HandshakeRefusedError(f"The server {channel.package} does not speak {STATELESS_VERSIONS[-1]}.")
         _accept_discovery(channel, answer)
 
     async def _probe(self, channel: Channel, initialize_params: Json) -> None:
         """Ask which revisions it speaks; after any other answer, or none in time, greet it as the older ones want."""
-        discovery = self._send_discover(channel)
+        discovery = _send_discover(channel)
         try:
             async with asyncio.timeout(self._probe_seconds):
                 answer = await discovery.answer()
@@ -204,7 +199,7 @@ class ChannelStarter:
 
     async def _initialize_late(self, channel: Channel, discovery: Exchange, initialize_params: Json) -> None:
         """Both questions are asked: the first good answer decides. A slow starter may still answer the first one."""
-        handshake = channel.send_request("initialize", Raw(initialize_params), has_deadline=self._has_deadline)
+        handshake = channel.send_request("initialize", Raw(initialize_params), has_deadline=False)
         tasks = [asyncio.ensure_future(exchange.answer()) for exchange in (discovery, handshake)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -216,15 +211,12 @@ class ChannelStarter:
             for task in tasks:
                 task.cancel()
 
-    def _send_discover(self, channel: Channel) -> Exchange:
-        params = with_stateless_meta(
-            UNSET,
-            version=STATELESS_VERSIONS[-1],
-            capabilities=NO_CAPABILITIES,
-            client_info=GATEWAY_INFO,
-            log_level=None,
-        )
-        return channel.send_request("server/discover", params, has_deadline=self._has_deadline)
+
+def _send_discover(channel: Channel) -> Exchange:
+    params = with_stateless_meta(
+        UNSET, version=STATELESS_VERSIONS[-1], capabilities=NO_CAPABILITIES, client_info=GATEWAY_INFO, log_level=None
+    )
+    return channel.send_request("server/discover", params, has_deadline=False)
 
 
 def _accept_discovery(channel: Channel, answer: Envelope) -> None:

@@ -172,6 +172,7 @@ class Environment:
     max_processes_per_principal: int = _variable("FMCP_MAX_PROCESSES_PER_PRINCIPAL", _COUNT, 8)
     max_concurrent_starts: int = _variable("FMCP_MAX_CONCURRENT_STARTS", _COUNT, 2)
     start_timeout_seconds: float = _variable("FMCP_START_TIMEOUT_SECONDS", _SECONDS, 60.0)
+    install_timeout_seconds: float = _variable("FMCP_INSTALL_TIMEOUT_SECONDS", _SECONDS, 600.0)
     request_timeout_seconds: float = _variable("FMCP_REQUEST_TIMEOUT_SECONDS", _SECONDS, 300.0)
     idle_timeout_seconds: float = _variable("FMCP_IDLE_TIMEOUT_SECONDS", _SECONDS, 600.0)
     isolation: IsolationLevel = _variable("FMCP_ISOLATION", _LEVEL, "auto")

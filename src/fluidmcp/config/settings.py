@@ -35,6 +35,9 @@ class ProcessLimits:
     max_processes_per_principal: int = 8
     max_concurrent_starts: int = 2
     start_timeout_seconds: float = 60.0
+    """For a start in which nothing moves."""
+    install_timeout_seconds: float = 600.0
+    """For a start that is at work; it never has less than the start timeout."""
     request_timeout_seconds: float = 300.0
     idle_timeout_seconds: float = 600.0
     stop_timeout_seconds: float = 2.0
@@ -200,6 +203,7 @@ def _read_limits(environment: Environment) -> ProcessLimits:
         max_processes_per_principal=environment.max_processes_per_principal,
         max_concurrent_starts=environment.max_concurrent_starts,
         start_timeout_seconds=environment.start_timeout_seconds,
+        install_timeout_seconds=environment.install_timeout_seconds,
         request_timeout_seconds=environment.request_timeout_seconds,
         idle_timeout_seconds=environment.idle_timeout_seconds,
     )

@@ -206,7 +206,12 @@ def _build_processes(
     watchdog = Watchdog()
     confinement = Confinement(settings.isolation, operator_home=environ.get("HOME", ""))
     pool: Pool[Channel] = Pool(limits)
-    launcher = ColdLauncher(watchdog, confinement=confinement, stop_timeout_seconds=limits.stop_timeout_seconds)
+    launcher = ColdLauncher(
+        watchdog,
+        confinement=confinement,
+        stop_timeout_seconds=limits.stop_timeout_seconds,
+        install_timeout_seconds=max(limits.install_timeout_seconds, limits.start_timeout_seconds),
+    )
     level = settings.isolation.level
     servers = {
         entry.name: PackageServers(entry, environ, pool=pool, launcher=launcher, limits=limits, isolation=level)

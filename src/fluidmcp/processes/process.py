@@ -163,6 +163,11 @@ class ServerProcess:
         return self._tail.lines()
 
     @property
+    def stderr_reads(self) -> int:
+        """How often it has written to stderr, as far as that can be told: it only grows."""
+        return self._tail.reads
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs; below 0 it is the number of the signal that ended it."""
         return self._returncode

@@ -35,8 +35,11 @@ class StderrTail:
         self._lines: deque[tuple[bytes, bool]] = deque(maxlen=MAX_TAIL_LINES)
         self._partial = bytearray()
         self._is_cut = False
+        self.reads = 0
+        """How often something came: whoever looks twice sees whether anything has come in between."""
 
     def feed(self, data: bytes) -> None:
+        self.reads += 1
         *lines, rest = data.split(b"\n")
         for line in lines:
             self._add(line)

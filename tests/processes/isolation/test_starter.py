@@ -21,7 +21,8 @@ from fluidmcp.config.settings import IsolationSettings
 from fluidmcp.errors import ServerStartError
 from fluidmcp.processes.isolation import starter
 from fluidmcp.processes.isolation.confinement import Confinement
-from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.processes.launch.installed import OnInstall
+from fluidmcp.processes.launch.launcher import ColdLauncher, ignore_install
 from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.processes.watchdog import Watchdog
@@ -53,6 +54,7 @@ class Stage:
 
     async def launch(self, level: IsolationLevel, *args: str, **changes: Any) -> Child:
         """`child_confined.py` for a known person, unless `changes` say otherwise."""
+        on_install: OnInstall = changes.pop("on_install", ignore_install)
         asked: dict[str, Any] = {
             "command": sys.executable,
             "args": ("-I", str(CHILD), *args),
@@ -61,7 +63,8 @@ class Stage:
             "private_home": True,
             **changes,
         }
-        child = Child(await self.launcher.launch(LaunchSpec(package="confined", isolation=level, **asked)))
+        spec = LaunchSpec(package="confined", isolation=level, **asked)
+        child = Child(await self.launcher.launch(spec, on_install=on_install))
         self.children.append(child)
         return child
 
@@ -77,9 +80,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(watchdog: Watchdog, folder: Path, **settings: Any) -> AsyncGenerator[Stage]:
+async def open_stage(
+    watchdog: Watchdog, folder: Path, *, install_timeout_seconds: float = 600.0, **settings: Any
+) -> AsyncGenerator[Stage]:
     confinement = Confinement(IsolationSettings(**settings), operator_home=str(folder / "operator"))
-    launcher = ColdLauncher(watchdog, confinement=confinement, homes=folder / "homes", stop_timeout_seconds=0.3)
+    launcher = ColdLauncher(
+        watchdog,
+        confinement=confinement,
+        homes=folder / "homes",
+        stop_timeout_seconds=0.3,
+        install_timeout_seconds=install_timeout_seconds,
+    )
     stage = Stage(launcher, confinement, watchdog, folder)
     try:
         yield stage

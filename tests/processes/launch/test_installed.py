@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fluidmcp.errors import ServerStartError
-from fluidmcp.processes.launch import installed
+from fluidmcp.processes.process import ServerProcess
 from fluidmcp.processes.starter_child import landlock
 from fluidmcp.processes.watchdog import Watchdog
 from tests.processes.conftest import Child
@@ -99,9 +99,10 @@ class Runner:
 
 
 @pytest.fixture
-async def runner(watchdog: Watchdog, tmp_path: Path) -> AsyncIterator[Runner]:
+async def runner(watchdog: Watchdog, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Runner]:
+    """It has 600 seconds to install, if the test does not say otherwise."""
     (tmp_path / "homes").mkdir()
-    async with open_stage(watchdog, tmp_path) as stage:
+    async with open_stage(watchdog, tmp_path, install_timeout_seconds=getattr(request, "param", 600.0)) as stage:
         runner = Runner(stage, tmp_path)
         modules = runner.cache / "package" / "node_modules"
         for path, text in ((tmp_path / "bin" / "npx", NPX), (modules / "server" / "cli.sh", PROGRAM)):
@@ -210,13 +211,46 @@ async def test_a_program_that_vanished_is_asked_for_again(runner: Runner) -> Non
     assert runner.questions() == ["nobody"] * 2
 
 
-async def test_an_installation_that_never_ends_is_ended(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "INSTALL_SECONDS", 0.2)
+@pytest.mark.parametrize("runner", [0.2], indirect=True)
+async def test_an_installation_that_never_ends_is_ended(runner: Runner) -> None:
     os.mkfifo(runner.cache / "gate")
     with pytest.raises(ServerStartError) as caught:
         await runner.start()
     assert caught.value.why == "`npx` was asked where its program is: no answer within 0.2 seconds."
     assert runner.stage.homes == []
+
+
+async def test_what_hangs_is_ended_when_nobody_waits_for_it_any_more_and_asked_again(runner: Runner) -> None:
+    os.mkfifo(runner.cache / "gate")
+    waiting = [asyncio.create_task(runner.start(person)) for person in ("ada", "grace")]
+    await until(lambda: runner.questions() == ["nobody"])
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    await until(lambda: runner.stage.homes == [])
+    (runner.cache / "gate").unlink()
+    assert await (await runner.start()).line() == b"refused"
+    assert runner.questions() == ["nobody"] * 2
+
+
+async def test_whoever_waits_is_told_of_the_runner_that_installs(runner: Runner) -> None:
+    os.mkfifo(runner.cache / "gate")
+    runner.behave(f"echo 'downloading' >&2; {INSTALL}")
+    told: list[ServerProcess] = []
+    first = asyncio.create_task(runner.start("ada", on_install=told.append))
+    await until(lambda: runner.questions() == ["nobody"])
+    second = asyncio.create_task(runner.start("grace", on_install=told.append))
+    await until(lambda: len(told) == 2)
+    assert told[0] is told[1]
+    assert (told[0].is_alive, told[0].stderr_reads) == (True, 0)
+    async with asyncio.timeout(60):
+        await runner.open_gate()
+        children = await asyncio.gather(first, second)
+    assert told[0].stderr_tail() == ("downloading",)
+    assert told[0].stderr_reads == 1
+    assert {told[0].pid}.isdisjoint(child.process.pid for child in children)
+    await runner.start("linus", on_install=told.append)
+    assert len(told) == 2, "nothing is installed any more"
 
 
 async def test_a_folder_outside_of_the_caches_is_not_believed(runner: Runner) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fluidmcp.processes.launch.runners import RunnerCall, choose_program, parse_runner
+from fluidmcp.processes.launch.runners import RunnerCall, choose_program, name_runner, parse_runner
 
 SAY_PATH = ("-c", 'printf "%s" "$PATH"')
 UNKNOWN = ("--no-such-option", "--eval=x", "-z", "-yq", "--package-lock", "--=", "-")
@@ -248,3 +248,26 @@ def test_any_bin_of_a_package_json_is_read_without_a_failure(package: str, bins:
         assert program in bins
     elif not isinstance(bins, str):
         assert program is None
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("npx -y X", "npx"),
+        ("/usr/local/bin/npx -y X", "npx"),
+        ("npm exec -- X", "npm exec"),
+        ("npm start", ""),
+        ("uvx X", "uvx"),
+        ("uv tool run X", "uv tool run"),
+        ("uv run server.py", "uv run"),
+        ("uv pip install X", ""),
+        ("bunx X", "bunx"),
+        ("pipx run X", "pipx run"),
+        ("docker run -i X", "docker run"),
+        ("docker", ""),
+        ("python npx", ""),
+    ],
+)
+def test_what_downloads_at_the_first_start_is_known_by_its_command(line: str, name: str) -> None:
+    command, *args = line.split()
+    assert name_runner(command, args) == name

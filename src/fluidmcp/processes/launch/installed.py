@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from fluidmcp.errors import ServerStartError
 from fluidmcp.processes.isolation.reach import cache_folders
@@ -22,23 +22,61 @@ from fluidmcp.processes.process import ServerProcess
 Launch = Callable[[LaunchSpec], Awaitable[ServerProcess]]
 _FOR_THE_QUESTION: Final = {"UV_COMPILE_BYTECODE": "1", "npm_config_update_notifier": "false"}
 """Compile now, because persons' processes may not write beside the code; and print nothing but the answer."""
-INSTALL_SECONDS: Final = 600.0
-"""How long a runner may take to install a package and say where it is."""
 _MAX_MANIFEST_BYTES: Final = 1024 * 1024
 
 _Found = tuple[str, str]
 """The program, and the PATH to run it with."""
+OnInstall: TypeAlias = Callable[[ServerProcess], None]
+"""Told of the runner that installs, before its end is waited for."""
+
+
+class _Question:
+    """A runner that is asked, and those who wait for its answer."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[_Found | None]
+        self._process: ServerProcess | None = None
+        self._waiters: list[OnInstall] = []
+
+    def tell(self, process: ServerProcess) -> None:
+        self._process = process
+        for on_install in self._waiters:
+            on_install(process)
+
+    async def wait(self, on_install: OnInstall) -> None:
+        """Until there is an answer. The last one who goes away before it ends the question: it may hang."""
+        if self._process is not None and not self.task.done():
+            on_install(self._process)
+        self._waiters.append(on_install)
+        try:
+            # Not `await task`: a caller who is cancelled must not cancel the question for the others.
+            await asyncio.wait({self.task})
+        finally:
+            self._waiters.remove(on_install)
+            if not self._waiters and not self.task.done():
+                self.task.cancel()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it goes on, or what was found is still there."""
+        if not self.task.done():
+            return not self.task.cancelling()
+        if self.task.cancelled() or self.task.exception() is not None:
+            return False
+        found = self.task.result()
+        return found is None or os.path.exists(found[0])
 
 
 class InstalledPrograms:
     """Remembers, for as long as the gateway runs, where the programs of runners are."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, *, install_timeout_seconds: float) -> None:
         """`launch` starts a process that may write to the caches."""
         self._launch = launch
-        self._found: dict[tuple[str, str, tuple[str, ...]], asyncio.Task[_Found | None]] = {}
+        self._install_timeout_seconds = install_timeout_seconds
+        self._questions: dict[tuple[str, str, tuple[str, ...]], _Question] = {}
 
-    async def replace(self, spec: LaunchSpec) -> LaunchSpec:
+    async def replace(self, spec: LaunchSpec, on_install: OnInstall) -> LaunchSpec:
         """The specification that starts the program itself; `spec` unchanged where its command is no known runner call.
 
         Raises:
@@ -48,29 +86,30 @@ class InstalledPrograms:
         if call is None:
             return spec
         key = (spec.package, spec.command, spec.args)
-        task = self._found.get(key)
-        if task is None or (task.done() and not _is_good(task)):
-            task = self._found[key] = asyncio.create_task(self._ask(spec, call))
-        # Not `await task`: a caller who is cancelled must not cancel the question for the others.
-        await asyncio.wait({task})
-        found = task.result()
+        question = self._questions.get(key)
+        if question is None or not question.is_good:
+            question = self._questions[key] = _Question()
+            question.task = asyncio.create_task(self._ask(spec, call, question))
+        await question.wait(on_install)
+        found = question.task.result()
         if found is None:
             return spec
         program, path = found
         return replace(spec, command=program, args=call.args, environment={**spec.environment, "PATH": path})
 
-    async def _ask(self, spec: LaunchSpec, call: RunnerCall) -> _Found | None:
+    async def _ask(self, spec: LaunchSpec, call: RunnerCall, question: _Question) -> _Found | None:
         environment = {**spec.environment, **_FOR_THE_QUESTION}
         environment.pop(spec.token_variable, None)
         process = await self._launch(replace(spec, args=call.question, environment=environment, may_install=True))
+        question.tell(process)
         lines: list[bytes] = []
         process.connect(lines.append, lambda: None)
         try:
-            async with asyncio.timeout(INSTALL_SECONDS):
+            async with asyncio.timeout(self._install_timeout_seconds):
                 await process.wait_exited()
             ending = process.exit_description()
         except TimeoutError:
-            ending = f"no answer within {INSTALL_SECONDS:g} seconds"
+            ending = f"no answer within {self._install_timeout_seconds:g} seconds"
         finally:
             await process.stop()
         path = next((os.fsdecode(line) for line in reversed(lines) if line.startswith(b"/")), "")
@@ -94,14 +133,6 @@ def _is_installed(folder: str, environment: Mapping[str, str]) -> bool:
     """Whether a folder is one of a package manager's, and no other that a package names."""
     real = os.path.realpath(folder)
     return any((real + "/").startswith(os.path.realpath(place) + "/") for place in cache_folders(environment))
-
-
-def _is_good(task: "asyncio.Task[_Found | None]") -> bool:
-    """Whether what was found is still there."""
-    if task.cancelled() or task.exception() is not None:
-        return False
-    found = task.result()
-    return found is None or os.path.exists(found[0])
 
 
 def _read_program(folder: Path, package: str) -> str | None:

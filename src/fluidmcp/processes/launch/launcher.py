@@ -15,7 +15,7 @@ from fluidmcp.errors import ServerStartError
 from fluidmcp.processes.isolation.confinement import Confinement
 from fluidmcp.processes.launch.environment import forget_caches
 from fluidmcp.processes.launch.home import choose_home, create_home, home_variables, remove_home
-from fluidmcp.processes.launch.installed import InstalledPrograms
+from fluidmcp.processes.launch.installed import InstalledPrograms, OnInstall
 from fluidmcp.processes.launch.spec import LaunchSpec, Place, find_program, holds_nul, no_interpreter, spawn_failure
 from fluidmcp.processes.pipes import MAX_READ_BYTES, PipeReader, Pipes, PipeWriter
 from fluidmcp.processes.process import Child, PlainChild, ServerProcess
@@ -24,11 +24,18 @@ from fluidmcp.processes.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 
+def ignore_install(_: ServerProcess) -> None:
+    """Nobody wants to know."""
+
+
 class Launcher(Protocol):
     """Starts server processes."""
 
-    async def launch(self, spec: LaunchSpec) -> "ServerProcess":
-        """Raises ServerStartError when the program cannot be run."""
+    async def launch(self, spec: LaunchSpec, *, on_install: OnInstall = ignore_install) -> ServerProcess:
+        """Start a process; `on_install` is told of one that installs it first, which may take minutes.
+
+        Raises ServerStartError when the program cannot be run.
+        """
         ...
 
 
@@ -42,18 +49,20 @@ class ColdLauncher:
         confinement: Confinement | None = None,
         homes: Path | None = None,
         stop_timeout_seconds: float = 2.0,
+        install_timeout_seconds: float = 600.0,
     ) -> None:
         """`confinement` starts what asks for isolation; without one nothing can be isolated.
 
-        `homes`: the directory for private homes, by default the system's temporary one.
+        `homes`: the directory for private homes, by default the system's temporary one. `install_timeout_seconds` is
+        how long a runner may take to install a package.
         """
         self._watchdog = watchdog
         self._confinement = confinement
         self._homes = homes
-        self._installed = InstalledPrograms(self._launch)
+        self._installed = InstalledPrograms(self._launch, install_timeout_seconds=install_timeout_seconds)
         self._stop_timeout_seconds = stop_timeout_seconds
 
-    async def launch(self, spec: LaunchSpec) -> ServerProcess:
+    async def launch(self, spec: LaunchSpec, *, on_install: OnInstall = ignore_install) -> ServerProcess:
         """Start the process; it is registered with the watchdog when this returns.
 
         Raises:
@@ -62,7 +71,7 @@ class ColdLauncher:
             CapacityError: every user id of FMCP_UID_RANGE is in use.
         """
         if await self._has_read_only_caches(spec):
-            spec = await self._installed.replace(spec)
+            spec = await self._installed.replace(spec, on_install)
         return await self._launch(spec)
 
     async def _has_read_only_caches(self, spec: LaunchSpec) -> bool:

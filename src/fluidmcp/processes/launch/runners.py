@@ -45,6 +45,35 @@ class RunnerCall:
     """The npm package whose package.json names the program, in the folder above."""
 
 
+_RUNNERS: Final = (
+    ("npx", ()),
+    ("npm", ("exec",)),
+    ("npm", ("x",)),
+    ("pnpx", ()),
+    ("pnpm", ("dlx",)),
+    ("yarn", ("dlx",)),
+    ("bunx", ()),
+    ("bun", ("x",)),
+    ("deno", ("run",)),
+    ("uvx", ()),
+    ("uv", ("run",)),
+    ("uv", ("tool", "run")),
+    ("pipx", ("run",)),
+    ("docker", ("run",)),
+    ("podman", ("run",)),
+)
+
+
+def name_runner(command: str, args: Sequence[str]) -> str:
+    """What downloads at the first start, as people call it: `uvx`, `npm exec`; empty where nothing is known to."""
+    program = command.rpartition("/")[2]
+    words = tuple(args[:2])
+    for name, verbs in _RUNNERS:
+        if program == name and words[: len(verbs)] == verbs:
+            return " ".join((name, *verbs))
+    return ""
+
+
 def parse_runner(command: str, args: Sequence[str]) -> RunnerCall | None:
     """The meaning of a command line; None: it is not a runner's, or not understood for certain."""
     words = tuple(args)

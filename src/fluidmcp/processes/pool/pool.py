@@ -27,11 +27,11 @@ from fluidmcp.errors import (
     ServerBackingOffError,
     ServerExitedError,
     ServerProcessError,
-    ServerTimeoutError,
     UserError,
 )
 from fluidmcp.processes.pool.backoff import Backoff
 from fluidmcp.processes.pool.slots import Slot, W, WorkerKey, choose_victims
+from fluidmcp.processes.pool.start_clock import StartClock
 from fluidmcp.processes.pool.starts import Measure, StartGate, StartReport
 from fluidmcp.processes.pool.usage import processor_seconds
 from fluidmcp.processes.pool.waiting import WaitingLine
@@ -104,6 +104,7 @@ class Pool(Generic[W]):
         self._current: dict[WorkerKey, Slot[W]] = {}
         self._slots: dict[Slot[W], None] = {}
         self._start_gate = StartGate(limits.max_concurrent_starts, now=now, measure=measure)
+        self._start_clock = StartClock(now=now, measure=measure)
         self._line = WaitingLine[Slot[W]]()
         self._use_number = 0
         self._is_closed = False
@@ -162,7 +163,7 @@ class Pool(Generic[W]):
         Raises:
             CapacityError: a limit is reached and nothing idle can make room, nor does within `wait_seconds`.
             ServerBackingOffError: the last starts failed; not before `retry_after_seconds`.
-            ServerTimeoutError: the start took longer than the start timeout.
+            ServerTimeoutError: nothing moved for the start timeout, or the start took longer than the install timeout.
             ServerExitedError: the worker was stopped while it started, or the pool is closed.
         Whatever `start` raises is raised to all who waited for it.
         """
@@ -193,6 +194,14 @@ class Pool(Generic[W]):
                     unless_leased.pop_all()
                     return Lease(slot, worker, self._release)
             # It died in the moment between its start and this one; the back-off bounds the number of turns.
+
+    def list_starts(self, package: str) -> list[tuple[WorkerKey, StartReport]]:
+        """The starts of a package that go on or wait for their turn, the oldest first."""
+        return [
+            (slot.key, slot.report)
+            for slot in self._slots
+            if slot.key.package == package and slot.worker is None and slot.stop_task is None
+        ]
 
     def retire(self, key: WorkerKey) -> None:
         """The worker of `key` gets no new lease and is stopped after its last one; the next acquire starts another."""
@@ -256,20 +265,14 @@ class Pool(Generic[W]):
         owner = _CHECKS if slot.is_check else _owner(slot.key, slot.principal)
         async with self._start_gate.place(owner, slot.key.package, slot.report):
             # Counts from here: the time in the queue says nothing about the server.
-            limit = asyncio.timeout(slot.limits.start_timeout_seconds)
-            try:
-                async with limit:
-                    return await start(slot.report)
-            except TimeoutError as exc:
-                if not limit.expired():
-                    raise
-                raise ServerTimeoutError(
-                    f"The server of '{slot.key.package}' did not become ready in time.",
-                    why=f"It had {slot.limits.start_timeout_seconds:g} seconds to start and answer the handshake.",
-                    hint="A first start may have to download packages; start it once by hand, or raise "
-                    f"{slot.limits.start_timeout_name}.",
-                    stderr_tail=slot.report.stderr_tail,
-                ) from exc
+            async with self._start_clock.limit(
+                slot.key.package,
+                slot.report,
+                quiet_seconds=slot.limits.start_timeout_seconds,
+                total_seconds=slot.limits.install_timeout_seconds,
+                setting=slot.limits.start_timeout_name,
+            ):
+                return await start(slot.report)
 
     def _on_started(self, slot: Slot[W]) -> None:
         """The start task has ended, one way or another; runs before those who wait for it go on."""

@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, NamedTuple, Protocol
 
 from fluidmcp.processes.pool.usage import processor_seconds
 
@@ -31,19 +31,73 @@ BUSY_SHARE: Final = 0.05
 """A start computes if it uses more than this part of one processor; one that only polls while it waits does not."""
 LOOK_SECONDS: Final = 0.25
 MAX_LOOKING_SHARE: Final = 0.05
+SLOW_START_SECONDS: Final = 5.0
+"""A start that goes on for so long is worth a word."""
+MOVING_SECONDS: Final = 3.0
+"""A process that has written to stderr within this time is at work, as far as anybody can tell."""
 
 Measure = Callable[[Iterable[int]], Mapping[int, float]]
 """The processor time that processes and their descendants have used so far, in seconds; see processes/pool/usage."""
 
 
+StartState = Literal["waiting", "starting", "installing"]
+"""In the queue; on its way; on its way for a while, and it downloads, or says something."""
+
+
+class StartProgress(NamedTuple):
+    """How far a start is."""
+
+    state: StartState
+    seconds: float = 0.0
+    """Since it got its place."""
+    runner: str = ""
+    """The command that downloads what it runs, such as `uvx`; empty where it is none."""
+
+
+class Watched(Protocol):
+    """A process as far as a start that goes on looks at it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stderr_reads(self) -> int: ...
+
+    def stderr_tail(self) -> tuple[str, ...]: ...
+
+
 @dataclass(slots=True, eq=False)
 class StartReport:
-    """What a start tells of itself while it goes on. Filled in by whoever makes a worker ready."""
+    """What a start tells of itself while it goes on. Filled in by whoever makes a worker ready.
+
+    Times are those of the event loop.
+    """
 
     pid: int | None = None
     """The current process, whose processor time counts as that of the start; a start may try several."""
     stderr_tail: tuple[str, ...] = ()
     """The last lines of the process that was given up, redacted, from before it was told to end."""
+    runner: str = ""
+    """The command, where it is one that downloads what it runs: its work may take minutes and say nothing."""
+    process: Watched | None = None
+    """That of `pid`."""
+    began_at: float | None = None
+    """When it got its place; None while it waits for one."""
+    wrote_at: float | None = None
+    """When the process has last been seen to write to stderr."""
+
+    def watch(self, process: Watched) -> None:
+        """From here on the start is this process: the server, or a runner that installs it first."""
+        self.process = process
+        self.pid = process.pid
+
+    def describe(self, now: float) -> StartProgress:
+        if self.began_at is None:
+            return StartProgress("waiting", runner=self.runner)
+        seconds = now - self.began_at
+        is_writing = self.wrote_at is not None and now - self.wrote_at < MOVING_SECONDS
+        is_installing = seconds >= SLOW_START_SECONDS and (bool(self.runner) or is_writing)
+        return StartProgress("installing" if is_installing else "starting", seconds, self.runner)
 
 
 @dataclass(slots=True, eq=False)
