@@ -42,7 +42,7 @@ async def test_on_this_machine_whoever_asks_hears_what_isolates_each_package() -
         assert told["processes"] == 0
         assert told["packages"].keys() == {"echo", "bare"}
         assert told["packages"]["echo"]["isolation"] == VISIBLE
-        assert told["packages"]["bare"] == {"isolation": "none", "lacks": ""}
+        assert told["packages"]["bare"] == {"isolation": "none", "lacks": "", "state": "ok"}
         await running.call("echo", "count")
         assert (await ask(running))[1]["processes"] == 1
 

@@ -16,7 +16,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel, Era
@@ -25,7 +25,7 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.errors import CapacityError, WouldWaitError
+from fluidmcp.errors import CapacityError, ServerStartError, ServerTimeoutError, WouldWaitError
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
 from fluidmcp.processes.launch.runners import name_runner
@@ -47,6 +47,8 @@ STATELESS: Final = "stateless"
 
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
+
+ServersState: TypeAlias = Literal["ok", "starting", "installing", "failed"]
 
 ChannelLease: TypeAlias = Lease[Channel]
 """The right to use a channel, its `worker`, until `release`."""
@@ -72,6 +74,8 @@ class PackageServers:
         self._pool = pool
         self._limits = limits.for_entry(entry)
         self._starter = ChannelStarter(launcher, self._limits, tools=entry.tools)
+        self._has_failed = False
+        """Whether the last start did."""
         self._runner = name_runner(entry.command, entry.args)
         self._everybody = WorkerKey(entry.name)
         """The key of callers whom nobody knows."""
@@ -270,15 +274,22 @@ class PackageServers:
         is_personal = not self.is_shared(principal)
         # A process that others use too does not count as this caller's, and does not end with this caller's token.
         is_own = is_personal or key.session_id is not None
-        return await self._pool.acquire(
-            key,
-            start,
-            principal=principal.owner if principal is not None and is_own and not is_check else None,
-            expires_at=principal.expires_at if principal is not None and is_personal else None,
-            wait_seconds=CHECK_WAIT_SECONDS if is_check else wait_seconds,
-            is_check=is_check,
-            limits=self._limits,
-        )
+        try:
+            lease = await self._pool.acquire(
+                key,
+                start,
+                principal=principal.owner if principal is not None and is_own and not is_check else None,
+                expires_at=principal.expires_at if principal is not None and is_personal else None,
+                wait_seconds=CHECK_WAIT_SECONDS if is_check else wait_seconds,
+                is_check=is_check,
+                limits=self._limits,
+            )
+        except (ServerStartError, ServerTimeoutError):
+            # Without the token that its login brings, a failure says nothing yet.
+            self._has_failed = not (is_check and self._entry.auth is not None)
+            raise
+        self._has_failed = False
+        return lease
 
     def acquire_ready(self, principal: Principal | None, session_id: str | None = None) -> ChannelLease | None:
         """The running process of `acquire`, or None; starts nothing."""
@@ -295,6 +306,14 @@ class PackageServers:
         now = asyncio.get_running_loop().time()
         starts = [report.describe(now) for _, report in self._pool.list_starts(self._entry.name)]
         return max(starts, key=lambda start: start.seconds, default=None)
+
+    @property
+    def state(self) -> ServersState:
+        """What goes on, else how the last start ended; `ok` also before the first one."""
+        progress = self.describe_starts()
+        if progress is not None:
+            return "installing" if progress.state == "installing" else "starting"
+        return "failed" if self._has_failed else "ok"
 
     def describe_own_start(self, principal: Principal | None) -> StartProgress | None:
         """The same of those that this caller may be waiting for."""

@@ -19,6 +19,11 @@ def print_line(text: str = "") -> None:
     _print(text, sys.stdout)
 
 
+def print_notice(text: str) -> None:
+    """One line on stderr, where stdout is for the result."""
+    _print(text, sys.stderr)
+
+
 def print_warning(text: str, *, detail: Iterable[str] = ()) -> None:
     """One line on stderr that begins `Warning:`; `detail` follows as in `print_error`."""
     _print(f"Warning: {text}", sys.stderr)

@@ -19,8 +19,9 @@ from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
 from fluidmcp.gateway.errors import answer_always, error_reply, try_now
 from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
-from fluidmcp.gateway.mcp.endpoint import McpEndpoint, Outcome, read_mcp_head
+from fluidmcp.gateway.mcp.endpoint import McpEndpoint, read_mcp_head
 from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller, McpHead
+from fluidmcp.gateway.mcp.pending import Outcome
 from fluidmcp.gateway.remembered import Memory, Remembered
 from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.protocol.headers import parse_bearer

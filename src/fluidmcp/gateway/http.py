@@ -66,6 +66,9 @@ class HttpRequest:
     can_wait: bool = True
     """Whether somebody awaits the reply. Where nobody does, whatever would have to wait raises WouldWaitError."""
 
+    early_headers: Headers = ()
+    """What belongs to the head of the reply even where that has to be sent before the rest is known."""
+
     def require_wait(self) -> None:
         """Raises WouldWaitError where nobody awaits the reply."""
         if not self.can_wait:

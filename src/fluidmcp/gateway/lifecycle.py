@@ -15,6 +15,7 @@ from fluidmcp.gateway.composition import GatewayOptions, compose
 from fluidmcp.gateway.front.front import choose_protocol
 from fluidmcp.gateway.late_web import LateWeb
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
+from fluidmcp.processes.pool.starts import StartProgress
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
 """Stands for the person when a server of known persons is started as a check: nobody's token has this digest."""
@@ -78,7 +79,11 @@ class Gateway:
             raise ForbiddenError(
                 "Only the operator of a guarded gateway may see that.", hint="Add --oauth or --secure."
             )
-        packages = {name: {"isolation": wall.describe(), "lacks": wall.weakness} for name, wall in self._walls.items()}
+        servers = self.parts.processes.servers
+        packages = {
+            name: {"isolation": wall.describe(), "lacks": wall.weakness, "state": servers[name].state}
+            for name, wall in self._walls.items()
+        }
         return {"processes": self.process_count, "packages": packages}
 
     async def start(self) -> None:
@@ -113,6 +118,10 @@ class Gateway:
         caller = None if logins.request_guard is None and logins.auths[name] is None else START_CHECK
         async with self._checks:
             await self.parts.processes.servers[name].check(caller)
+
+    def describe_start(self, name: str) -> StartProgress | None:
+        """How far a package's start is, of several the one that goes on longest; None where none does."""
+        return self.parts.processes.servers[name].describe_starts()
 
     async def close(self) -> None:
         """End all streams, server processes and outbound connections; calls in flight get an error."""

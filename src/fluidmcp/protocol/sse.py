@@ -8,6 +8,11 @@ COMMENT: Final = b":\n\n"
 """A line that clients pass over. It keeps proxies from closing a silent connection; legal in every revision."""
 
 
+def encode_comment(text: str) -> bytes:
+    """A comment that says something to people who look at the stream; `text` is one line."""
+    return b": %b\n\n" % text.encode()
+
+
 def encode_event(
     data: Json, *, event: bytes = b"", event_id: bytes = b"", retry_milliseconds: int | None = None
 ) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.serving.slow_starts import SlowStarts, StartObserver
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError
 from fluidmcp.processes.isolation.reach import find_too_wide
@@ -29,7 +30,7 @@ _INSTALL_HINTS: Final = {
 }
 
 
-class ServerChecker(Protocol):
+class ServerChecker(StartObserver, Protocol):
     """What a gateway offers to the checks."""
 
     async def check_server(self, name: str) -> None: ...
@@ -102,21 +103,34 @@ def find_launch_faults(
 
 
 async def check_servers(
-    gateway: ServerChecker, entries: Sequence[ServerEntry], report: Callable[[CheckResult], None]
+    gateway: ServerChecker,
+    entries: Sequence[ServerEntry],
+    report: Callable[[CheckResult], None],
+    say: Callable[[str], None],
 ) -> None:
-    """Start a process of each package, all at once and without a token; `report` gets each result when it is known."""
+    """Start a process of each package, all at once and without a token; `report` gets each result when it is known.
+
+    `say` gets a line about each start that takes long.
+    """
+    slow_starts = SlowStarts(gateway, say)
     async with asyncio.TaskGroup() as group:
         for entry in entries:
-            group.create_task(_check(gateway, entry, report))
+            group.create_task(_check(gateway, entry, report, slow_starts))
 
 
-async def _check(gateway: ServerChecker, entry: ServerEntry, report: Callable[[CheckResult], None]) -> None:
+async def _check(
+    gateway: ServerChecker, entry: ServerEntry, report: Callable[[CheckResult], None], slow_starts: SlowStarts
+) -> None:
+    following = asyncio.create_task(slow_starts.follow(entry.name))
     try:
         await gateway.check_server(entry.name)
     except FluidMCPError as error:
         report(CheckResult(name=entry.name, error=error, verdict=_judge(entry, error)))
     else:
+        slow_starts.note_answer(entry.name)
         report(CheckResult(name=entry.name))
+    finally:
+        following.cancel()
 
 
 def _judge(entry: ServerEntry, error: FluidMCPError) -> "Verdict":

@@ -122,7 +122,11 @@ async def _report_start(
             not_started.add(result.name)
         report_failure(result)
 
-    await check_servers(gateway, usable, report)
+    def say(line: str) -> None:
+        if not stop.requested.is_set():
+            print_line(line)
+
+    await check_servers(gateway, usable, report, say)
     if stop.requested.is_set():
         return True
     print_ready(loaded, not_started, missing)

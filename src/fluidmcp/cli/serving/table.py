@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.output import print_table
+from fluidmcp.cli.output import print_notice, print_table
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
 from fluidmcp.cli.serving.serve import run_in_loop, stop_on_signals
@@ -81,7 +81,7 @@ async def _check_all(
             await gateway.start()
             walls.update(gateway.walls)
             missing.update((entry.name, gateway.missing_variables(entry.name)) for entry in entries)
-            checking = asyncio.create_task(check_servers(gateway, entries, note))
+            checking = asyncio.create_task(check_servers(gateway, entries, note, print_notice))
             stopping = asyncio.create_task(stop.requested.wait())
             await asyncio.wait((checking, stopping), return_when=asyncio.FIRST_COMPLETED)
             for task in (checking, stopping):

@@ -5,6 +5,7 @@ stream of the documents and, with GET, the transport of 2024-11-05. The caller i
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 from fluidmcp.bridge.exchange import Exchange
@@ -23,8 +24,9 @@ from fluidmcp.gateway.mcp.messages import (
     Message,
     answer_batch,
 )
-from fluidmcp.gateway.mcp.pending import Patience, PendingReply
+from fluidmcp.gateway.mcp.pending import Outcome, Patience, PendingReply
 from fluidmcp.gateway.mcp.session_endpoint import SessionEndpoint
+from fluidmcp.gateway.mcp.slow_start import answer_or_stream
 from fluidmcp.gateway.mcp.sse_endpoint import SseEndpoint
 from fluidmcp.gateway.mcp.stateless_endpoint import StatelessEndpoint
 from fluidmcp.protocol.headers import ReplyForm, parse_accept
@@ -35,9 +37,6 @@ from fluidmcp.protocol.versions import BATCH_VERSION, HANDSHAKE_VERSIONS
 PROCESS_WIDE_METHODS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """They change what a server process does for everybody who uses it."""
 ASKS_FOR_SESSION: Final = PROCESS_WIDE_METHODS | {"initialize"}
-
-Outcome: TypeAlias = HttpReply | HttpStream | PendingReply
-"""What is known of a reply once its request is on its way."""
 
 _Handler: TypeAlias = Callable[[HttpRequest, Message, Caller], Awaitable[Outcome]]
 
@@ -56,12 +55,14 @@ class McpEndpoint:
         self._package = package
         self._servers = servers
         self._stateless = stateless
+        self._patience_seconds = patience.seconds
         self._sessions = SessionEndpoint(package, servers, sessions, patience)
         self._single_stream = SseEndpoint(package, self._sessions, sessions)
 
     async def post_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
         """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""
-        return await self._answer(request, caller, self._dispatch)
+        takes_stream = parse_accept(request.headers.get("accept")) != "json"
+        return await self._answer(request, caller, self._dispatch, takes_stream=takes_stream)
 
     def begin_now(self, request: HttpRequest, head: McpHead, text: bytes, caller: Caller) -> Outcome | None:
         """Send one message on its way, in one go; `request` has `can_wait` off, and `head` is what its headers say.
@@ -101,14 +102,17 @@ class McpEndpoint:
 
         With a `sessionId` in the query it is the message of a client of 2024-11-05, answered on that client's stream.
         """
-        handle = self._single_stream.post if self._single_stream.is_for_session(request) else self._stream_bare
-        return await self._answer(request, caller, handle)
+        if self._single_stream.is_for_session(request):
+            return await self._answer(request, caller, self._single_stream.post, takes_stream=False)
+        return await self._answer(request, caller, self._stream_bare, takes_stream=True)
 
     def get_sse(self, caller: Caller) -> HttpStream:
         """The one stream of a client of 2024-11-05."""
         return self._single_stream.get(caller)
 
-    async def _answer(self, request: HttpRequest, caller: Caller, handle: _Handler) -> HttpReply | HttpStream:
+    async def _answer(
+        self, request: HttpRequest, caller: Caller, handle: _Handler, *, takes_stream: bool
+    ) -> HttpReply | HttpStream:
         text = await request.read_body()
         message: Message | None = None
         try:
@@ -116,10 +120,26 @@ class McpEndpoint:
             if batch is not None:
                 return await self._answer_batch(request, batch, caller)
             message = Message(text)
-            outcome = self._note_owner(await handle(request, message, caller), caller)
         except FluidMCPError as error:
             return self._describe(error, message, caller)
+        carry_out = partial(self._carry_out, message, caller, handle)
+        if takes_stream and message.is_request:
+            return await answer_or_stream(
+                request,
+                carry_out,
+                package=self._package,
+                patience_seconds=self._patience_seconds,
+                describe=partial(self._servers.describe_own_start, caller.principal),
+            )
+        outcome = await carry_out(request)
         return await outcome.wait(request) if isinstance(outcome, PendingReply) else outcome
+
+    async def _carry_out(self, message: Message, caller: Caller, handle: _Handler, request: HttpRequest) -> Outcome:
+        """Send a message on its way; the outcome of a failure is the reply that tells it."""
+        try:
+            return self._note_owner(await handle(request, message, caller), caller)
+        except FluidMCPError as error:
+            return self._describe(error, message, caller)
 
     def _describe(self, error: FluidMCPError, message: Message | None, caller: Caller) -> HttpReply:
         """The reply to a message that failed before it was on its way."""

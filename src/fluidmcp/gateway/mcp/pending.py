@@ -134,6 +134,9 @@ class PendingReply:
             self._patience.end(self)
 
 
+Outcome: TypeAlias = HttpReply | HttpStream | PendingReply
+"""What is known of a reply once its request is on its way."""
+
 Patience: TypeAlias = Delays[PendingReply]
 """The requests that get an event stream when nothing has come for a while."""
 

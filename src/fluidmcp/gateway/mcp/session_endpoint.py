@@ -51,9 +51,10 @@ class SessionEndpoint:
         if form == "json":
             params = without_interactive_capabilities(params)
         session = self._sessions.open(self._package, caller.principal, params)
+        request.early_headers = ((SESSION_HEADER.encode(), session.session_id.encode()),)
         with undo_on_failure(lambda: self._sessions.close(session)):
             answer = await self.greet(session, caller)
-        headers: Headers = (JSON_TYPE, NO_STORE, (SESSION_HEADER.encode(), session.session_id.encode()))
+        headers: Headers = (JSON_TYPE, NO_STORE, *request.early_headers)
         return HttpReply(200, encode_answer(message.request_id, answer), headers)
 
     async def greet(self, session: Session, caller: Caller) -> Envelope:
