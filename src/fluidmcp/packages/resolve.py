@@ -22,12 +22,10 @@ from fluidmcp.config.entries import (
 from fluidmcp.errors import ConfigurationError, UnknownPackageError
 from fluidmcp.packages.files import read_regular
 from fluidmcp.packages.formats.documents import MAX_FILE_BYTES
+from fluidmcp.packages.found import INSTALLATION_VARIABLE, METADATA, FoundPackage, find_installation_directory
 from fluidmcp.packages.servers_file import ReadingOptions, parse_servers_file
 from fluidmcp.packages.spec import AUTHOR, NAME, VERSION, PackageSpec, parse_package_spec, version_key
 
-INSTALLATION_VARIABLE = "MCP_INSTALLATION_DIR"
-DEFAULT_INSTALLATION_DIRECTORY = ".fmcp-packages"
-METADATA = "metadata.json"
 ALL = "all"
 SHIPPED_DIRECTORY = Path(__file__).parent / "shipped"
 
@@ -35,21 +33,6 @@ FILE_ENDINGS = (".json", ".jsonc", ".toml", ".yaml", ".yml")
 
 _MAX_LISTED = 10
 _PYTHON_COMMANDS = frozenset({"python", "python3"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPackage:
-    """One version of a package on disk."""
-
-    author: str
-    name: str
-    version: str
-    metadata: Path
-    is_shipped: bool = False
-
-    @property
-    def spec(self) -> str:
-        return f"{self.author}/{self.name}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +62,6 @@ def is_servers_file(target: str, *, working_directory: Path = Path(), file: bool
         return True
     looks_like_path = "/" in target or target.startswith((".", "~"))
     return looks_like_path and os.path.isfile(working_directory / target)
-
-
-def find_installation_directory(environ: Mapping[str, str], *, working_directory: Path) -> Path:
-    """Where packages are installed; a relative MCP_INSTALLATION_DIR counts from the working directory."""
-    configured = environ.get(INSTALLATION_VARIABLE, "").strip()
-    if not configured:
-        return working_directory / DEFAULT_INSTALLATION_DIRECTORY
-    path = Path(configured)
-    if path.parts[:1] == ("~",) and environ.get("HOME"):
-        path = Path(environ["HOME"], *path.parts[1:])
-    return working_directory / path
 
 
 def load_file(target: str, *, working_directory: Path, options: ReadingOptions | None = None) -> LoadedServers:

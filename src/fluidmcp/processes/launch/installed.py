@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from fluidmcp.errors import ServerStartError
+from fluidmcp.packages.npm_programs import choose_program
 from fluidmcp.processes.isolation.reach import cache_folders
-from fluidmcp.processes.launch.runners import RunnerCall, choose_program, parse_runner
+from fluidmcp.processes.launch.runners import RunnerCall, parse_runner
 from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.process import ServerProcess
 
