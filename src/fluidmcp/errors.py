@@ -5,6 +5,7 @@
     │   ├── ConfigurationError         a setting, a package file or an entry is wrong
     │   ├── UnknownPackageError        the named package is not there
     │   └── PortInUseError             a socket cannot be bound
+    ├── InstallError                   npm or uv failed to install a package
     ├── ServerProcessError             something about a child process
     │   ├── ServerStartError           it did not start or did not finish the MCP handshake
     │   ├── ServerExitedError          it went away while a call was in flight
@@ -65,6 +66,16 @@ class UnknownPackageError(UserError):
 
 class PortInUseError(UserError):
     code = "port_in_use"
+
+
+class InstallError(FluidMCPError):
+    """npm or uv failed, or cannot be run; `output_tail` holds its last lines, redacted."""
+
+    code = "install"
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", output_tail: tuple[str, ...] = ()) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.output_tail = output_tail
 
 
 class ServerProcessError(FluidMCPError):

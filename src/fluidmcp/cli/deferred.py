@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from fluidmcp.cli.account.session import show_status as show_status
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
+    from fluidmcp.cli.packages.progress import Spinner as Spinner
+    from fluidmcp.cli.packages.work import run_install as run_install
+    from fluidmcp.cli.packages.work import run_uninstall as run_uninstall
+    from fluidmcp.cli.packages.work import show_installed as show_installed
     from fluidmcp.cli.serving.ask import ask_at_terminal as ask_at_terminal
     from fluidmcp.cli.serving.diagnosis import choose_line as choose_line
     from fluidmcp.cli.serving.diagnosis import diagnose as diagnose
@@ -45,6 +49,10 @@ _MODULES: Final = {
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
     "ask_at_terminal": "fluidmcp.cli.serving.ask",
+    "Spinner": "fluidmcp.cli.packages.progress",
+    "run_install": "fluidmcp.cli.packages.work",
+    "run_uninstall": "fluidmcp.cli.packages.work",
+    "show_installed": "fluidmcp.cli.packages.work",
     "choose_line": "fluidmcp.cli.serving.diagnosis",
     "diagnose": "fluidmcp.cli.serving.diagnosis",
     "RunOptions": "fluidmcp.cli.serving.launch",

@@ -26,6 +26,9 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 _COMMANDS: Final = {
     "run": ("fluidmcp.cli.serving.command", "Serve packages over HTTP, or check that they start."),
+    "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, to be run without a network."),
+    "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
+    "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),
     "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
     "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),

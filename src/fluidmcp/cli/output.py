@@ -53,7 +53,7 @@ def print_traceback(text: str) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns on stdout."""
-    lines = [[_make_printable(cell) for cell in row] for row in (header, *rows)]
+    lines = [[make_printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print_line(_COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -64,13 +64,14 @@ def _quote(lines: Iterable[str]) -> None:
         _print(f"  | {line}", sys.stderr)
 
 
-def _make_printable(text: str) -> str:
+def make_printable(text: str) -> str:
+    """The text without what would steer a terminal: control characters become escapes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _print(text: str, stream: TextIO) -> None:
     encoding = stream.encoding or "utf-8"
-    line = _make_printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    line = make_printable(text).encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(line, file=stream, flush=True)
     except BrokenPipeError:

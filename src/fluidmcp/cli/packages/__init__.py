@@ -1,0 +1,1 @@
+"""`fluidmcp install`, `list` and `uninstall`."""

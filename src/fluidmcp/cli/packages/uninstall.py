@@ -1,0 +1,15 @@
+"""`fluidmcp uninstall`."""
+
+import click
+
+from fluidmcp.cli import deferred
+
+
+@click.command(short_help="Remove installed packages.")
+@click.argument("packages", metavar="PACKAGE...", nargs=-1, required=True)
+def uninstall(packages: tuple[str, ...]) -> int:
+    """Remove packages that `fluidmcp install` installed.
+
+    PACKAGE is written as for install, or is the name under which it is served. Without a version all of them go.
+    """
+    return deferred.run_uninstall(packages)
