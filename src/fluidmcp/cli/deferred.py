@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
     from fluidmcp.cli.packages.progress import Spinner as Spinner
+    from fluidmcp.cli.packages.work import install_missing as install_missing
     from fluidmcp.cli.packages.work import run_install as run_install
     from fluidmcp.cli.packages.work import run_uninstall as run_uninstall
     from fluidmcp.cli.packages.work import show_installed as show_installed
@@ -50,6 +51,7 @@ _MODULES: Final = {
     "run_doctor": "fluidmcp.cli.doctor.run",
     "ask_at_terminal": "fluidmcp.cli.serving.ask",
     "Spinner": "fluidmcp.cli.packages.progress",
+    "install_missing": "fluidmcp.cli.packages.work",
     "run_install": "fluidmcp.cli.packages.work",
     "run_uninstall": "fluidmcp.cli.packages.work",
     "show_installed": "fluidmcp.cli.packages.work",

@@ -17,7 +17,7 @@ import click
 from fluidmcp import __version__
 from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_error, print_line, print_traceback
-from fluidmcp.errors import FluidMCPError, UserError
+from fluidmcp.errors import FluidMCPError, InstallError, UserError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -94,7 +94,7 @@ def run_commands(arguments: Sequence[str]) -> int:
         print_error(error)
         return EXIT_USAGE
     except FluidMCPError as error:
-        print_error(error)
+        print_error(error, detail=error.output_tail if isinstance(error, InstallError) else ())
         return EXIT_FAILED
     except Exception as error:
         _print_fault(error)

@@ -83,6 +83,8 @@ class ServerEntry:
     """The interpreter for such a package of PyPI."""
     hidden: tuple[Secret, ...] = ()
     """Values that were filled in and must not show in what the server writes to stderr."""
+    start_hint: str = ""
+    """What to do when its server does not start, where something is known that may be missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +210,7 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
     values.expander.person_names = frozenset() if auth is None else frozenset({auth.env_var_name})
     env = _read_env(reader, values, context)
     launch = _read_launch(reader, values, frozenset(env))
+    cwd = _read_directory(values, context)
     reader.flag("disabled")
     return ServerEntry(
         name=served,
@@ -225,7 +228,8 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
         start_timeout_seconds=reader.seconds("start_timeout_seconds"),
         package=values.text("package") or "",
         python=values.text("python") or "",
-        directory=_read_directory(values, context),
+        directory=context.directory if cwd is None else cwd,
+        default_directory=None if cwd is None else context.directory,
         hidden=tuple(Secret(value) for value in sorted(values.expander.hidden)),
         owns_directory=context.owns_directory,
         source=context.source,
@@ -346,9 +350,9 @@ def _find(name: str, context: EntryContext) -> Path:
     return context.workspace / name
 
 
-def _read_directory(values: Values, context: EntryContext) -> Path:
+def _read_directory(values: Values, context: EntryContext) -> Path | None:
     name = values.text("cwd")
-    return _find(name, context) if name else context.directory
+    return _find(name, context) if name else None
 
 
 def _read_variable(reader: ObjectReader, expander: Expander) -> EnvVariable:

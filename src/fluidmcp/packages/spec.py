@@ -40,12 +40,6 @@ def parse_package_spec(text: str) -> PackageSpec:
         ConfigurationError: the text is none of them, or one of its parts could not be a folder name.
     """
     shown = ascii(text[:_MAX_SHOWN_CHARACTERS])
-    if text.startswith(("npm:", "pypi:")):
-        raise ConfigurationError(
-            f"The package {shown} cannot be fetched from a registry.",
-            why="So far FluidMCP runs packages that are installed, and servers of an mcpServers file.",
-            hint='Write a file {"mcpServers": {...}} whose command is npx or uvx, and run: fluidmcp run FILE.json',
-        )
     match = _SPEC.fullmatch(text)
     if match is not None:
         author, name, version = match["author"], match["name"], match["version"]

@@ -71,6 +71,24 @@ def install_all(packages: Sequence[str], options: InstallOptions, environ: Mappi
     return code
 
 
+def install_missing(text: str, environ: Mapping[str, str]) -> None:
+    """Install one package on the way, as `run --install` does.
+
+    Raises:
+        UserError, InstallError: as `install_package`.
+    """
+    steps = Steps()
+    place = InstallPlace(directory=_find_directory(environ), environ=environ, report=steps.begin)
+    is_good = False
+    try:
+        with _end_as_ctrl_c():
+            package, is_new = install_package(text, place, InstallOptions())
+        is_good = True
+    finally:
+        steps.end(is_good=is_good)
+    _tell(package, is_new=is_new)
+
+
 def run_uninstall(packages: Sequence[str]) -> int:
     """Remove them all; the exit code."""
     environ = read_environment()

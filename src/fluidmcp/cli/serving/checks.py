@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from fluidmcp.cli.serving.diagnosis import Verdict
 
 _INSTALL_HINTS: Final = {
-    "npx": "Install Node.js, which brings npx",
-    "node": "Install Node.js",
-    "npm": "Install Node.js, which brings npm",
-    "uvx": "Install uv, which brings uvx",
-    "uv": "Install uv",
+    "npx": 'Install Node.js, which brings npx, or run: pip install "fluidmcp[node]"; if it is there',
+    "node": 'Install Node.js, or run: pip install "fluidmcp[node]"; if it is there',
+    "npm": 'Install Node.js, which brings npm, or run: pip install "fluidmcp[node]"; if it is there',
+    "uvx": 'Install uv, which brings uvx, or run: pip install "fluidmcp[uv]"; if it is there',
+    "uv": 'Install uv, or run: pip install "fluidmcp[uv]"; if it is there',
     "docker": "Install Docker",
     "python": "Write python3, or install Python",
 }
@@ -125,6 +125,8 @@ async def _check(
     try:
         await gateway.check_server(entry.name)
     except FluidMCPError as error:
+        if entry.start_hint and isinstance(error, ServerStartError):
+            error.hint = f"{error.hint} {entry.start_hint}".strip()
         report(CheckResult(name=entry.name, error=error, verdict=_judge(entry, error)))
     else:
         slow_starts.note_answer(entry.name)

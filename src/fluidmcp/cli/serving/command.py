@@ -9,6 +9,7 @@ Examples:
   fluidmcp run gmail-mock                             check it, show where it will answer
   fluidmcp run test/gmail-mock@1.0.0 --start-server   serve one package
   fluidmcp run all --start-server                     serve every installed package
+  fluidmcp run npm:@scope/name --start-server         serve what `fluidmcp install` installed
   fluidmcp run config.json --start-server             serve the file of an editor or client
   fluidmcp run mypackage --start-server --oauth       serve people who are logged in
 
@@ -81,6 +82,7 @@ Exit codes:
     metavar="PATH",
     help="Let entries read this `envFile`, although it is outside of the folder of the file. Repeatable.",
 )
+@click.option("--install", is_flag=True, help="Install PACKAGE first, where it is of npm or PyPI and not installed.")
 def run(
     package: str,
     is_file: bool,
@@ -95,12 +97,14 @@ def run(
     allow_unisolated: bool,
     allow_env: tuple[str, ...],
     allow_env_file: tuple[str, ...],
+    install: bool,
 ) -> int:
     """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
 
     PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
-    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; the word `all`; or the path of a file with
-    servers, of an editor or any other MCP client. Without a version the highest one runs.
+    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; npm:NAME or pypi:NAME, installed by
+    `fluidmcp install`; the word `all`; or the path of a file with servers, of an editor or any other MCP client.
+    Without a version the highest one runs.
     """
     return deferred.run_target(
         deferred.RunOptions(
@@ -117,5 +121,6 @@ def run(
             allow_unisolated=allow_unisolated,
             allow_env=allow_env,
             allow_env_file=allow_env_file,
+            install=install,
         )
     )

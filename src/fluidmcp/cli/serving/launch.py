@@ -17,6 +17,7 @@ from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import find_launch_faults
 from fluidmcp.cli.serving.guarding import check_guard
 from fluidmcp.cli.serving.report import report_mistakes
+from fluidmcp.cli.serving.sources import load_named
 from fluidmcp.config.settings import (
     GatewaySettings,
     check_is_guarded,
@@ -26,8 +27,10 @@ from fluidmcp.config.settings import (
 )
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.observability.logs import configure_logging
-from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file, load_packages, resolve
+from fluidmcp.packages.found import find_installation_directory
+from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file
 from fluidmcp.packages.servers_file import ReadingOptions
+from fluidmcp.packages.sources.runtimes import add_runtimes
 
 EXIT_MISTAKE: Final = 2
 
@@ -49,6 +52,8 @@ class RunOptions:
     allow_env: tuple[str, ...] = ()
     allow_env_file: tuple[str, ...] = ()
     allow_unisolated: bool = False
+    install: bool = False
+    """Whether a package of a registry that is not installed is installed first."""
 
 
 def run_target(options: RunOptions) -> int:
@@ -59,6 +64,7 @@ def run_target(options: RunOptions) -> int:
         AuthError: the guard of the gateway cannot be set up.
     """
     environ = read_environment()
+    environ = add_runtimes(environ, find_installation_directory(environ, working_directory=Path.cwd()))
     is_file = is_servers_file(options.target, working_directory=Path.cwd(), file=options.is_file)
     settings = load_settings(
         environ,
@@ -106,9 +112,8 @@ def _load(
         print_line(f"Reading {Path(options.target).name}...")
         loaded = load_file(options.target, working_directory=working_directory, options=reading)
     else:
-        packages = resolve(options.target, working_directory=working_directory, environ=environ)
+        loaded = load_named(options.target, reading, may_install=options.install)
         print_line("Reading metadata.json...")
-        loaded = load_packages(packages, options=reading)
     if loaded.servers:
         return loaded
     if not loaded.refused:

@@ -1,0 +1,57 @@
+"""The packages that `fluidmcp run` names: found, compared with the lock, and read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fluidmcp.cli import deferred
+from fluidmcp.config.entries import RefusedEntry
+from fluidmcp.errors import UnknownPackageError
+from fluidmcp.packages.found import FoundPackage, find_installation_directory
+from fluidmcp.packages.resolve import LoadedServer, LoadedServers, load_packages, resolve
+from fluidmcp.packages.servers_file import ReadingOptions
+from fluidmcp.packages.sources.installed import find_changed, find_start_hint, resolve_spec
+from fluidmcp.packages.sources.spec import is_source_spec
+
+
+def load_named(target: str, options: ReadingOptions, *, may_install: bool = False) -> LoadedServers:
+    """The servers of the packages that `target` means: `all`, a package spec, `npm:...` or `pypi:...`.
+
+    One whose files are not those that were installed is refused. `may_install`: what a registry has is installed
+    where it is missing.
+
+    Raises:
+        ConfigurationError: `target` is none of them.
+        UnknownPackageError: it is not there.
+        InstallError: it could not be installed.
+    """
+    environ = options.environ
+    directory = find_installation_directory(environ, working_directory=Path.cwd())
+    if is_source_spec(target):
+        packages: Sequence[FoundPackage] = (_find_or_install(target, directory, environ, may_install=may_install),)
+    else:
+        packages = resolve(target, working_directory=Path.cwd(), environ=environ)
+    changed = find_changed(packages, directory=directory)
+    good = [package for package in packages if package.spec not in changed]
+    loaded = load_packages(good, options=options)
+    refused = [RefusedEntry(name=spec, error=error) for spec, error in changed.items()]
+    hints = {package.metadata: find_start_hint(package, directory=directory) for package in good}
+    return LoadedServers(
+        servers=tuple(_complete(server, hints) for server in loaded.servers),
+        refused=(*loaded.refused, *refused),
+        disabled=loaded.disabled,
+    )
+
+
+def _find_or_install(target: str, directory: Path, environ: Mapping[str, str], *, may_install: bool) -> FoundPackage:
+    try:
+        return resolve_spec(target, directory=directory)
+    except UnknownPackageError:
+        if not may_install:
+            raise
+    deferred.install_missing(target, environ)
+    return resolve_spec(target, directory=directory)
+
+
+def _complete(server: LoadedServer, hints: Mapping[Path, str]) -> LoadedServer:
+    return replace(server, entry=replace(server.entry, start_hint=hints.get(Path(server.entry.source), "")))
