@@ -4,6 +4,7 @@ import configparser
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from email.parser import HeaderParser
 from pathlib import Path
@@ -87,7 +88,8 @@ class _PyPI:
 
         It is asked for with the lower bound of a Python that is not there; an interpreter to ask with always is.
         """
-        ended = self._compile(self._spec.version, "--no-deps", "--python-version", _LAST_LOWER_BOUND)
+        target = ("--python-version", _LAST_LOWER_BOUND, "--python", sys.executable)
+        ended = self._compile(self._spec.version, "--no-deps", *target)
         found = _PINNED.search(ended.stdout) if ended.code == 0 else None
         if found is None:
             raise self._explain(ended, "")
