@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import io
 import json
 import tarfile
@@ -62,7 +63,7 @@ class Registry:
         path = f"/wheels/{name.replace('-', '_')}-{version}-py3-none-any.whl"
         self.files[path] = wheel
         digest = hashlib.sha256(wheel).hexdigest()
-        link = f'<a href="{self.url}{path}#sha256={digest}" data-requires-python="{python.replace(">", "&gt;")}">'
+        link = f'<a href="{self.url}{path}#sha256={digest}" data-requires-python="{html.escape(python)}">'
         self.wheels.setdefault(name, {})[version] = f"{link}{path.rpartition('/')[2]}</a>"
 
     def environ(self, folder: Path, path: str) -> dict[str, str]:
@@ -99,7 +100,10 @@ def open_registry() -> Generator[Registry]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing on stderr."""

@@ -150,7 +150,7 @@ def test_what_has_no_program_or_several_is_refused_with_what_there_is(stage: Sta
     }.items():
         with pytest.raises(ConfigurationError) as caught:
             stage.install(text)
-        assert word in f"{caught.value.what} {caught.value.hint}"
+        assert word in f"{caught.value.what} {caught.value.hint}", text
     assert stage.is_empty()
     assert stage.install("npm:several", InstallOptions(entry="b")).entry_point.endswith("/b.js")
     assert stage.install("pypi:py-several", InstallOptions(entry="b")).entry_point == "venv/bin/b"

@@ -74,6 +74,14 @@ def read_refusal(output: str) -> str:
     return found[-1].strip().rstrip(",").replace(" ", "") if found else ""
 
 
+def accepts(accepted: str, version: str) -> bool:
+    """Whether `accepted` (PEP 440) has `version` in it; what cannot be read accepts everything."""
+    try:
+        return SpecifierSet(accepted).contains(version, prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        return True
+
+
 def suggest_version(accepted: str) -> str:
     """The version of Python to install for `accepted` (PEP 440): the lowest one; empty where none is known."""
     try:

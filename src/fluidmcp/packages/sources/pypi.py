@@ -12,7 +12,13 @@ from typing import Final
 
 from fluidmcp.errors import ConfigurationError, InstallError, UnknownPackageError
 from fluidmcp.packages.sources.installer import Installation, Installed, Launch
-from fluidmcp.packages.sources.interpreters import Interpreter, list_interpreters, read_refusal, suggest_version
+from fluidmcp.packages.sources.interpreters import (
+    Interpreter,
+    accepts,
+    list_interpreters,
+    read_refusal,
+    suggest_version,
+)
 from fluidmcp.packages.sources.programs import Ended, make_tool_environment, quote, run_tool
 from fluidmcp.packages.sources.runtimes import find_uv
 from fluidmcp.packages.sources.spec import SourceSpec, write_spec
@@ -60,28 +66,55 @@ class _PyPI:
 
     def install(self) -> Installed:
         version = self._spec.version or self._find_newest()
-        interpreter, pinned = self._resolve(version)
+        refused: list[str] = []
+        accepted = ""
+        for interpreter in list_interpreters(self._uv, self._environment, self._installation.python):
+            ended = self._compile(version, "--generate-hashes", "--python", interpreter.path)
+            if ended.code == 0:
+                installed, wanted = self._try(interpreter, version, ended.stdout)
+                if installed is not None:
+                    return installed
+            else:
+                wanted = read_refusal(ended.stderr)
+                if not wanted:
+                    raise self._explain(ended, version)
+            accepted = accepted or wanted
+            refused.append(interpreter.version or interpreter.path)
+        minor = suggest_version(accepted)
+        install = f"Install one: uv python install {minor}" if minor else "Install one that it accepts"
+        raise ConfigurationError(
+            f"{self._name(version)} needs another Python: {accepted}",
+            why=f"There is {' and '.join(refused)}.",
+            hint=f"{install}, then run the command again; --python names one.",
+        )
+
+    def _try(self, interpreter: Interpreter, version: str, pinned: str) -> tuple[Installed | None, str]:
+        """Install what was resolved; None where the interpreter is too new, which uv does not mind, and what fits."""
         requirements = self._folder / _REQUIREMENTS
         requirements.write_text(pinned, encoding="utf-8")
         self._installation.report(f"Installing {self._name(version)} for Python {interpreter.version}".rstrip())
         venv = self._folder / _VENV
-        self._run("venv", "--quiet", "--no-project", "--relocatable", "--python", interpreter.path, str(venv))
+        options = ("--quiet", "--clear", "--no-project", "--relocatable", "--python", interpreter.path)
+        self._run("venv", *options, str(venv))
         python = str(venv / "bin" / "python")
         options = ("--quiet", "--require-hashes", "--compile-bytecode", "--python", python)
         self._run("pip", "install", *options, "-r", str(requirements))
         metadata = self._find_metadata(venv)
         accepted = HeaderParser().parsestr((metadata / "METADATA").read_text("utf-8", "replace"))["Requires-Python"]
+        there = _read_version(venv) or interpreter.version
+        if accepted and not accepts(accepted, there):
+            return None, accepted
         program = self._find_program(metadata, venv, version)
-        resolved = _read_hashes(pinned)
-        return Installed(
+        installed = Installed(
             version=version,
-            integrity=resolved.get(self._spec.name, ()),
+            integrity=_read_hashes(pinned).get(self._spec.name, ()),
             tree=f"sha256:{hashlib.sha256(pinned.encode()).hexdigest()}",
             launch=_make_launch(self._folder, program),
             entry_point=program,
             requires=f"python {accepted}"[:200] if accepted else "",
-            interpreter=f"python {_read_version(venv) or interpreter.version}".rstrip(),
+            interpreter=f"python {there}".rstrip(),
         )
+        return installed, ""
 
     def _find_newest(self) -> str:
         """The newest version for any Python: an old one, only because it accepts what is here, would be no good guess.
@@ -94,28 +127,6 @@ class _PyPI:
         if found is None:
             raise self._explain(ended, "")
         return found["version"]
-
-    def _resolve(self, version: str) -> tuple[Interpreter, str]:
-        """The first interpreter that all of it accepts, and the requirements with their digests."""
-        refused: list[str] = []
-        accepted = ""
-        wanted = self._installation.python
-        for interpreter in list_interpreters(self._uv, self._environment, wanted):
-            ended = self._compile(version, "--generate-hashes", "--python", interpreter.path)
-            if ended.code == 0:
-                return interpreter, ended.stdout
-            refusal = read_refusal(ended.stderr)
-            if not refusal:
-                raise self._explain(ended, version)
-            accepted = accepted or refusal
-            refused.append(interpreter.version or interpreter.path)
-        minor = suggest_version(accepted)
-        install = f"Install one: uv python install {minor}" if minor else "Install one that it accepts"
-        raise ConfigurationError(
-            f"{self._name(version)} needs another Python: {accepted}",
-            why=f"There is {' and '.join(refused)}.",
-            hint=f"{install}, then run the command again; --python names one.",
-        )
 
     def _find_program(self, metadata: Path, venv: Path, version: str) -> str:
         """The program, below the folder: named as the package, or the only one."""
