@@ -174,6 +174,8 @@ def test_no_name_stands_twice(into: Path):
     assert "is a file and a folder" in refuse(both, into)
     folder = (entry("server", mode=stat.S_IFDIR | 0o755), b"")
     assert "is a file and a folder" in refuse(bundle(folder), into)
+    full = patched(bundle((entry("server/a", mode=0), b"content")), b"server/a", b"serverr/")
+    assert refuse(full, into) == "'serverr/' in it is a folder with content."
 
 
 @pytest.mark.threat("E14")
@@ -195,13 +197,24 @@ def test_bombs_are_refused_before_anything_is_written(into: Path, monkeypatch: p
 
 
 @pytest.mark.threat("E14")
-def test_a_file_larger_than_the_archive_says_is_refused(into: Path):
+def test_a_list_of_names_that_is_too_long_is_not_even_read(into: Path):
+    content = bundle(INDEX)
+    end = content.rindex(b"PK\5\6")
+    many = content[: end + 8] + struct.pack("<2H", 60_000, 60_000) + content[end + 12 :]
+    assert refuse(many, into) == "It holds more than 20000 files."
+    larger = content[:end] + b"PK\6\7" + bytes(16) + content[end:]
+    assert refuse(larger, into) == "It is a zip archive in the format for more than 4 GB."
+
+
+@pytest.mark.threat("E14")
+@pytest.mark.parametrize("said", [10, 99_999, 100_001])
+def test_a_file_of_another_size_than_the_archive_says_is_refused(into: Path, said: int):
     content = bytearray(bundle(("zeros", bytes(100_000))))
     # The size in the list of names, and in front of the file.
     for sign, offset in ((b"PK\1\2", 24), (b"PK\3\4", 22)):
         place = content.rindex(sign) + offset
         assert content[place : place + 4] == struct.pack("<L", 100_000)
-        content[place : place + 4] = struct.pack("<L", 10)
+        content[place : place + 4] = struct.pack("<L", said)
     refuse(bytes(content), into)
 
 

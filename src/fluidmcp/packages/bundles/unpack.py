@@ -53,10 +53,15 @@ class Unpacked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Bundle:
+class Extracted:
+    """A bundle whose files lie in a folder of the caller's; its metadata.json is not written yet."""
+
     name: str
     version: str
-    read: ReadFile
+    digest: str
+    metadata: Mapping[str, object]
+    """What belongs into metadata.json."""
+    is_signed: bool
     needs: Needs
 
 
@@ -70,67 +75,87 @@ def unpack_bundle(path: Path, *, into: Path, replaces: bool = False, sha256: str
         ConfigurationError: it cannot be read, is not safe to unpack, is not for this system, is there already, or
             there is no place for it.
     """
-    try:
-        return _unpack(path, into=into, replaces=replaces, sha256=sha256)
-    except ArchiveError as error:
-        raise _refuse(path, str(error), "Get the bundle again from who makes it, and tell them.") from None
-    except OSError as error:
-        raise _refuse(path, f"The system says: {error.strerror}.", "Check the path, permissions and space.") from None
-
-
-def _unpack(path: Path, *, into: Path, replaces: bool, sha256: str) -> Unpacked:
     home = into / AUTHOR
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as given:
-        status = os.fstat(given.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ArchiveError("It is not a file.")
-        if status.st_size > MAX_BYTES:
-            raise ArchiveError(f"It is larger than {MAX_BYTES // 1024**2} MB.")
-        made = [folder for folder in (home, into) if not folder.exists()]
+    made = [folder for folder in (home, into) if not folder.exists()]
+    try:
         home.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=home))
         try:
-            return _unpack_in(staging, given, path, home=home, replaces=replaces, sha256=sha256)
+            extracted = extract_bundle(path, staging / "new", sha256=sha256)
+            target = home / extracted.name / extracted.version
+            if os.path.lexists(target) and not replaces:
+                why = f"{AUTHOR}/{extracted.name}@{extracted.version} is installed already."
+                raise _refuse(path, why, "Uninstall that first, or say that it is to be replaced.")
+            text = json.dumps(extracted.metadata, indent=2, ensure_ascii=False)
+            (staging / "new" / _METADATA).write_text(f"{text}\n", encoding="utf-8")
+            _put_in_place(staging / "new", target, old=staging / "old")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             for folder in made:
                 with suppress(OSError):
                     folder.rmdir()  # only where nothing is in it
-
-
-def _unpack_in(staging: Path, given: IO[bytes], path: Path, *, home: Path, replaces: bool, sha256: str) -> Unpacked:
-    # A copy, so that what is unpacked is what was hashed.
-    with tempfile.TemporaryFile(dir=staging) as copy:
-        digest = _copy(given, copy)
-        if sha256 and sha256.lower() != digest:
-            raise _refuse(path, "Its SHA-256 is not the one that was announced.", "Do not use it; get it again.")
-        is_signed = cut_signature(copy)
-        archive = Archive(copy)
-        bundle = _read_bundle(archive, path)
-        target = home / bundle.name / bundle.version
-        if os.path.lexists(target) and not replaces:
-            raise _refuse(
-                path,
-                f"{AUTHOR}/{bundle.name}@{bundle.version} is installed already.",
-                "Uninstall that first, or say that it is to be replaced.",
-            )
-        folder = staging / "new"
-        folder.mkdir(mode=0o755)
-        archive.extract(folder, programs=_find_programs(bundle.read))
-    document = build_metadata(bundle.read, name=bundle.name)
-    (folder / _METADATA).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _put_in_place(folder, target, old=staging / "old")
+    except OSError as error:
+        raise _refuse_by_system(path, error) from None
     return Unpacked(
+        name=extracted.name,
+        version=extracted.version,
+        folder=target,
+        digest=extracted.digest,
+        is_signed=extracted.is_signed,
+        needs=extracted.needs,
+    )
+
+
+def extract_bundle(path: Path, folder: Path, *, sha256: str = "") -> Extracted:
+    """Write the files of the bundle at `path` into `folder`, which is made, and is the caller's to remove.
+
+    Nothing is written before the whole archive has passed its checks. `sha256` as for `unpack_bundle`.
+
+    Raises:
+        ConfigurationError: it cannot be read, is not safe to unpack, or is not for this system.
+    """
+    try:
+        with (
+            open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as given,
+            tempfile.TemporaryFile(dir=folder.parent) as copy,
+        ):
+            # A copy, so that what is unpacked is what was hashed.
+            digest = _copy(given, copy)
+            if sha256 and sha256.lower() != digest:
+                raise ArchiveError("Its SHA-256 is not the one that was announced.")
+            is_signed = cut_signature(copy)
+            archive = Archive(copy)
+            bundle = _read_bundle(archive, path)
+            folder.mkdir(mode=0o755)
+            archive.extract(folder, programs=_find_programs(bundle.read))
+    except ArchiveError as error:
+        raise _refuse(path, str(error), "Get the bundle again from who makes it, and tell them.") from None
+    except OSError as error:
+        raise _refuse_by_system(path, error) from None
+    return Extracted(
         name=bundle.name,
         version=bundle.version,
-        folder=target,
         digest=f"sha256-{digest}",
+        metadata=build_metadata(bundle.read, name=bundle.name),
         is_signed=is_signed,
         needs=bundle.needs,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bundle:
+    name: str
+    version: str
+    read: ReadFile
+    needs: Needs
+
+
 def _copy(given: IO[bytes], copy: IO[bytes]) -> str:
+    status = os.fstat(given.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise ArchiveError("It is not a file.")
+    if status.st_size > MAX_BYTES:
+        raise ArchiveError(f"It is larger than {MAX_BYTES // 1024**2} MB.")
     digest = hashlib.sha256()
     left = MAX_BYTES
     while chunk := given.read(_CHUNK):
@@ -196,3 +221,7 @@ def _put_in_place(folder: Path, target: Path, *, old: Path) -> None:
 
 def _refuse(path: Path, why: str, hint: str) -> ConfigurationError:
     return ConfigurationError(f"The bundle {path} cannot be installed.", why=why, hint=hint)
+
+
+def _refuse_by_system(path: Path, error: OSError) -> ConfigurationError:
+    return _refuse(path, f"The system says: {error.strerror}.", "Check the path, the permissions and the free space.")
