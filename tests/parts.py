@@ -16,6 +16,7 @@ Part = Literal[
     "server-everything",
     "server-filesystem",
     "server-memory",
+    "mcpb",
     "typescript-sdk",
     "canaille",
     "python-servers",
@@ -39,6 +40,7 @@ _NPM_FOLDERS: dict[Part, str] = {
     "server-everything": "@modelcontextprotocol/server-everything",
     "server-filesystem": "@modelcontextprotocol/server-filesystem",
     "server-memory": "@modelcontextprotocol/server-memory",
+    "mcpb": "@anthropic-ai/mcpb",
     "typescript-sdk": "@modelcontextprotocol/sdk",
 }
 _PROGRAMS: dict[Part, tuple[str, ...]] = {
