@@ -77,7 +77,7 @@ async def ask_report(installed: Path) -> Any:
         start_fluidmcp("run", "weather-report", "--start-server", env=env, cwd=installed) as gateway,
         httpx2.AsyncClient(timeout=LIMIT_SECONDS) as client,
     ):
-        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "report", "arguments": {}}}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "report"}}
         reply = await client.post(f"{gateway.url}/weather-report/mcp", json=call)
         assert reply.status_code == 200, f"{reply.text}\n{gateway.report()}"
         return json.loads(reply.json()["result"]["content"][0]["text"])
