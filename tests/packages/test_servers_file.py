@@ -222,7 +222,11 @@ def test_an_input_is_answered_by_a_variable_a_person_or_its_default():
     ("text", "environ", "why"),
     [
         ("${input:api-key}", {}, "needs the input api-key; export FMCP_INPUT_API_KEY=... before the start, or start"),
-        ("${input:region}", {"FMCP_INPUT_REGION": "mars"}, "needs the input region to be one of eu, us"),
+        (
+            "${input:region}",
+            {"FMCP_INPUT_REGION": "mars"},
+            "needs the input region (FMCP_INPUT_REGION), which must be one of eu, us",
+        ),
         ("${input:cmd}", {}, "which only an editor can run"),
         ("${input:none}", {}, "refers to the input none, which the file does not define"),
         ("${command:x.y}", {}, "holds ${command:x.y}, which is not known here"),

@@ -22,7 +22,7 @@ from fluidmcp.config.reading import ObjectReader, show_key
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.tools import ToolFilter, read_tools
 from fluidmcp.config.variables import OWN_PREFIX, VARIABLE_NAME, is_own_variable
-from fluidmcp.errors import ConfigurationError
+from fluidmcp.errors import ConfigurationError, UserError
 
 RESERVED_NAMES = frozenset(
     "health ready docs openapi.json metrics auth authorize token register mcp sse .well-known".split()
@@ -92,7 +92,7 @@ class RefusedEntry:
     """An entry that cannot be served, and why; the other entries of its file can."""
 
     name: str
-    error: ConfigurationError
+    error: UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

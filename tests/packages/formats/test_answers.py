@@ -1,6 +1,6 @@
 import pytest
 
-from fluidmcp.packages.formats.answers import check_answer, split_answer, spread
+from fluidmcp.packages.formats.answers import check_answer, split_answer
 from fluidmcp.packages.formats.shapes import Input
 
 
@@ -37,13 +37,3 @@ def test_an_answer_is_held_against_its_input(asked: Input, text: str, why: str):
 def test_an_answer_may_be_several_values(text: str, values: tuple[str, ...]):
     assert split_answer(Input(id="x", is_multiple=True), text) == values
     assert split_answer(Input(id="x"), text) == (text,)
-
-
-def test_an_argument_becomes_one_for_each_value():
-    def expand(text: str) -> str:
-        return text.replace("${user_config.one}", "1")
-
-    args = ("${user_config.one}", "${user_config.many}", "--in=${input:many}", "${input:many}", "${user_config.none}")
-    # A value that looks like a placeholder stays what it is.
-    values = {"many": ("/a", "${HOME}"), "none": ()}
-    assert spread(args, values, expand) == ("1", "/a", "${HOME}", "--in=${input:many}", "/a", "${HOME}")

@@ -4,6 +4,8 @@ import click
 
 from fluidmcp.cli import deferred
 
+_COMMAND = "fluidmcp.command"
+
 _EPILOG = """\b
 Examples:
   fluidmcp run gmail-mock                             check it, show where it will answer
@@ -11,6 +13,7 @@ Examples:
   fluidmcp run all --start-server                     serve every installed package
   fluidmcp run npm:@scope/name --start-server         serve what `fluidmcp install` installed
   fluidmcp run config.json --start-server             serve the file of an editor or client
+  fluidmcp run --start-server -- npx -y some-server   serve what a command line starts
   fluidmcp run mypackage --start-server --oauth       serve people who are logged in
 
 \b
@@ -22,8 +25,19 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, short_help="Serve packages over HTTP, or check that they start.")
-@click.argument("package", metavar="PACKAGE")
+class _RunCommand(click.Command):
+    """Keeps what stands behind `--` apart: options there are those of the command that is named there."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            mark = args.index("--")
+            ctx.meta[_COMMAND] = tuple(args[mark + 1 :])
+            args = args[:mark]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_RunCommand, epilog=_EPILOG, short_help="Serve packages over HTTP, or check that they start.")
+@click.argument("package", nargs=-1, metavar="PACKAGE")
 @click.option(
     "--file",
     "is_file",
@@ -83,8 +97,12 @@ Exit codes:
     help="Let entries read this `envFile`, although it is outside of the folder of the file. Repeatable.",
 )
 @click.option("--install", is_flag=True, help="Install PACKAGE first, where it is of npm or PyPI and not installed.")
+@click.option("--name", default="", metavar="NAME", help="The name under which the command behind `--` is served.")
+@click.pass_context
 def run(
-    package: str,
+    context: click.Context,
+    package: tuple[str, ...],
+    name: str,
     is_file: bool,
     start_server: bool,
     host: str | None,
@@ -104,11 +122,16 @@ def run(
     PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
     working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; npm:NAME or pypi:NAME, installed by
     `fluidmcp install`; the word `all`; or the path of a file with servers, of an editor or any other MCP client.
-    Without a version the highest one runs.
+    Without a version the highest one runs. Or write `-- COMMAND ARGS...`: the server that a command line starts.
     """
+    target, command = _split(context, package)
+    if name and not command:
+        raise click.UsageError("--name is for a command behind `--`; packages and entries have names.", context)
     return deferred.run_target(
         deferred.RunOptions(
-            target=package,
+            target=target,
+            command=command,
+            name=name,
             is_file=is_file,
             start_server=start_server,
             host=host,
@@ -124,3 +147,16 @@ def run(
             install=install,
         )
     )
+
+
+def _split(context: click.Context, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The package, or the command behind `--`."""
+    command: tuple[str, ...] = context.meta.get(_COMMAND, ())
+    if command:
+        if words:
+            raise click.UsageError("Name a package, or a command behind `--`, not both.", context)
+        return "", command
+    if len(words) != 1:
+        problem = f"Got unexpected extra argument ({words[1]})" if words else "Missing argument 'PACKAGE'."
+        raise click.UsageError(problem, context)
+    return words[0], ()

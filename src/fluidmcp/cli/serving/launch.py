@@ -17,7 +17,7 @@ from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import find_launch_faults
 from fluidmcp.cli.serving.guarding import check_guard
 from fluidmcp.cli.serving.report import report_mistakes
-from fluidmcp.cli.serving.sources import load_named
+from fluidmcp.cli.serving.sources import add_packages, load_named
 from fluidmcp.config.settings import (
     GatewaySettings,
     check_is_guarded,
@@ -27,6 +27,7 @@ from fluidmcp.config.settings import (
 )
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.observability.logs import configure_logging
+from fluidmcp.packages.command_line import load_command
 from fluidmcp.packages.found import find_installation_directory
 from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file
 from fluidmcp.packages.servers_file import ReadingOptions
@@ -39,7 +40,11 @@ EXIT_MISTAKE: Final = 2
 class RunOptions:
     """The command line of `fluidmcp run`."""
 
-    target: str
+    target: str = ""
+    command: tuple[str, ...] = ()
+    """A program and its arguments, in place of a target."""
+    name: str = ""
+    """The name under which a command is served; empty: one made from it."""
     is_file: bool = False
     start_server: bool = False
     host: str | None = None
@@ -65,7 +70,9 @@ def run_target(options: RunOptions) -> int:
     """
     environ = read_environment()
     environ = add_runtimes(environ, find_installation_directory(environ, working_directory=Path.cwd()))
-    is_file = is_servers_file(options.target, working_directory=Path.cwd(), file=options.is_file)
+    is_file = not options.command and is_servers_file(
+        options.target, working_directory=Path.cwd(), file=options.is_file
+    )
     settings = load_settings(
         environ,
         host=options.host,
@@ -77,7 +84,7 @@ def run_target(options: RunOptions) -> int:
         token=options.token,
         allow_env=options.allow_env,
         allow_unisolated=options.allow_unisolated,
-        single_package=not is_file and options.target != ALL,
+        single_package=bool(options.command) or not is_file and options.target != ALL,
     )
     # Without a gateway to watch, the table is the output: what the checks log on the way would only drown it.
     is_quiet = not options.start_server and not environ.get("FMCP_LOG_LEVEL", "").strip()
@@ -100,7 +107,6 @@ def run_target(options: RunOptions) -> int:
 def _load(
     options: RunOptions, environ: Mapping[str, str], settings: GatewaySettings, *, is_file: bool
 ) -> LoadedServers:
-    working_directory = Path.cwd()
     reading = ReadingOptions(
         environ=environ,
         home=environ.get("HOME", ""),
@@ -108,9 +114,12 @@ def _load(
         allowed_env_files=frozenset(map(os.path.realpath, options.allow_env_file)),
         ask=deferred.ask_at_terminal if sys.stdin.isatty() else None,
     )
-    if is_file:
+    if options.command:
+        loaded = load_command(options.command, name=options.name, working_directory=Path.cwd())
+    elif is_file:
         print_line(f"Reading {Path(options.target).name}...")
-        loaded = load_file(options.target, working_directory=working_directory, options=reading)
+        loaded = load_file(options.target, working_directory=Path.cwd(), options=reading)
+        loaded = add_packages(loaded, reading, may_install=options.install)
     else:
         loaded = load_named(options.target, reading, may_install=options.install)
         print_line("Reading metadata.json...")

@@ -5,12 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluidmcp.cli import deferred
-from fluidmcp.config.entries import RefusedEntry
-from fluidmcp.errors import UnknownPackageError
+from fluidmcp.config.entries import RefusedEntry, ServerEntry
+from fluidmcp.errors import UnknownPackageError, UserError
 from fluidmcp.packages.found import FoundPackage, find_installation_directory
 from fluidmcp.packages.resolve import LoadedServer, LoadedServers, load_packages, resolve
 from fluidmcp.packages.servers_file import ReadingOptions
-from fluidmcp.packages.sources.installed import find_changed, find_start_hint, resolve_spec
+from fluidmcp.packages.sources.installed import (
+    PackageProgram,
+    find_changed,
+    find_start_hint,
+    resolve_package_key,
+    resolve_spec,
+)
 from fluidmcp.packages.sources.spec import is_source_spec
 
 
@@ -40,6 +46,44 @@ def load_named(target: str, options: ReadingOptions, *, may_install: bool = Fals
         servers=tuple(_complete(server, hints) for server in loaded.servers),
         refused=(*loaded.refused, *refused),
         disabled=loaded.disabled,
+    )
+
+
+def add_packages(loaded: LoadedServers, options: ReadingOptions, *, may_install: bool = False) -> LoadedServers:
+    """The same servers, with the command of each entry that names a package; what is not there refuses its entry.
+
+    Raises:
+        InstallError: one could not be installed.
+    """
+    directory = find_installation_directory(options.environ, working_directory=Path.cwd())
+    servers: list[LoadedServer] = []
+    refused = list(loaded.refused)
+    for server in loaded.servers:
+        entry = server.entry
+        if not entry.package:
+            servers.append(server)
+            continue
+        try:
+            if may_install:
+                _find_or_install(entry.package, directory, options.environ, may_install=True)
+            program = resolve_package_key(entry.package, directory=directory)
+        except UserError as error:
+            refused.append(RefusedEntry(name=entry.written_name or entry.name, error=error))
+        else:
+            servers.append(LoadedServer(entry=_use_program(entry, program), version=program.version))
+    return replace(loaded, servers=tuple(servers), refused=tuple(refused))
+
+
+def _use_program(entry: ServerEntry, program: PackageProgram) -> ServerEntry:
+    folder = str(program.folder)
+    return replace(
+        entry,
+        command=program.command,
+        args=(*program.args, *entry.args),
+        written_args=(*program.args, *entry.written_args),
+        # Its files are not in the working directory, and a known person's process reaches nothing that is not named.
+        paths=replace(entry.paths, read=(*entry.paths.read, folder)),
+        start_hint=program.start_hint,
     )
 
 

@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 from fluidmcp.packages.formats.shapes import Input
 
-_WHOLE_INPUT: Final = re.compile(r"\$\{(?:user_config\.|input:)([^{}]+)\}")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -40,19 +38,3 @@ def split_answer(asked: Input, text: str) -> tuple[str, ...]:
         if isinstance(listed, list) and all(isinstance(item, str) for item in cast("list[object]", listed)):
             return tuple(cast("list[str]", listed))
     return tuple(line for line in text.splitlines() if line.strip())
-
-
-def spread(args: Sequence[str], values: Mapping[str, Sequence[str]], expand: Callable[[str], str]) -> tuple[str, ...]:
-    """Arguments with everything filled in; one that is an input and nothing else becomes as many as it has values.
-
-    `values` holds, by id, the inputs that may be several, and those that nobody answered and need not be (no values:
-    the argument is left out). What comes from there is final; all other arguments go through `expand`.
-    """
-    filled: list[str] = []
-    for arg in args:
-        whole = _WHOLE_INPUT.fullmatch(arg)
-        if whole is not None and whole[1] in values:
-            filled += values[whole[1]]
-        else:
-            filled.append(expand(arg))
-    return tuple(filled)

@@ -26,6 +26,9 @@ def _read_all(items: Iterable[object]) -> Iterable[Input]:
             default=_text(members.get("default")),
             choices=tuple(_read_choices(members.get("options"))) if kind == "pickString" else (),
             is_multiple=members.get("multiple") is True,
+            is_number=members.get("number") is True,
+            minimum=_number(members.get("min")),
+            maximum=_number(members.get("max")),
             refusal="" if kind in ("promptString", "pickString") else _describe_kind(kind),
         )
 
@@ -39,6 +42,10 @@ def _read_choices(value: object) -> Iterable[str]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else show_plain(value)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _describe_kind(kind: object) -> str:

@@ -9,11 +9,15 @@ from typing import Final
 from fluidmcp.config.reading import name_type, show_key
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.formats import editors, mcp_servers
+from fluidmcp.packages.formats.manifest import read_manifest
+from fluidmcp.packages.formats.registry import read_registry_file
 from fluidmcp.packages.formats.shapes import ReadFile
 
 _Reader = Callable[[Mapping[str, object]], ReadFile | None]
 
 _READERS: Final[tuple[_Reader, ...]] = (
+    read_manifest,
+    read_registry_file,
     mcp_servers.read_mcp_servers,
     editors.read_zed,
     editors.read_codex,
