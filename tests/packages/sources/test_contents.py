@@ -26,6 +26,14 @@ def change(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(content)
 
 
+def remove(folder: Path) -> None:
+    (folder / "node_modules" / "x" / "index.js").unlink()
+
+
+def add_link(folder: Path) -> None:
+    (folder / "node_modules" / "y").symlink_to("/tmp")
+
+
 def move_outside(folder: Path) -> None:
     (folder / "node_modules" / "x").rename(folder.parent / "x")
     (folder / "node_modules" / "x").symlink_to(folder.parent / "x")
@@ -62,8 +70,8 @@ def rewrite_list(folder: Path) -> None:
         change("node_modules/x/index.cjs", b"new"),
         change("node_modules/x/package.json", b"{}"),
         change("node_modules/x/more.node", b"new"),
-        lambda folder: (folder / "node_modules" / "x" / "index.js").unlink(),
-        lambda folder: (folder / "node_modules" / "y").symlink_to("/tmp"),
+        remove,
+        add_link,
         move_outside,
         relink,
         replace_by_link,
