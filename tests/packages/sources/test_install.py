@@ -288,41 +288,62 @@ async def start_install(stage: Stage, *texts: str) -> asyncio.subprocess.Process
     )
 
 
-async def test_two_installations_at_once_both_end_well(stage: Stage):
-    stage.registry.add_npm("first", "1.0.0", FILES, **BIN)
+class Gate:
+    """An install script that tells when it begins, and waits until it is let through."""
+
+    def __init__(self, folder: Path) -> None:
+        self._begun = folder / "begun"
+        self._end = folder / "end"
+        os.mkfifo(self._begun)
+        os.mkfifo(self._end)
+        (folder / "bin" / "cat").symlink_to(shutil.which("cat") or "/bin/cat")
+        self.script = f"echo begun > {self._begun} && cat {self._end}"
+
+    async def wait(self) -> None:
+        assert await asyncio.to_thread(self._begun.read_text) == "begun\n"
+
+    async def let_through(self) -> None:
+        await asyncio.to_thread(self._end.write_text, "end")
+
+
+async def test_an_installation_waits_for_the_one_that_is_under_way(stage: Stage, tmp_path: Path):
+    gate = Gate(tmp_path)
+    stage.registry.npm.pop("first", None)
+    stage.registry.add_npm("first", "1.0.0", FILES, **BIN, scripts={"install": gate.script})
     stage.registry.add_npm("second", "1.0.0", FILES, **BIN)
-    started = [await start_install(stage, text) for text in ("npm:first", "npm:second")]
     async with asyncio.timeout(90):
-        told = [(await each.communicate())[0].decode() for each in started]
-    assert [each.returncode for each in started] == [0, 0], told
+        first = await start_install(stage, "npm:first", "--allow-scripts")
+        await gate.wait()
+        second = await start_install(stage, "npm:second")
+        assert second.stdout is not None
+        assert b"Waiting for another installation" in await second.stdout.readline()
+        await gate.let_through()
+        told = [(await each.communicate())[0].decode() for each in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], told
     assert set(read_lock(stage.directory).packages) == {"npm:first@1.0.0", "npm:second@1.0.0"}
-    assert any("Waiting" in text for text in told)
     assert stage.changed() == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_an_interrupted_installation_leaves_nothing_half(stage: Stage, tmp_path: Path, number: signal.Signals):
+    gate = Gate(tmp_path)
     stage.registry.npm.pop("slow", None)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    script = f"echo begun > {pipe} && exec cat {pipe}.never"
-    os.mkfifo(f"{pipe}.never")
-    stage.registry.add_npm("slow", "1.0.0", FILES, **BIN, scripts={"install": script})
-    (tmp_path / "bin" / "cat").symlink_to(shutil.which("cat") or "/bin/cat")
-    process = await start_install(stage, "npm:slow", "--allow-scripts")
+    stage.registry.add_npm("slow", "1.0.0", FILES, **BIN, scripts={"install": gate.script})
     async with asyncio.timeout(60):
-        assert (await asyncio.to_thread(pipe.read_text)) == "begun\n"
+        process = await start_install(stage, "npm:slow", "--allow-scripts")
+        await gate.wait()
         process.send_signal(number)
         if number is signal.SIGKILL:
             await process.wait()
-            await asyncio.to_thread(Path(f"{pipe}.never").write_text, "end")  # npm outlives it
+            await gate.let_through()  # npm outlives it
         else:
             await process.communicate()
             assert process.returncode == 130
     assert stage.find() == () and read_lock(stage.directory).packages == {}
     stage.registry.add_npm("quick", "1.0.0", FILES, **BIN)
     stage.install("npm:quick")
-    assert {p.name for p in stage.directory.iterdir()} <= {".installing", LOCK_FILE, "npm"}
+    assert {p.name for p in stage.directory.iterdir()} <= {".installing", LOCK_FILE, "npm", ".staging"}
+    assert [package.spec for package in stage.find()] == ["npm/quick@1.0.0"]
 
 
 def test_a_lock_that_was_written_by_somebody_else_is_refused(stage: Stage):

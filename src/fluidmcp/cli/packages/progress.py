@@ -24,6 +24,6 @@ class Spinner:
         if not self._text:
             return
         self._status.stop()
-        sign = Text("✓ ", "green") if is_good else Text("✗ ", "red")
-        self._console.print(sign + Text(self._text))
+        sign = ("✓ ", "green") if is_good else ("✗ ", "red")
+        self._console.print(Text.assemble(sign, self._text))
         self._text = ""

@@ -75,9 +75,9 @@ def read_refusal(output: str) -> str:
 
 
 def accepts(accepted: str, version: str) -> bool:
-    """Whether `accepted` (PEP 440) has `version` in it; what cannot be read accepts everything."""
+    """Whether `accepted` (PEP 440) has `version` in it; what cannot be read, or is not known, is accepted."""
     try:
-        return SpecifierSet(accepted).contains(version, prereleases=True)
+        return not version or SpecifierSet(accepted).contains(version, prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
         return True
 
