@@ -11,8 +11,7 @@ from fluidmcp.cli.serving.slow_starts import SlowStarts
 from fluidmcp.processes.pool.starts import StartProgress
 from tests.acceptance.harness import RunningGateway, environment, spawn, start_fluidmcp
 from tests.cli.test_start_checks import GOOD, SERVER, write
-from tests.processes.puppets import on_its_own_clock
-from tests.timing import elapse
+from tests.timing import JumpingLoop, elapse
 
 Json = dict[str, Any]
 
@@ -94,8 +93,12 @@ async def test_the_table_waits_and_says_so_beside_it(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-@on_its_own_clock
-async def test_what_waits_for_its_turn_is_not_called_slow() -> None:
+def test_what_waits_for_its_turn_is_not_called_slow() -> None:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(_follow_start())
+
+
+async def _follow_start() -> None:
     class Gateway:
         progress: StartProgress | None = None
 
