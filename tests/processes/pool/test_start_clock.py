@@ -162,6 +162,27 @@ async def test_who_has_little_time_is_looked_at_often(machine: Machine) -> None:
         await starting
 
 
+async def test_one_that_takes_long_to_end_does_not_keep_another_from_being_ended(machine: Machine) -> None:
+    async def hang(report: StartReport) -> Puppet:
+        report.watch(Moving())
+        try:
+            await elapse(1000)
+        finally:
+            machine.write()
+            await elapse(5)
+        return Puppet()
+
+    first = asyncio.create_task(machine.pool.acquire(key("first"), hang))
+    await elapse(3)
+    second = asyncio.create_task(machine.pool.acquire(key("second"), hang))
+    await elapse(70)
+    assert first.done()
+    assert second.done()
+    for task in (first, second):
+        with pytest.raises(ServerTimeoutError, match="did not become ready in time"):
+            await task
+
+
 async def test_how_far_a_start_is(machine: Machine) -> None:
     machine.start()
     await elapse(4)

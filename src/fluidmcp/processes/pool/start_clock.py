@@ -34,6 +34,8 @@ class _Watch:
     began_at: float
     moved_at: float
     has_moved: bool = False
+    is_over: bool = False
+    """Whether it is being ended, which takes a moment."""
     is_quiet: bool = False
     """Whether nothing has moved for too long."""
     pid: int | None = None
@@ -43,6 +45,8 @@ class _Watch:
 
     def look(self, used_seconds: float | None, now: float) -> None:
         """See what has moved, and end the start when that was too long ago."""
+        if self.is_over:
+            return
         report = self.report
         if report.pid != self.pid:
             if self.pid is not None:  # another process after the first one
@@ -58,7 +62,8 @@ class _Watch:
             self.used_seconds = used_seconds
             self._note_movement(now)
         self.is_quiet = now >= self.moved_at + self.quiet_seconds
-        if self.is_quiet or now >= self.began_at + self.total_seconds:
+        self.is_over = self.is_quiet or now >= self.began_at + self.total_seconds
+        if self.is_over:
             self.limit.reschedule(now)
 
     def build_error(self, package: str, setting: str) -> ServerTimeoutError:
