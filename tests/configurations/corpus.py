@@ -5,9 +5,10 @@
 
     about    one sentence: what the file is there for
     given    env: variables of the gateway; options: of the command line; file: its path, in a folder; programs: paths
-             where a server program stands; here: a path in the file that stands for the folder where fluidmcp is typed
-    served   by name in the address: argv, env, unset, cwd (relative to the case's folder), tools, and
-             request_timeout_seconds, which is small and is waited for
+             where a server program stands; beside: texts of more files; here: a path in the file that stands for the
+             folder where fluidmcp is typed
+    served   by name in the address: argv, env, unset, cwd (relative to the case's folder), tools, request_timeout_seconds,
+             which is small and is waited for, and never_ready, for one that does not become ready
     refused  by name in the file: pieces of the one error that names it
     disabled names in the file that are left out, and said to be
     fails    pieces of the error that refuses the whole file
@@ -166,6 +167,8 @@ def install(case: Case, tmp_path: Path) -> Place:
     if "here" in case.given:
         path = place.typed / place.file
         path.write_bytes(path.read_bytes().replace(case.given["here"].encode(), str(place.typed).encode()))
+    for name, text in case.given.get("beside", {}).items():
+        (place.files / name).write_text(text, encoding="utf-8")
     program = place.programs / "probe"
     # Without `site`: it is what takes longest.
     program.write_text(f"#!{sys.executable} -IS\n{PROBE.read_text(encoding='utf-8')}", encoding="utf-8")
@@ -197,7 +200,8 @@ async def check(case: Case, tmp_path: Path) -> None:
             _check_said(said, expected)
             async with asyncio.TaskGroup() as group:
                 for name, server in expected["served"].items():
-                    group.create_task(_check_server(gateway, name, server, place))
+                    if not server.get("never_ready"):
+                        group.create_task(_check_server(gateway, name, server, place))
         except AssertionError as error:
             raise AssertionError(f"{error}\n{gateway.report()}") from None
         except BaseExceptionGroup as errors:
