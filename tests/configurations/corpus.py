@@ -7,8 +7,8 @@
     given    env: variables of the gateway; options: of the command line; file: its path, in a folder; programs: paths
              where a server program stands; beside: texts of more files; here: a path in the file that stands for the
              folder where fluidmcp is typed
-    served   by name in the address: argv, env, unset, cwd (relative to the case's folder), tools, request_timeout_seconds,
-             which is small and is waited for, and never_ready, for one that does not become ready
+    served   by name in the address: argv, env, unset, cwd (relative to the case's folder), tools,
+             request_timeout_seconds, which is small and is waited for, and never_ready, for one that only hangs
     refused  by name in the file: pieces of the one error that names it
     disabled names in the file that are left out, and said to be
     fails    pieces of the error that refuses the whole file
