@@ -49,7 +49,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Which test module has the files of which programs, by the first word of their names."""
 
-LIMIT_SECONDS: Final = 60.0
+LIMIT_SECONDS: Final = 30.0
 EXIT_MISTAKE: Final = 2
 ALL_TOOLS: Final = ("report", "read_file", "write_file", "delete_file", "list_files", "search", "hang")
 
@@ -245,7 +245,8 @@ async def _check_server(gateway: RunningGateway, name: str, server: Json, place:
     async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS) as client:
         url = f"{gateway.url}/{name}/mcp"
         listed = await _ask(client, url, "tools/list")
-        assert sorted(tool["name"] for tool in listed["result"]["tools"]) == tools, f"{name}: {listed}"
+        names = sorted(tool["name"] for tool in listed["result"]["tools"])
+        assert names == tools, f"{name} has the tools {names}, not {tools}"
         if "report" in tools:
             answer = await _ask(client, url, "tools/call", name="report", arguments={})
             _check_start(name, json.loads(answer["result"]["content"][0]["text"]), server, place)
