@@ -190,7 +190,10 @@ async def check(case: Case, tmp_path: Path) -> None:
         "PATH": f"{place.programs}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}",
     }
     if not expected.get("served"):
-        done = await run_fluidmcp(*args, env=env, cwd=place.typed)
+        try:
+            done = await run_fluidmcp(*args, env=env, cwd=place.typed)
+        except TimeoutError:
+            raise AssertionError("the gateway serves, and nothing of the file should be") from None
         _check_failure(done, expected)
         return
     async with start_fluidmcp(*args, env=env, cwd=place.typed) as gateway:
