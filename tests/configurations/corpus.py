@@ -185,7 +185,8 @@ async def check(case: Case, tmp_path: Path) -> None:
     place = install(case, tmp_path)
     expected: Json = place.fill(case.expected)
     args = ("run", place.file, "--start-server", *place.fill(case.given.get("options", [])))
-    env = place.fill(case.given.get("env", {})) | {
+    given: dict[str, str] = place.fill(case.given.get("env", {}))
+    env: dict[str, str] = given | {
         "HOME": str(place.home),
         "PATH": f"{place.programs}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}",
     }
@@ -195,12 +196,14 @@ async def check(case: Case, tmp_path: Path) -> None:
         except TimeoutError:
             raise AssertionError("the gateway serves, and nothing of the file should be") from None
         _check_failure(done, expected)
+        _check_secrets(Said(done.stdout, done.stderr), given)
         return
     async with start_fluidmcp(*args, env=env, cwd=place.typed) as gateway:
         await gateway.stdout.wait_for(" ready")
         said = Said(gateway.stdout.text, gateway.stderr.text)
         try:
             _check_said(said, expected)
+            _check_secrets(said, given)
             async with asyncio.TaskGroup() as group:
                 for name, server in expected["served"].items():
                     if not server.get("never_ready"):
@@ -241,6 +244,12 @@ def _check_refused(said: Said, expected: Json) -> None:
     for name, pieces in refused.items():
         matching = [error for error in said.errors if all(piece in error for piece in (name, *pieces))]
         assert matching, f"no error for {name} holds {pieces}:\n{said.stderr}"
+
+
+def _check_secrets(said: Said, given: Mapping[str, str]) -> None:
+    """What a variable holds is in no message: it may be a secret, whatever its name is."""
+    told = [name for name, value in given.items() if len(value) > 3 and value in said.stdout + said.stderr]
+    assert not told, f"the values of {told} are told:\n{said.stdout}\n{said.stderr}"
 
 
 async def _check_server(gateway: RunningGateway, name: str, server: Json, place: Place) -> None:
