@@ -38,14 +38,15 @@ Json = dict[str, Any]
 FILES: Final = Path(__file__).parent / "files"
 EXPECTED: Final = ".expected.json"
 PROBE: Final = Path(__file__).parent.parent / "servers" / "probe_server.py"
-PROGRAMS: Final = tuple("bash bunx deno docker node npx pipx pnpm python python3 sh uv uvx my-server".split())
+PROGRAMS: Final = tuple("bash bunx deno dnx docker node npx pipx pnpm python python3 sh uv uvx my-server".split())
 """What the files start; `bash` and `sh` too, so that what a shell would have got can be seen."""
 
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "desktop": ("claude", "cherry", "cursor", "lmstudio", "windsurf"),
     "editor": ("amazonq", "augment", "cline", "continue", "kilo", "kiro", "roo", "trae", "visual", "vscode", "zed"),
     "terminal": ("amp", "codex", "copilot", "crush", "gemini", "goose", "opencode", "warp"),
-    "other": ("bare", "faulty", "librechat", "mcp", "mcpo", "fast", "mistral", "own", "values", "windows"),
+    "framework": ("fast", "librechat", "mcp", "mcpb", "mcpo", "mistral", "registry"),
+    "other": ("bare", "faulty", "own", "values", "windows"),
 }
 """Which test module has the files of which programs, by the first word of their names."""
 

@@ -1,4 +1,4 @@
-"""Files of frameworks, our own, and ones that are wrong, through the real executable: what do their servers get?"""
+"""Our own files, odd values and what is wrong, through the real executable: what do their servers get?"""
 
 from pathlib import Path
 
