@@ -73,6 +73,8 @@ class ServerEntry:
     """The directory that it would be without `cwd` of the entry; None: the entry has no `cwd`."""
     source: str = ""
     """Where the entry was read, for messages."""
+    path: str = ""
+    """Where it stands there: `mcpServers.github`."""
     tools: ToolFilter | None = None
     """The tools that callers may see and call; None: all."""
     request_timeout_seconds: float | None = None
@@ -233,6 +235,7 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
         hidden=tuple(Secret(value) for value in sorted(values.expander.hidden)),
         owns_directory=context.owns_directory,
         source=context.source,
+        path=reader.path,
     )
 
 
@@ -375,6 +378,11 @@ def check_names_differ(entries: Iterable[ServerEntry]) -> None:
             where = f"twice in {entry.source}" if other.source == entry.source else f"{other.source}, {entry.source}"
             raise ConfigurationError(
                 f'Two packages have the name "{entry.name}".',
-                why=f"Both would answer at /{entry.name}/mcp ({where}).",
+                why=f"{_show_names(other, entry)} would answer at /{entry.name}/mcp ({where}).",
                 hint="Rename one of them under mcpServers, or run them in two gateways.",
             )
+
+
+def _show_names(*entries: ServerEntry) -> str:
+    names = {entry.written_name or entry.name for entry in entries}
+    return "Both" if len(names) == 1 else " and ".join(f'"{name}"' for name in sorted(names))

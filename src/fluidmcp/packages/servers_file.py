@@ -66,7 +66,8 @@ def parse_servers_file(
     """
     options = options or ReadingOptions()
     source = shown or str(path)
-    shape = read_shape(decode_document(text, source=source), source=source)
+    typed_in = "" if directory is None else str(directory)
+    shape = read_shape(decode_document(text, source=source), source=source, typed_in=typed_in)
     folder = Path(os.path.abspath(path.parent))
     answers = Answers(shape.inputs, options.environ, options.ask)
     workspace = folder if directory is None else find_workspace(folder)
@@ -78,7 +79,7 @@ def parse_servers_file(
             environ=options.environ,
             workspace=str(workspace),
             home=options.home,
-            package_folder=str(folder) if directory is None else "",
+            folder=str(folder),
             bare_names=shape.bare_names,
             braces_name_variables=shape.braces_name_variables,
             ask=answers.get,
@@ -121,7 +122,10 @@ def _read_all(read: tuple[ReadEntry, ...], context: EntryContext) -> ServersFile
 
 def find_workspace(folder: Path) -> Path:
     """The project to which a configuration file in `folder` belongs."""
-    return folder.parent if folder.name in _EDITOR_FOLDERS else folder
+    for editor_folder in (folder, folder.parent):
+        if editor_folder.name in _EDITOR_FOLDERS:
+            return editor_folder.parent
+    return folder
 
 
 def read_env_file(path: Path, *, within: Path, options: ReadingOptions) -> dict[str, str]:
@@ -130,29 +134,28 @@ def read_env_file(path: Path, *, within: Path, options: ReadingOptions) -> dict[
     Raises:
         ConfigurationError: it cannot be read, lies outside of `within` and is not allowed, or has a line that is none.
     """
-    is_allowed = os.path.realpath(path) in options.allowed_env_files
-    try:
-        text = read_regular(
-            path, shown=str(path), max_bytes=MAX_ENV_FILE_BYTES, within=None if is_allowed else within
-        ).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} cannot be read.", why=f"Byte {error.start + 1} is not UTF-8.") from None
-    except ConfigurationError as error:
-        if "leads out" not in error.why:
-            raise
+    real = Path(os.path.realpath(path))
+    is_allowed = str(real) in options.allowed_env_files
+    if not is_allowed and not real.is_relative_to(os.path.realpath(within)):
+        # Said of what is not there as well, so that nobody can ask which files there are.
         raise ConfigurationError(
             f"{path} is outside of the folder of the configuration.",
             why="A file that somebody else wrote may name any file of yours there.",
             hint=f"If it is meant, add --allow-env-file {path}",
-        ) from None
+        )
+    text = read_regular(path, shown=str(path), max_bytes=MAX_ENV_FILE_BYTES, within=None if is_allowed else within)
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} cannot be read.", why=f"Byte {error.start + 1} is not UTF-8.") from None
     found: dict[str, str] = {}
-    for binding in deferred.parse_stream(io.StringIO(text)):
+    for binding in deferred.parse_stream(io.StringIO(decoded)):
         if binding.error or (binding.key is None and binding.original.string.strip(" \t\r\n")[:1] not in ("", "#")):
             raise ConfigurationError(
                 f"{path} cannot be read.",
                 why=f"Line {binding.original.line} is not NAME=VALUE.",
                 hint="Correct the file and run the command again.",
             )
-        if binding.key is not None:
-            found[binding.key] = binding.value or ""
+        if binding.key is not None and binding.value is not None:
+            found[binding.key] = binding.value
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fluidmcp.cli import deferred
 from fluidmcp.config.entries import RefusedEntry, ServerEntry
-from fluidmcp.errors import UnknownPackageError, UserError
+from fluidmcp.errors import ConfigurationError, UnknownPackageError, UserError
 from fluidmcp.packages.found import FoundPackage, find_installation_directory
 from fluidmcp.packages.resolve import LoadedServer, LoadedServers, load_packages, resolve
 from fluidmcp.packages.servers_file import ReadingOptions
@@ -67,6 +67,10 @@ def add_packages(loaded: LoadedServers, options: ReadingOptions, *, may_install:
             if may_install:
                 _find_or_install(entry.package, directory, options.environ, may_install=True)
             program = resolve_package_key(entry.package, directory=directory)
+        except ConfigurationError as error:
+            why = f"{entry.path}.package: {error.what} {error.why}"
+            named = ConfigurationError(f"The entry of {entry.name} cannot run.", why=why, hint=error.hint)
+            refused.append(RefusedEntry(name=entry.written_name or entry.name, error=named))
         except UserError as error:
             refused.append(RefusedEntry(name=entry.written_name or entry.name, error=error))
         else:

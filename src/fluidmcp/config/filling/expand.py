@@ -27,6 +27,7 @@ _WHOLE: Final = re.compile(r"\$([A-Z_][A-Z0-9_]*)", re.ASCII)
 _WHOLE_INPUT: Final = re.compile(r"\$\{(?:input:([^{}]+)|user_config\.([^{}]+))\}")
 _ANYWHERE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|\bPAT\b|_PAT", re.IGNORECASE)
+_PERSONAL: Final = re.compile(r"\{\{LIBRECHAT_[A-Z_]+\}\}", re.ASCII)
 _WINDOWS_VARIABLE: Final = re.compile(
     r"%(?:APPDATA|LOCALAPPDATA|USERPROFILE|PROGRAMFILES(?:\(X86\))?|PROGRAMDATA|SYSTEMROOT|WINDIR|TEMP|TMP|HOMEPATH"
     r"|HOMEDRIVE|USERNAME|COMSPEC)%",
@@ -48,8 +49,8 @@ class Expander:
     """The folder that `${workspaceFolder}` means."""
     home: str
     """The operator's home, for `${userHome}`; empty where there is none."""
-    package_folder: str = ""
-    """What `${__dirname}` means; empty in a file that is no package's."""
+    folder: str = ""
+    """The folder of the file, which `${__dirname}` (MCPB) and `${extensionPath}` (Gemini CLI) mean."""
     bare_names: BareNames = "none"
     braces_name_variables: bool = False
     ask: Callable[[str], str] | None = None
@@ -75,6 +76,9 @@ class Expander:
             raise ExpansionError(f"holds {windows[0]}, a variable of Windows; write the path of this machine")
         if _WINDOWS_PATH.match(text):
             raise ExpansionError("is a path of Windows; write the path of this machine")
+        personal = _PERSONAL.search(text)
+        if personal is not None:
+            raise ExpansionError(f"holds {personal[0]}, a value per person, which cannot be honoured yet")
         if "$" not in text and not self.braces_name_variables:
             return text
         return self._expand(text, 0)
@@ -143,8 +147,8 @@ class Expander:
                 return "/"
             if inner == "workspaceFolderBasename":
                 return self.workspace.rstrip("/").rpartition("/")[2]
-            if inner == "__dirname":
-                return self._package_folder(shown)
+            if inner in ("__dirname", "extensionPath"):
+                return self.folder
             return self._look_up(inner, shown)
         if inner == "/":
             return "/"
@@ -206,11 +210,6 @@ class Expander:
         if not self.home:
             raise ExpansionError(f"holds {shown}, and HOME is not set")
         return self.home
-
-    def _package_folder(self, shown: str) -> str:
-        if not self.package_folder:
-            raise ExpansionError(f"holds {shown}, which only a package has; write the folder's path")
-        return self.package_folder
 
 
 def _check_is_foreign(name: str, shown: str) -> None:

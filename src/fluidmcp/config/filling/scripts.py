@@ -17,6 +17,7 @@ _COMMAND_SWITCH: Final = re.compile(r"-[a-z]*c", re.ASCII)
 _SHELL_SYNTAX: Final = re.compile(
     r"\$\{[#!]?([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])(?:[:=?+%/^,#@\[-][^{}]*)?\}", re.ASCII
 )
+_BARE_NAME: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _FOREIGN_SYNTAX: Final = re.compile(
     r"\$\{(?:env:|input:|user_config\.|workspaceFolder|userHome|pathSeparator|__dirname|/)[^{}]*\}", re.ASCII
 )
@@ -38,7 +39,12 @@ def fill_script(script: str, expander: Expander, *, own_names: Set[str]) -> tupl
     Raises:
         ExpansionError: a variable is neither set, nor given by the entry, nor by the script itself.
     """
-    needed: dict[str, str] = {}
+    needed = {
+        name: expander.environ[name]
+        for name in _BARE_NAME.findall(script)
+        if name in expander.environ and name not in own_names and name not in expander.person_names
+        if not is_own_variable(name)
+    }
     for match in _SHELL_SYNTAX.finditer(script):
         name, shown = match[1], match[0]
         if not name.isidentifier() or _FOREIGN_SYNTAX.fullmatch(shown):

@@ -3,10 +3,12 @@
 Each is given the whole document and answers None where it is of another shape.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
-from fluidmcp.config.reading import as_object, show_key
+from fluidmcp.config.reading import as_list, as_object, show_key
 from fluidmcp.packages.formats.inputs import read_inputs
 from fluidmcp.packages.formats.shapes import BareNames, ReadEntry, ReadFile
 from fluidmcp.packages.formats.translate import Prepare, Translation, Unit, translate_entry
@@ -16,7 +18,9 @@ _GOOSE_OWN: Final = frozenset({"builtin", "platform", "frontend", "inline_python
 
 
 def read_vscode(document: Mapping[str, object]) -> ReadFile | None:
-    """`servers` and `inputs`: VS Code's and Visual Studio's mcp.json."""
+    """`servers` and `inputs`: VS Code's and Visual Studio's mcp.json; as a list, mistral.rs."""
+    if as_list(document.get("servers")):
+        return _read_mistral(document)
     servers = _servers(document, "servers")
     if servers is None:
         return None
@@ -29,7 +33,31 @@ def read_nested(document: Mapping[str, object]) -> ReadFile | None:
     servers = _servers(mcp, "servers")
     if servers is None:
         return None
-    return _read("settings with mcp.servers", servers, "mcp.servers", inputs=mcp.get("inputs"))
+    read = _read("settings with mcp.servers", servers, "mcp.servers", inputs=mcp.get("inputs"))
+    return replace(read, entries=(*read.entries, *_read_targets(mcp.get("targets"))))
+
+
+def _read_targets(targets: object) -> Iterator[ReadEntry]:
+    """fast-agent: `{name, target}`, where the target is a command line or an address."""
+    for index, item in enumerate(as_list(targets) or ()):
+        path = f"mcp.targets[{index}]"
+        members = as_object(item) or {}
+        target = members.get("target", item)
+        words = _split_words(target)
+        name = members.get("name") or (words[0] if words else "")
+        raw: dict[str, object] = {key: value for key, value in members.items() if key not in ("name", "target")}
+        if isinstance(target, str) and "://" in target:
+            raw["url"] = target
+        elif words:
+            raw["command"] = words
+        yield translate_entry(str(name), raw, path=path)
+
+
+def _split_words(text: object) -> list[str]:
+    try:
+        return shlex.split(text) if isinstance(text, str) else []
+    except ValueError:
+        return []
 
 
 def read_zed(document: Mapping[str, object]) -> ReadFile | None:
@@ -48,6 +76,46 @@ def read_codex(document: Mapping[str, object]) -> ReadFile | None:
     return _read("a file of Codex", servers, "mcp_servers", prepare=_prepare_codex)
 
 
+def read_augment(document: Mapping[str, object]) -> ReadFile | None:
+    """`augment.advanced.mcpServers`, a list, in VS Code's settings.json."""
+    servers = as_list((as_object(document.get("augment.advanced")) or {}).get("mcpServers"))
+    if servers is None:
+        return None
+    entries = read_list(servers, path="augment.advanced.mcpServers")
+    return ReadFile(shape="settings of Augment", entries=tuple(entries))
+
+
+def read_list(
+    items: Iterable[object], *, path: str, unit: Unit = "guess", prepare: Prepare | None = None
+) -> Iterator[ReadEntry]:
+    """Entries that each have a `name`."""
+    for index, item in enumerate(items):
+        place = f"{path}[{index}]"
+        name = (as_object(item) or {}).get("name")
+        if isinstance(name, str) and name:
+            yield translate_entry(name, item, path=place, unit=unit, prepare=prepare)
+        else:
+            yield ReadEntry(name=f"server {index + 1}", path=place, value={}, faults=(f"{place}.name is missing",))
+
+
+def _read_mistral(document: Mapping[str, object]) -> ReadFile:
+    """Each server has its `source` inside, and one time-out is for all."""
+    flat: list[object] = []
+    for item in as_list(document.get("servers")) or ():
+        members = as_object(item)
+        if members is None:
+            flat.append(item)
+            continue
+        source = dict(as_object(members.get("source")) or {})
+        kind = source.pop("type", None)
+        if isinstance(kind, str) and kind.lower() != "process":
+            source["type"] = kind.lower()
+        source.pop("timeout_secs", None)
+        timeout = {"tool_timeout_sec": document["tool_timeout_secs"]} if "tool_timeout_secs" in document else {}
+        flat.append({**{key: value for key, value in members.items() if key != "source"}, **source, **timeout})
+    return ReadFile(shape="a file of mistral.rs", entries=tuple(read_list(flat, path="servers")))
+
+
 def read_amp(document: Mapping[str, object]) -> ReadFile | None:
     """`amp.mcpServers` of Amp's settings.json."""
     servers = _servers(document, "amp.mcpServers")
@@ -57,7 +125,11 @@ def read_amp(document: Mapping[str, object]) -> ReadFile | None:
 
 
 def read_goose(document: Mapping[str, object]) -> ReadFile | None:
-    """`extensions.NAME` of Goose."""
+    """`extensions.NAME` of Goose; in its recipes a list."""
+    listed = as_list(document.get("extensions"))
+    if listed is not None and any(_has(item, "cmd", "envs", "env_keys") for item in listed):
+        entries = read_list(listed, path="extensions", unit="s", prepare=_prepare_goose)
+        return ReadFile(shape="a recipe of Goose", entries=tuple(entries))
     extensions = _servers(document, "extensions")
     if extensions is None or not any(
         _has(value, "cmd", "envs", "env_keys", "bundled") for value in extensions.values()
@@ -124,18 +196,25 @@ def _prepare_zed(entry: Translation, members: Mapping[str, object]) -> None:
 
 
 def _prepare_codex(entry: Translation, members: Mapping[str, object]) -> None:
+    tools = as_object(members.get("tools")) or {}
+    if all((as_object(choice) or {"": ""}).keys() <= {"approval_mode"} for choice in tools.values()):
+        entry.taken.add("tools")  # about its own questions
+    if "startup_timeout_sec" in members:
+        entry.taken.add("startup_timeout_ms")
     for key in ("tools", "environment_id", "experimental_environment"):
-        if members.get(key) not in (None, {}, "local"):
+        if key not in entry.taken and members.get(key) not in (None, {}, "local"):
             entry.fault(key, "is not known here, and what it asks for would not be done")
         entry.taken.add(key)
 
 
 def _prepare_goose(entry: Translation, members: Mapping[str, object]) -> None:
     kind = members.get("type")
-    if kind in _GOOSE_OWN:
+    if kind in _GOOSE_OWN and members.get("enabled") is not False:
         entry.fault("type", f"says that the server is a part of Goose itself ({kind}); there is nothing to start")
         entry.taken |= {"type", *members}
         entry.value["command"] = "goose"
+    elif kind in _GOOSE_OWN:
+        entry.taken.add("type")
 
 
 def _prepare_opencode(entry: Translation, members: Mapping[str, object]) -> None:

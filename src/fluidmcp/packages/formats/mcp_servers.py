@@ -2,12 +2,13 @@
 Continue, mcp-proxy, mcpo and many more; and a mapping without any key around it. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from fluidmcp.config.reading import as_list, as_object
 from fluidmcp.config.reading import show_key as show
+from fluidmcp.packages.formats.editors import read_list
 from fluidmcp.packages.formats.inputs import read_inputs
 from fluidmcp.packages.formats.shapes import BareNames, ReadEntry, ReadFile
 from fluidmcp.packages.formats.translate import Unit, translate_entry
@@ -29,7 +30,7 @@ def read_mcp_servers(document: Mapping[str, object]) -> ReadFile | None:
     inputs = read_inputs(document.get("inputs"))
     items, named = as_list(servers), as_object(servers)
     if items is not None:
-        return ReadFile(shape="mcpServers", entries=tuple(_read_list(items)), inputs=inputs)
+        return ReadFile(shape="mcpServers", entries=tuple(read_list(items, path="mcpServers")), inputs=inputs)
     if named is None:
         return None
     bare: BareNames = "anywhere" if _is_gemini(document, named) else "whole"
@@ -55,16 +56,6 @@ def read_bare(document: Mapping[str, object]) -> ReadFile | None:
         for name, value in members.items()
     ]
     return ReadFile(shape="a mapping of servers", entries=tuple(entries), bare_names="whole")
-
-
-def _read_list(items: Iterable[object]) -> Iterable[ReadEntry]:
-    for index, item in enumerate(items):
-        path = f"mcpServers[{index}]"
-        name = (as_object(item) or {}).get("name")
-        if isinstance(name, str) and name:
-            yield translate_entry(name, item, path=path)
-        else:
-            yield ReadEntry(name=f"server {index + 1}", path=path, value={}, faults=(f"{path}.name is missing",))
 
 
 def _apply_choice(entry: ReadEntry, document: Mapping[str, object]) -> ReadEntry:

@@ -6,7 +6,7 @@ The shapes are tried in order, and the first that knows the document reads it.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from fluidmcp.config.reading import name_type, show_key
+from fluidmcp.config.reading import as_object, name_type, show_key
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.formats import editors, mcp_servers
 from fluidmcp.packages.formats.manifest import read_manifest
@@ -22,6 +22,7 @@ _READERS: Final[tuple[_Reader, ...]] = (
     editors.read_zed,
     editors.read_codex,
     editors.read_amp,
+    editors.read_augment,
     editors.read_goose,
     editors.read_opencode,
     editors.read_nested,
@@ -30,12 +31,13 @@ _READERS: Final[tuple[_Reader, ...]] = (
 )
 
 
-def read_shape(document: Mapping[str, object], *, source: str) -> ReadFile:
-    """The servers of a document.
+def read_shape(document: Mapping[str, object], *, source: str, typed_in: str = "") -> ReadFile:
+    """The servers of a document. `typed_in`: the folder whose own servers count too, where a file has such.
 
     Raises:
         ConfigurationError: it is of no shape that is known, or its servers are no object.
     """
+    document = _add_project(document, typed_in)
     for reader in _READERS:
         found = reader(document)
         if found is not None:
@@ -45,6 +47,15 @@ def read_shape(document: Mapping[str, object], *, source: str) -> ReadFile:
         why=_describe(document),
         hint='Write {"mcpServers": {"NAME": {"command": "...", "args": [...]}}}.',
     )
+
+
+def _add_project(document: Mapping[str, object], folder: str) -> Mapping[str, object]:
+    """`projects.FOLDER.mcpServers` of Claude Code's file, which go over those of the same name for everybody."""
+    project = as_object((as_object(document.get("projects")) or {}).get(folder)) or {}
+    servers = as_object(project.get("mcpServers"))
+    if not servers:
+        return document
+    return {**document, "mcpServers": {**(as_object(document.get("mcpServers")) or {}), **servers}}
 
 
 def _describe(document: Mapping[str, object]) -> str:

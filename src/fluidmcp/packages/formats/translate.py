@@ -40,7 +40,9 @@ _QUIET: Final = frozenset(
     " installationId marketplace scope terminate_on_close required supports_parallel_tool_calls metadata"
     # Keys of remote entries, which are read elsewhere or need none of them here.
     " oauth requiresOAuth authProviderType targetAudience bearer_token_env_var env_http_headers requestOptions"
-    " transportType transport type faviconUrl sseUrl schema".split()
+    " transportType transport type faviconUrl sseUrl schema http_timeout_seconds"
+    # Whatever else was seen to say nothing about the server itself.
+    " stderr load_on_start include_instructions provider providerUrl logoUrl tool_prefix".split()
 )
 _COMMENT_SIGNS: Final = ("_", "$", "//", "#", "x-")
 _ALLOWED_TOOLS: Final = (
@@ -52,6 +54,7 @@ _SECONDS: Final = {
     "startup_timeout_sec": ("start_timeout_seconds", 1.0),
     "startup_timeout_ms": ("start_timeout_seconds", 0.001),
     "initTimeout": ("start_timeout_seconds", 0.001),
+    "connectionTimeout": ("start_timeout_seconds", 0.001),
     "tool_timeout_sec": ("request_timeout_seconds", 1.0),
     "read_timeout_seconds": ("request_timeout_seconds", 1.0),
 }
@@ -65,6 +68,8 @@ _UNSUPPORTED: Final = {
     "extends": "is not known here; write the entry out",
     "sampling": "is not known here: sampling is each client's own",
 }
+_TIMEOUT_PARTS: Final = {"startup": "start_timeout_seconds", "request": "request_timeout_seconds"}
+"""opencode 2, in milliseconds."""
 _LARGEST_SECONDS: Final = 3600
 _SMALLEST_MILLISECONDS: Final = 1000
 
@@ -135,13 +140,12 @@ def _translate(entry: Translation, key: str, value: object) -> None:
         _read_type(entry, key, value)
     elif value is None and key != "auth":
         return
+    elif key == "disabled" and isinstance(value, bool):
+        _read_enabled(entry, key, not value)
     elif own in _OWN and not (own == "tools" and as_list(value) is not None):
         entry.put(own, value, origin=key)
-    elif key == "enabled":
-        if isinstance(value, bool):
-            entry.put("disabled", not value, origin=key)
-        else:
-            entry.fault(key, f"must be true or false, not {name_type(value)}")
+    elif key in ("enabled", "isActive"):
+        _read_enabled(entry, key, value)
     elif key == "tools":
         _read_tools(entry, key, value, "allow", every="*")
     elif key in _ALLOWED_TOOLS:
@@ -151,8 +155,10 @@ def _translate(entry: Translation, key: str, value: object) -> None:
     elif key in _SECONDS:
         target, factor = _SECONDS[key]
         _read_seconds(entry, key, value, target, factor)
-    elif key in ("timeout", "connectionTimeout"):
+    elif key == "timeout":
         _read_timeout(entry, key, value)
+    elif key == "registryUrl" and value in ("", None):
+        return
     elif key == "env_vars":
         _forward_variables(entry, key, value, is_required=False)
     elif key == "env_keys":
@@ -166,9 +172,19 @@ def _translate(entry: Translation, key: str, value: object) -> None:
         entry.fault(key, _describe_unknown(key))
 
 
+def _read_enabled(entry: Translation, key: str, value: object) -> None:
+    if not isinstance(value, bool):
+        entry.fault(key, f"must be true or false, not {name_type(value)}")
+    elif entry.value.get("disabled", not value) is (not value):
+        entry.value["disabled"] = not value
+    else:
+        entry.fault(key, "says something else than disabled; keep one of the two")
+
+
 def _describe_unknown(key: str) -> str:
+    own = [name for name in _OWN if name.lower() == key.replace("_", "").lower()]
     known = (*_OWN, *_RENAMED, *_ALLOWED_TOOLS, *_DENIED_TOOLS, *_SECONDS, "enabled", "timeout", "env_vars")
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    near = own or [_RENAMED.get(name, name) for name in difflib.get_close_matches(key, known, n=1, cutoff=0.75)]
     wanted = f"; did you mean {near[0]}?" if near else "; remove it, or let its name begin with _ if it is a comment"
     return f"is not known here, and what it asks for would not be done{wanted}"
 
@@ -217,15 +233,19 @@ def _read_seconds(entry: Translation, key: str, value: object, target: str, fact
 
 def _read_timeout(entry: Translation, key: str, value: object) -> None:
     """A bare `timeout`: seconds in some programs' files, milliseconds in others'."""
+    parts = as_object(value)
+    if parts is not None and parts.keys() <= _TIMEOUT_PARTS.keys():
+        for part, milliseconds in parts.items():
+            _read_seconds(entry, key, milliseconds, _TIMEOUT_PARTS[part], 0.001)
+        return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         entry.fault(key, f"must be a number, not {name_type(value)}")
         return
-    unit = entry.unit
+    # No program takes more than an hour in seconds, and some that write milliseconds look like those that do not.
+    unit = "ms" if value > _LARGEST_SECONDS else entry.unit
     if unit == "guess":
         if value < _SMALLEST_MILLISECONDS:
             unit = "s"
-        elif value > _LARGEST_SECONDS:
-            unit = "ms"
         else:
             entry.fault(
                 key,

@@ -9,8 +9,11 @@ from typing import Any, Final, cast
 
 import yaml
 
+from fluidmcp.config.reading import as_list, as_object
 from fluidmcp.packages.formats.members import build_object
 
+_MERGE: Final = "<<"
+"""Merge keys, as the programs' own readers take them (YAML Language-Independent Types, "Merge")."""
 MAX_NODES: Final = 100_000
 """Values in one file, those behind aliases counted each time they are used."""
 
@@ -50,12 +53,20 @@ def _count(node: yaml.Node, counts: dict[int, int]) -> int:
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    own = {key_node.value for key_node, _ in node.value if isinstance(key_node, yaml.ScalarNode)}
+    merged: dict[str, Any] = {}
+    for value_node in [value_node for key_node, value_node in node.value if key_node.value == _MERGE]:
+        found = cast("object", loader.construct_object(value_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
+        for mapping in as_list(found) or [found]:
+            merged = {**(as_object(mapping) or {}), **merged}
     pairs: list[tuple[str, Any]] = []
     for key_node, value_node in node.value:
+        if key_node.value == _MERGE:
+            continue
         # `1:` or `true:` as a key is text, as JSON would have it.
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
         pairs.append((str(key), loader.construct_object(value_node, deep=True)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    return build_object(pairs)
+    return {**{key: value for key, value in merged.items() if key not in own}, **build_object(pairs)}
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
