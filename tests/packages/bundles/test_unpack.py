@@ -1,7 +1,9 @@
+import contextlib
 import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import struct
 import zipfile
@@ -13,52 +15,46 @@ import pytest
 
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.bundles import archive as archives
-from fluidmcp.packages.bundles.unpack import Unpacked, unpack_bundle
-from fluidmcp.packages.resolve import find_packages
+from fluidmcp.packages.bundles.unpack import Extracted, digest_bundle, extract_bundle
 from tests.packages.bundles.zips import MANIFEST, bundle, entry, listing, patched, signed, zipped
 
 INDEX = ("server/index.js", b"// it rains\n")
 
 
 @pytest.fixture
-def into(tmp_path: Path) -> Path:
-    return tmp_path / "packages"
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "folder"
 
 
-def unpack(content: bytes, into: Path, *, replaces: bool = False, sha256: str = "") -> Unpacked:
-    path = into.parent / "it.mcpb"
+def extract(content: bytes, folder: Path) -> Extracted:
+    path = folder.parent / "it.mcpb"
     path.write_bytes(content)
-    return unpack_bundle(path, into=into, replaces=replaces, sha256=sha256)
+    return extract_bundle(path, folder)
 
 
-def refuse(content: bytes, into: Path, *, sha256: str = "") -> str:
-    """Why it is refused; nothing is left behind, inside or outside."""
-    before = listing(into.parent)
+def refuse(content: bytes, folder: Path) -> str:
+    """Why it is refused; nothing is written, inside or outside."""
     with pytest.raises(ConfigurationError) as caught:
-        unpack(content, into, sha256=sha256)
+        extract(content, folder)
     assert caught.value.hint
-    assert not into.exists()
-    assert set(listing(into.parent)) == {*before, "it.mcpb"}
+    assert listing(folder.parent) == ["it.mcpb"]
     return caught.value.why
 
 
-def test_a_bundle_becomes_an_installed_package(into: Path):
+def test_a_bundle_is_extracted_into_a_folder(folder: Path):
     content = bundle(INDEX, ("assets/icon.png", b"png"))
-    unpacked = unpack(content, into)
-    assert unpacked.spec == "mcpb/weather-report@1.2.0"
-    assert unpacked.folder == into / "mcpb" / "weather-report" / "1.2.0"
-    assert unpacked.digest == "sha256-" + hashlib.sha256(content).hexdigest()
-    assert not unpacked.is_signed
-    assert listing(unpacked.folder) == ["assets/icon.png", "manifest.json", "metadata.json", "server/index.js"]
-    (found,) = find_packages(into)
-    assert found.spec == unpacked.spec
-    assert json.loads(found.metadata.read_text()) == {
+    extracted = extract(content, folder)
+    assert (extracted.name, extracted.version, extracted.is_signed) == ("weather-report", "1.2.0", False)
+    assert extracted.digest == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert extracted.digest == digest_bundle(folder.parent / "it.mcpb")
+    assert listing(folder) == ["assets/icon.png", "manifest.json", "server/index.js"]
+    assert extracted.metadata == {
         "mcpServers": {"weather-report": {"command": "node", "args": ["${__dirname}/server/index.js"]}}
     }
-    assert os.listdir(into / "mcpb") == ["weather-report"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["folder", "it.mcpb"]
 
 
-def test_inputs_and_needs_are_kept(into: Path):
+def test_inputs_and_needs_are_kept(folder: Path):
     manifest = MANIFEST | {
         "compatibility": {"runtimes": {"node": ">=18"}},
         "user_config": {
@@ -68,9 +64,9 @@ def test_inputs_and_needs_are_kept(into: Path):
             "fast": {"type": "boolean"},
         },
     }
-    unpacked = unpack(bundle(INDEX, manifest=manifest), into)
-    assert unpacked.needs.runtimes == {"node": ">=18"}
-    assert json.loads((unpacked.folder / "metadata.json").read_text())["inputs"] == [
+    extracted = extract(bundle(INDEX, manifest=manifest), folder)
+    assert extracted.needs.runtimes == {"node": ">=18"}
+    assert extracted.metadata["inputs"] == [
         {"id": "key", "type": "promptString", "description": "Key", "password": True},
         {"id": "count", "type": "promptString", "default": "5", "number": True, "required": False, "min": 1.0},
         {"id": "paths", "type": "promptString", "default": '["/a"]', "multiple": True, "required": False},
@@ -78,7 +74,7 @@ def test_inputs_and_needs_are_kept(into: Path):
     ]
 
 
-def test_only_programs_can_be_executed(into: Path):
+def test_only_programs_can_be_executed(folder: Path):
     manifest = MANIFEST | {"server": {"type": "binary", "entry_point": "bin/tool"}}
     content = bundle(
         (entry("bin/tool", mode=0, system=0), b"#!/bin/sh\n"),
@@ -89,7 +85,7 @@ def test_only_programs_can_be_executed(into: Path):
     )
     old = os.umask(0o077)
     try:
-        folder = unpack(content, into).folder
+        extract(content, folder)
     finally:
         os.umask(old)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
@@ -99,26 +95,10 @@ def test_only_programs_can_be_executed(into: Path):
 
 
 @pytest.mark.parametrize("padding", [0, 70_000])
-def test_a_signature_is_tolerated_and_not_verified(into: Path, padding: int):
-    unpacked = unpack(signed(bundle(INDEX), padding=padding), into)
-    assert unpacked.is_signed
-    assert "server/index.js" in listing(unpacked.folder)
-
-
-def test_a_version_is_replaced_only_when_that_is_said(into: Path):
-    folder = unpack(bundle(INDEX), into).folder
-    with pytest.raises(ConfigurationError, match=r"it\.mcpb cannot be installed"):
-        unpack(bundle(("server/index.js", b"new")), into)
-    assert (folder / "server/index.js").read_bytes() == INDEX[1]
-    unpack(bundle(("server/index.js", b"new")), into, replaces=True)
-    assert (folder / "server/index.js").read_bytes() == b"new"
-    assert os.listdir(into / "mcpb") == ["weather-report"]
-
-
-def test_an_announced_digest_is_checked(into: Path):
-    content = bundle(INDEX)
-    assert refuse(content, into, sha256="0" * 64) == "Its SHA-256 is not the one that was announced."
-    unpack(content, into, sha256=hashlib.sha256(content).hexdigest().upper())
+def test_a_signature_is_tolerated_and_not_verified(folder: Path, padding: int):
+    extracted = extract(signed(bundle(INDEX), padding=padding), folder)
+    assert extracted.is_signed
+    assert "server/index.js" in listing(folder)
 
 
 @pytest.mark.threat("E14")
@@ -138,22 +118,22 @@ def test_an_announced_digest_is_checked(into: Path):
         "/".join("x" * 60),
     ],
 )
-def test_names_that_lead_out_of_the_bundle_are_refused(into: Path, name: str):
+def test_names_that_lead_out_of_the_bundle_are_refused(folder: Path, name: str):
     content = bundle(INDEX, ("y" * len(name), b"evil"))
-    refuse(patched(content, b"y" * len(name), name.encode()), into)
+    refuse(patched(content, b"y" * len(name), name.encode()), folder)
 
 
 @pytest.mark.threat("E14")
-def test_a_name_with_a_nul_is_refused(into: Path):
-    why = refuse(patched(bundle(("safe.js!../evil", b"")), b"safe.js!", b"safe.js\0"), into)
+def test_a_name_with_a_nul_is_refused(folder: Path):
+    why = refuse(patched(bundle(("safe.js!../evil", b"")), b"safe.js!", b"safe.js\0"), folder)
     assert "control characters" in why
 
 
 @pytest.mark.threat("E14")
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
 @pytest.mark.parametrize("system", [0, 3])
-def test_links_and_special_files_are_refused(into: Path, kind: int, system: int):
-    why = refuse(bundle(INDEX, (entry("link", mode=kind | 0o777, system=system), b"/etc/passwd")), into)
+def test_links_and_special_files_are_refused(folder: Path, kind: int, system: int):
+    why = refuse(bundle(INDEX, (entry("link", mode=kind | 0o777, system=system), b"/etc/passwd")), folder)
     assert "'link' in it is a " in why
 
 
@@ -162,60 +142,60 @@ def test_links_and_special_files_are_refused(into: Path, kind: int, system: int)
     ("one", "two"),
     [("Server/index.js", "server/other.js"), ("a/FILE", "a/file"), ("caf\u00e9", "cafe\u0301"), ("ss", "\u00df")],
 )
-def test_names_that_some_systems_hold_for_one_are_refused(into: Path, one: str, two: str):
-    assert "only in its case or accents" in refuse(bundle((one, b""), (two, b"")), into)
+def test_names_that_some_systems_hold_for_one_are_refused(folder: Path, one: str, two: str):
+    assert "only in its case or accents" in refuse(bundle((one, b""), (two, b"")), folder)
 
 
 @pytest.mark.threat("E14")
-def test_no_name_stands_twice(into: Path):
+def test_no_name_stands_twice(folder: Path):
     twice = patched(bundle(("server/a.js", b"good"), ("server/b.js", b"evil")), b"server/b.js", b"server/a.js")
-    assert refuse(twice, into) == "'server/a.js' is in it twice."
+    assert refuse(twice, folder) == "'server/a.js' is in it twice."
     both = patched(bundle(("server/a.js", b"good"), ("server/b.js/x", b"evil")), b"b.js/x", b"a.js/x")
-    assert "is a file and a folder" in refuse(both, into)
-    folder = (entry("server", mode=stat.S_IFDIR | 0o755), b"")
-    assert "is a file and a folder" in refuse(bundle(folder), into)
+    assert "is a file and a folder" in refuse(both, folder)
+    plain = (entry("server", mode=stat.S_IFDIR | 0o755), b"")
+    assert "is a file and a folder" in refuse(bundle(plain), folder)
     full = patched(bundle((entry("server/a", mode=0), b"content")), b"server/a", b"serverr/")
-    assert refuse(full, into) == "'serverr/' in it is a folder with content."
+    assert refuse(full, folder) == "'serverr/' in it is a folder with content."
 
 
 @pytest.mark.threat("E14")
-def test_encrypted_and_strangely_compressed_files_are_refused(into: Path):
-    assert "compressed in a way" in refuse(bundle(INDEX, compression=zipfile.ZIP_LZMA), into)
+def test_encrypted_and_strangely_compressed_files_are_refused(folder: Path):
+    assert "compressed in a way" in refuse(bundle(INDEX, compression=zipfile.ZIP_LZMA), folder)
     content = bytearray(bundle(INDEX))
     for sign, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         content[content.rindex(sign) + offset] |= 1
-    assert "is encrypted" in refuse(bytes(content), into)
+    assert "is encrypted" in refuse(bytes(content), folder)
 
 
 @pytest.mark.threat("E14")
-def test_bombs_are_refused_before_anything_is_written(into: Path, monkeypatch: pytest.MonkeyPatch):
-    assert "100 times larger" in refuse(bundle(("zeros", bytes(64 * 1024**2))), into)
+def test_bombs_are_refused_before_anything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    assert "100 times larger" in refuse(bundle(("zeros", bytes(64 * 1024**2))), folder)
     monkeypatch.setattr(archives, "MAX_BYTES", 1024)
-    assert refuse(bundle(("zeros", bytes(2000))), into) == "What is in it is larger than 0 MB."
+    assert refuse(bundle(("zeros", bytes(2000))), folder) == "What is in it is larger than 0 MB."
     monkeypatch.setattr(archives, "MAX_ENTRIES", 3)
-    assert refuse(bundle(*((f"f{n}", b"") for n in range(3))), into) == "It holds more than 3 files."
+    assert refuse(bundle(*((f"f{n}", b"") for n in range(3))), folder) == "It holds more than 3 files."
 
 
 @pytest.mark.threat("E14")
-def test_a_list_of_names_that_is_too_long_is_not_even_read(into: Path):
+def test_a_list_of_names_that_is_too_long_is_not_even_read(folder: Path):
     content = bundle(INDEX)
     end = content.rindex(b"PK\5\6")
     many = content[: end + 8] + struct.pack("<2H", 60_000, 60_000) + content[end + 12 :]
-    assert refuse(many, into) == "It holds more than 20000 files."
+    assert refuse(many, folder) == "It holds more than 20000 files."
     larger = content[:end] + b"PK\6\7" + bytes(16) + content[end:]
-    assert refuse(larger, into) == "It is a zip archive in the format for more than 4 GB."
+    assert refuse(larger, folder) == "It is a zip archive in the format for more than 4 GB."
 
 
 @pytest.mark.threat("E14")
 @pytest.mark.parametrize("said", [10, 99_999, 100_001])
-def test_a_file_of_another_size_than_the_archive_says_is_refused(into: Path, said: int):
+def test_a_file_of_another_size_than_the_archive_says_is_refused(folder: Path, said: int):
     content = bytearray(bundle(("zeros", bytes(100_000))))
     # The size in the list of names, and in front of the file.
     for sign, offset in ((b"PK\1\2", 24), (b"PK\3\4", 22)):
         place = content.rindex(sign) + offset
         assert content[place : place + 4] == struct.pack("<L", 100_000)
         content[place : place + 4] = struct.pack("<L", said)
-    refuse(bytes(content), into)
+    refuse(bytes(content), folder)
 
 
 @pytest.mark.threat("E14")
@@ -230,8 +210,8 @@ def test_a_file_of_another_size_than_the_archive_says_is_refused(into: Path, sai
         patched(bundle(INDEX, compression=zipfile.ZIP_STORED), b"it rains", b"it shine"),
     ],
 )
-def test_damaged_archives_are_refused(into: Path, content: bytes):
-    refuse(content, into)
+def test_damaged_archives_are_refused(folder: Path, content: bytes):
+    refuse(content, folder)
 
 
 def _with_damaged_bytes() -> Iterator[bytes]:
@@ -241,16 +221,12 @@ def _with_damaged_bytes() -> Iterator[bytes]:
 
 
 @pytest.mark.threat("E14")
-def test_no_damage_makes_anything_but_a_package_or_a_refusal(into: Path):
-    (into.parent / "it.mcpb").touch()
+def test_no_damage_makes_anything_but_a_bundle_or_a_refusal(folder: Path):
     for content in _with_damaged_bytes():
-        try:
-            unpack(content, into, replaces=True)
-        except ConfigurationError:
-            pass
-        assert {path.name for path in into.parent.iterdir()} <= {"packages", "it.mcpb"}
-        if into.exists():
-            assert not [name for name in os.listdir(into / "mcpb") if name.startswith(".")]
+        with contextlib.suppress(ConfigurationError):
+            extract(content, folder)
+        assert {path.name for path in folder.parent.iterdir()} <= {"folder", "it.mcpb"}
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize(
@@ -267,39 +243,42 @@ def test_no_damage_makes_anything_but_a_package_or_a_refusal(into: Path):
         ({"manifest_version": None, "server": None}, "Its manifest.json has no server, or no manifest_version."),
     ],
 )
-def test_a_manifest_that_cannot_be_run_is_refused(into: Path, changes: dict[str, Any], why: str):
-    assert refuse(bundle(INDEX, manifest=MANIFEST | changes), into) == why
+def test_a_manifest_that_cannot_be_run_is_refused(folder: Path, changes: dict[str, Any], why: str):
+    assert refuse(bundle(INDEX, manifest=MANIFEST | changes), folder) == why
 
 
-def test_a_bundle_needs_a_manifest_that_is_json(into: Path):
-    assert refuse(zipped(INDEX), into) == "It holds no manifest.json."
-    assert refuse(zipped(("manifest.json", b"{")), into) == "Its manifest.json is not JSON."
-    assert refuse(zipped(("manifest.json", b"[]")), into) == "Its manifest.json is not an object."
-    assert refuse(zipped(("manifest.json", b'{"name": "\\ud800"}')), into) == "Its manifest.json is not JSON."
-    assert refuse(zipped(("manifest.json", b" " * (4 * 1024**2 + 1))), into).startswith("manifest.json is larger")
+def test_a_bundle_needs_a_manifest_that_is_json(folder: Path):
+    assert refuse(zipped(INDEX), folder) == "It holds no manifest.json."
+    assert refuse(zipped(("manifest.json", b"{")), folder) == "Its manifest.json is not JSON."
+    assert refuse(zipped(("manifest.json", b"[]")), folder) == "Its manifest.json is not an object."
+    assert refuse(zipped(("manifest.json", b'{"name": "\\ud800"}')), folder) == "Its manifest.json is not JSON."
+    assert refuse(zipped(("manifest.json", b" " * (4 * 1024**2 + 1))), folder).startswith("manifest.json is larger")
 
 
-def test_a_bundle_does_not_bring_our_own_file(into: Path):
-    assert "it holds a file metadata.json" in refuse(bundle(("metadata.json", b'{"mcpServers": {}}')), into)
+@pytest.mark.parametrize("name", ["metadata.json", "Contents.json"])
+def test_a_bundle_does_not_bring_our_own_files(folder: Path, name: str):
+    assert f"it holds {name.lower()}, which" in refuse(bundle((name, b"{}")), folder)
 
 
-def test_a_name_that_the_gateway_answers_at_gets_another_one(into: Path):
-    assert unpack(bundle(INDEX, manifest=MANIFEST | {"name": "Health"}), into).name == "health-server"
+def test_a_name_that_the_gateway_answers_at_gets_another_one(folder: Path):
+    assert extract(bundle(INDEX, manifest=MANIFEST | {"name": "Health"}), folder).name == "health-server"
 
 
 @pytest.mark.threat("E07")
-def test_what_is_no_file_is_refused_without_waiting(into: Path):
-    path = into.parent / "pipe.mcpb"
+def test_what_is_no_file_is_refused_without_waiting(folder: Path):
+    path = folder.parent / "pipe.mcpb"
     os.mkfifo(path)
     with pytest.raises(ConfigurationError) as caught:
-        unpack_bundle(path, into=into)
+        extract_bundle(path, folder)
     assert caught.value.why == "It is not a file."
+    with pytest.raises(ConfigurationError):
+        digest_bundle(path)
     with pytest.raises(ConfigurationError, match="cannot be installed") as caught:
-        unpack_bundle(into.parent / "missing.mcpb", into=into)
+        extract_bundle(folder.parent / "missing.mcpb", folder)
     assert "No such file" in caught.value.why
 
 
-def test_an_archive_may_be_written_by_a_stream(into: Path):
+def test_an_archive_may_be_written_by_a_stream(folder: Path):
     """Sizes behind the files instead of in front of them, as packers write that cannot seek."""
 
     class Stream(io.BytesIO):
@@ -316,4 +295,5 @@ def test_an_archive_may_be_written_by_a_stream(into: Path):
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("manifest.json", json.dumps(MANIFEST))
         file.writestr(*INDEX)
-    assert "server/index.js" in listing(unpack(stream.getvalue(), into).folder)
+    extract(stream.getvalue(), folder)
+    assert "server/index.js" in listing(folder)

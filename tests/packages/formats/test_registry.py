@@ -60,7 +60,6 @@ def faults_of(package: Mapping[str, object]) -> tuple[str, ...]:
             {"registryType": "nuget", "identifier": "Some.Weather", "version": "1.0"},
             {"command": "dnx", "args": ["Some.Weather@1.0", "--yes"]},
         ),
-        ({"registryType": "mcpb", "identifier": "./weather.mcpb"}, {"package": "./weather.mcpb"}),
     ],
 )
 def test_each_kind_of_package_has_its_way_to_start(package: Mapping[str, object], value: dict[str, object]):
@@ -117,8 +116,8 @@ def test_the_first_package_that_can_run_here_is_taken():
     assert entry_of(remote, address).faults == (
         "server.packages[0].transport is not stdio: the server speaks HTTP at an address of its own, "
         "which cannot be run yet",
-        "server.packages[1].identifier is the address of a bundle: download it, compare its SHA-256 with fileSha256, "
-        "and name the file",
+        "server.packages[1].identifier is a bundle: download it, compare its SHA-256 with fileSha256, "
+        "and run: fluidmcp run FILE.mcpb --install",
     )
 
 

@@ -9,6 +9,7 @@ Examples:
   fluidmcp install npm:@modelcontextprotocol/server-memory
   fluidmcp install pypi:mcp-server-time==2026.10.19
   fluidmcp install pypi:pagerduty-mcp --python 3.12
+  fluidmcp install weather.mcpb
 
 \b
 Exit codes:
@@ -19,7 +20,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, short_help="Install packages from npm or PyPI.")
+@click.command(epilog=_EPILOG, short_help="Install packages from npm or PyPI, or bundles (.mcpb).")
 @click.argument("packages", metavar="PACKAGE...", nargs=-1, required=True)
 @click.option(
     "--allow-scripts",
@@ -37,7 +38,8 @@ Exit codes:
 def install(packages: tuple[str, ...], allow_scripts: bool, python: str, entry: str, force: bool) -> int:
     """Install packages into .fmcp-packages below the working directory (or MCP_INSTALLATION_DIR).
 
-    PACKAGE is npm:NAME, npm:@SCOPE/NAME@1.2.3, pypi:NAME or pypi:NAME==1.2.3; without a version, the newest one. What
-    was installed is noted in fluidmcp.lock, and starts afterwards without a network: fluidmcp run PACKAGE.
+    PACKAGE is npm:NAME, npm:@SCOPE/NAME@1.2.3, pypi:NAME or pypi:NAME==1.2.3 (without a version, the newest one), or
+    the file of an MCPB bundle. What was installed is noted in fluidmcp.lock, and starts afterwards without a network:
+    fluidmcp run PACKAGE.
     """
     return deferred.run_install(packages, allow_scripts=allow_scripts, python=python, entry=entry, force=force)

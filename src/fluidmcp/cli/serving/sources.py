@@ -17,14 +17,15 @@ from fluidmcp.packages.sources.installed import (
     resolve_package_key,
     resolve_spec,
 )
-from fluidmcp.packages.sources.spec import is_source_spec
+from fluidmcp.packages.sources.spec import is_bundle_path, is_source_spec
 
 
 def load_named(target: str, options: ReadingOptions, *, may_install: bool = False) -> LoadedServers:
-    """The servers of the packages that `target` means: `all`, a package spec, `npm:...` or `pypi:...`.
+    """The servers of the packages that `target` means: `all`, a package spec, `npm:...`, `pypi:...`, or the
+    file of a bundle.
 
-    One whose files are not those that were installed is refused. `may_install`: what a registry has is installed
-    where it is missing.
+    One whose files are not those that were installed is refused. `may_install`: what is missing is
+    installed.
 
     Raises:
         ConfigurationError: `target` is none of them.
@@ -33,7 +34,7 @@ def load_named(target: str, options: ReadingOptions, *, may_install: bool = Fals
     """
     environ = options.environ
     directory = find_installation_directory(environ, working_directory=Path.cwd())
-    if is_source_spec(target):
+    if is_source_spec(target) or is_bundle_path(target):
         packages: Sequence[FoundPackage] = (_find_or_install(target, directory, environ, may_install=may_install),)
     else:
         packages = resolve(target, working_directory=Path.cwd(), environ=environ)

@@ -1,7 +1,6 @@
-"""`.mcpb` and `.dxt` files: unpacked below the installation directory, as the package `mcpb/NAME@VERSION`.
+"""`.mcpb` and `.dxt` files: checked as a whole, then unpacked into a folder of the caller's.
 
-All happens in a folder of its own beside the packages, which is renamed into its place at the end: what fails leaves
-nothing behind. The signature of a signed bundle is not verified.
+The signature of a signed bundle is not verified.
 """
 
 import hashlib
@@ -11,8 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -23,33 +21,11 @@ from fluidmcp.packages.formats.manifest import Needs, read_manifest, read_needs
 from fluidmcp.packages.formats.shapes import ReadFile
 from fluidmcp.packages.spec import NAME, VERSION
 
-AUTHOR: Final = "mcpb"
 MANIFEST: Final = "manifest.json"
-_METADATA: Final = "metadata.json"
+_OWN_FILES: Final = ("metadata.json", "contents.json")
 _MAX_MANIFEST_BYTES: Final = 4 * 1024**2
-_STAGING: Final = ".staging-"
-"""No name of a package begins so."""
 _OWN_FOLDER: Final = "${__dirname}/"
 _CHUNK: Final = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unpacked:
-    """A bundle in its place."""
-
-    name: str
-    """The package name, made from the manifest's."""
-    version: str
-    folder: Path
-    digest: str
-    """Of the file as it was given: `sha256-` and hexadecimal digits."""
-    is_signed: bool = False
-    """Whether there was a signature, which nobody has verified."""
-    needs: Needs = field(default_factory=Needs)
-
-    @property
-    def spec(self) -> str:
-        return f"{AUTHOR}/{self.name}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,75 +35,48 @@ class Extracted:
     name: str
     version: str
     digest: str
+    """Of the file as it was given: `sha256:` and hexadecimal digits."""
     metadata: Mapping[str, object]
     """What belongs into metadata.json."""
     is_signed: bool
     needs: Needs
 
 
-def unpack_bundle(path: Path, *, into: Path, replaces: bool = False, sha256: str = "") -> Unpacked:
-    """Unpack the bundle at `path` below `into`, the installation directory; blocks while it reads and writes.
-
-    A version that is there already is kept and refused, unless the new one `replaces` it. `sha256`, in hexadecimal
-    digits, is what the file must have, if somebody said so.
-
-    Raises:
-        ConfigurationError: it cannot be read, is not safe to unpack, is not for this system, is there already, or
-            there is no place for it.
-    """
-    home = into / AUTHOR
-    made = [folder for folder in (home, into) if not folder.exists()]
+def digest_bundle(path: Path) -> str:
+    """The digest of the file, as `Extracted.digest`. Raises ConfigurationError where it cannot be read."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=home))
-        try:
-            extracted = extract_bundle(path, staging / "new", sha256=sha256)
-            target = home / extracted.name / extracted.version
-            if os.path.lexists(target) and not replaces:
-                why = f"{AUTHOR}/{extracted.name}@{extracted.version} is installed already."
-                raise _refuse(path, why, "Uninstall that first, or say that it is to be replaced.")
-            text = json.dumps(extracted.metadata, indent=2, ensure_ascii=False)
-            (staging / "new" / _METADATA).write_text(f"{text}\n", encoding="utf-8")
-            _put_in_place(staging / "new", target, old=staging / "old")
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            for folder in made:
-                with suppress(OSError):
-                    folder.rmdir()  # only where nothing is in it
+        with _open(path) as given:
+            return f"sha256:{_copy(given, None)}"
+    except ArchiveError as error:
+        raise _refuse(path, str(error), "Name the file of a bundle.") from None
     except OSError as error:
         raise _refuse_by_system(path, error) from None
-    return Unpacked(
-        name=extracted.name,
-        version=extracted.version,
-        folder=target,
-        digest=extracted.digest,
-        is_signed=extracted.is_signed,
-        needs=extracted.needs,
-    )
 
 
-def extract_bundle(path: Path, folder: Path, *, sha256: str = "") -> Extracted:
-    """Write the files of the bundle at `path` into `folder`, which is made, and is the caller's to remove.
+def extract_bundle(path: Path, folder: Path) -> Extracted:
+    """Write the files of the bundle at `path` into `folder`, which is made, and gone again after a failure.
 
-    Nothing is written before the whole archive has passed its checks. `sha256` as for `unpack_bundle`.
+    Nothing is written before the whole archive has passed its checks.
 
     Raises:
         ConfigurationError: it cannot be read, is not safe to unpack, or is not for this system.
     """
     try:
         with (
-            open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as given,
+            _open(path) as given,
             tempfile.TemporaryFile(dir=folder.parent) as copy,
         ):
             # A copy, so that what is unpacked is what was hashed.
             digest = _copy(given, copy)
-            if sha256 and sha256.lower() != digest:
-                raise ArchiveError("Its SHA-256 is not the one that was announced.")
             is_signed = cut_signature(copy)
             archive = Archive(copy)
             bundle = _read_bundle(archive, path)
             folder.mkdir(mode=0o755)
-            archive.extract(folder, programs=_find_programs(bundle.read))
+            try:
+                archive.extract(folder, programs=_find_programs(bundle.read))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
     except ArchiveError as error:
         raise _refuse(path, str(error), "Get the bundle again from who makes it, and tell them.") from None
     except OSError as error:
@@ -135,7 +84,7 @@ def extract_bundle(path: Path, folder: Path, *, sha256: str = "") -> Extracted:
     return Extracted(
         name=bundle.name,
         version=bundle.version,
-        digest=f"sha256-{digest}",
+        digest=f"sha256:{digest}",
         metadata=build_metadata(bundle.read, name=bundle.name),
         is_signed=is_signed,
         needs=bundle.needs,
@@ -150,7 +99,12 @@ class _Bundle:
     needs: Needs
 
 
-def _copy(given: IO[bytes], copy: IO[bytes]) -> str:
+def _open(path: Path) -> IO[bytes]:
+    # Not waiting: a FIFO would hang whoever opens it.
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
+
+
+def _copy(given: IO[bytes], copy: IO[bytes] | None) -> str:
     status = os.fstat(given.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise ArchiveError("It is not a file.")
@@ -163,7 +117,8 @@ def _copy(given: IO[bytes], copy: IO[bytes]) -> str:
         if left < 0:
             raise ArchiveError("It grows while it is read.")
         digest.update(chunk)
-        copy.write(chunk)
+        if copy is not None:
+            copy.write(chunk)
     return digest.hexdigest()
 
 
@@ -179,8 +134,8 @@ def _read_bundle(archive: Archive, path: Path) -> _Bundle:
     if not isinstance(version, str) or not VERSION.fullmatch(version):
         faults.append("manifest.version is missing, or cannot be one")
         version = ""
-    if any(taken.casefold() == _METADATA for taken in archive.names):
-        faults.append(f"it holds a file {_METADATA}, which is where FluidMCP writes how it is run")
+    taken = {name.casefold() for name in archive.names}
+    faults += [f"it holds {own}, which is a name of FluidMCP's own files" for own in _OWN_FILES if own in taken]
     if faults:
         raise _refuse(path, "; ".join(faults) + ".", "Get a bundle for this system, or tell who makes it.")
     return _Bundle(name=name, version=version, read=read, needs=read_needs(document))
@@ -203,20 +158,6 @@ def _find_programs(read: ReadFile) -> frozenset[str]:
     if isinstance(command, str) and command.startswith(_OWN_FOLDER):
         return frozenset({os.path.normpath(command.removeprefix(_OWN_FOLDER))})
     return frozenset()
-
-
-def _put_in_place(folder: Path, target: Path, *, old: Path) -> None:
-    target.parent.mkdir(mode=0o755, exist_ok=True)
-    try:
-        if os.path.lexists(target):
-            target.rename(old)
-        folder.rename(target)
-    except OSError:
-        if os.path.lexists(old) and not os.path.lexists(target):
-            old.rename(target)
-        with suppress(OSError):
-            target.parent.rmdir()  # only where nothing is in it
-        raise
 
 
 def _refuse(path: Path, why: str, hint: str) -> ConfigurationError:

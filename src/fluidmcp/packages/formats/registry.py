@@ -180,21 +180,9 @@ def _translate(package: _Package) -> dict[str, object]:
             image = _name_image(package)
             return {"command": command, "args": ["run", "-i", "--rm", *forwarded, *started, image, *after], **value}
         case _:
-            return _translate_bundle(package, before, after, value)
-
-
-def _translate_bundle(
-    package: _Package, before: Sequence[str], after: Sequence[str], value: Mapping[str, object]
-) -> dict[str, object]:
-    reader = package.reader
-    _drop_plain(package, before)
-    if urlsplit(package.identifier).scheme:
-        checked = ", compare its SHA-256 with fileSha256" if reader.get("fileSha256") else ""
-        reader.fault("identifier", f"is the address of a bundle: download it{checked}, and name the file")
-        return {}
-    if reader.get("fileSha256"):
-        reader.fault("fileSha256", "is not checked here: compare it, and name the bundle's file in place of this one")
-    return {"package": package.identifier, **({"args": list(after)} if after else {}), **value}
+            checked = ", compare its SHA-256 with fileSha256" if reader.get("fileSha256") else ""
+            reader.fault("identifier", f"is a bundle: download it{checked}, and run: fluidmcp run FILE.mcpb --install")
+            return {}
 
 
 def _drop_plain(package: _Package, words: Sequence[str]) -> None:
@@ -328,7 +316,7 @@ def _read_input(reader: ObjectReader, name: str, *, is_multiple: bool = False, i
         description=reader.text("description") or "",
         is_secret=reader.flag("isSecret"),
         is_required=is_needed or reader.flag("isRequired"),
-        default=None if default is None else _escape(default),
+        default=default,
         choices=choices or (("true", "false") if kind == "boolean" else ()),
         is_multiple=is_multiple,
         is_number=kind == "number",

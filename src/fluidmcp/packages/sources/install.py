@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from fluidmcp.errors import ConfigurationError, InstallError, UnknownPackageError
+from fluidmcp.packages.bundles.unpack import digest_bundle
 from fluidmcp.packages.found import METADATA
+from fluidmcp.packages.sources.bundle import install_bundle
 from fluidmcp.packages.sources.contents import write_contents
 from fluidmcp.packages.sources.installed import find_installed, is_unchanged
 from fluidmcp.packages.sources.installer import Installation, Installed
@@ -22,7 +24,7 @@ from fluidmcp.packages.sources.lock import Lock, LockedPackage, hold_directory, 
 from fluidmcp.packages.sources.npm import install_npm
 from fluidmcp.packages.sources.pypi import install_pypi
 from fluidmcp.packages.sources.runtimes import Runtime, fetch_runtime, has_runtime
-from fluidmcp.packages.sources.spec import Source, SourceSpec, is_good_entry, parse_source_spec
+from fluidmcp.packages.sources.spec import Source, SourceSpec, is_bundle_path, is_good_entry, parse_source_spec
 
 Installer = Callable[[SourceSpec, Path, Installation], Installed]
 
@@ -70,8 +72,16 @@ def install_package(text: str, place: InstallPlace, options: InstallOptions) -> 
         UnknownPackageError: the registry does not have it.
         InstallError: npm or uv failed, or the directory cannot be written.
     """
+    if is_bundle_path(text):
+        return _install_bundle(Path(text), place, options)
     spec = parse_source_spec(text)
-    _check_options(spec, options)
+    if spec.source not in INSTALLERS:
+        raise ConfigurationError(
+            f"{spec} cannot be fetched.",
+            why="No registry has bundles.",
+            hint="Name the file: fluidmcp install FILE.mcpb",
+        )
+    _check_options(spec.source, str(spec), options)
     with hold_directory(place.directory, on_wait=lambda: place.report("Waiting for another installation")):
         _clean(place.directory)
         lock = read_lock(place.directory)
@@ -113,16 +123,18 @@ def uninstall_package(text: str, place: InstallPlace) -> list[LockedPackage]:
         return removed
 
 
-def _check_options(spec: SourceSpec, options: InstallOptions) -> None:
+def _check_options(source: Source, shown: str, options: InstallOptions) -> None:
     wrong = ""
-    if options.python and spec.source != "pypi":
+    if options.python and source != "pypi":
         wrong = "--python is for packages of PyPI"
-    elif options.allow_scripts and spec.source != "npm":
+    elif options.allow_scripts and source != "npm":
         wrong = "--allow-scripts is for packages of npm"
+    elif options.entry and source == "mcpb":
+        wrong = "--entry is for packages of a registry"
     elif options.entry and not is_good_entry(options.entry):
         wrong = "What stands behind --entry cannot be the name of a program"
     if wrong:
-        raise ConfigurationError(f"{spec} cannot be installed like this.", why=f"{wrong}.", hint="Leave it away.")
+        raise ConfigurationError(f"{shown} cannot be installed like this.", why=f"{wrong}.", hint="Leave it away.")
 
 
 def _check_slug(spec: SourceSpec, lock: Lock) -> None:
@@ -155,27 +167,63 @@ def _install(spec: SourceSpec, place: InstallPlace, options: InstallOptions, loc
         installed = installer(spec, staging, installation)
         _check_integrity(spec, installed, lock, is_forced=options.force)
         launch = {"command": installed.launch.command, "args": list(installed.launch.args)}
-        metadata = json.dumps({"mcpServers": {spec.slug: launch}}, indent=2)
-        (staging / METADATA).write_text(f"{metadata}\n", encoding="utf-8")
-        package = LockedPackage(
-            source=spec.source,
-            name=spec.name,
-            version=installed.version,
-            wanted="" if spec.version == installed.version else spec.version,
-            extras=spec.extras,
-            integrity=installed.integrity,
-            tree=installed.tree,
-            entry_point=installed.entry_point,
-            requires=installed.requires,
-            interpreter=installed.interpreter,
-            skipped_scripts=installed.skipped_scripts,
-            contents=write_contents(staging),
-        )
-        _move(staging, package.find_folder(place.directory), place.directory)
-        write_lock(place.directory, lock.with_package(package))
-        return package
+        return _keep(spec, installed, {"mcpServers": {spec.slug: launch}}, staging, place.directory, lock)
     finally:
         shutil.rmtree(place.directory / _STAGING, ignore_errors=True)
+
+
+def _install_bundle(path: Path, place: InstallPlace, options: InstallOptions) -> tuple[LockedPackage, bool]:
+    _check_options("mcpb", str(path), options)
+    digest = digest_bundle(path)
+    with hold_directory(place.directory, on_wait=lambda: place.report("Waiting for another installation")):
+        _clean(place.directory)
+        lock = read_lock(place.directory)
+        present = lock.find_bundle(digest)
+        if present is not None and is_unchanged(present, place.directory):
+            return present, False
+        staging = place.directory / _STAGING / secrets.token_hex(8)
+        staging.parent.mkdir()
+        try:
+            place.report(f"Unpacking {path.name}")
+            bundle = install_bundle(path, staging, environ=place.environ, directory=place.directory)
+            _check_integrity(bundle.spec, bundle.installed, lock, is_forced=options.force)
+            for note in bundle.notes:
+                place.report(f"Warning: {note}")
+            runtime = bundle.runtime
+            if runtime is not None and not has_runtime(runtime, place.environ, place.directory):
+                fetch_runtime(runtime, place.environ, place.directory, place.report)
+            return _keep(bundle.spec, bundle.installed, bundle.metadata, staging, place.directory, lock), True
+        finally:
+            shutil.rmtree(place.directory / _STAGING, ignore_errors=True)
+
+
+def _keep(
+    spec: SourceSpec,
+    installed: Installed,
+    metadata: Mapping[str, object],
+    staging: Path,
+    directory: Path,
+    lock: Lock,
+) -> LockedPackage:
+    """Write down what was installed into the staging folder, put it in its place, and into the lock."""
+    (staging / METADATA).write_text(f"{json.dumps(metadata, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+    package = LockedPackage(
+        source=spec.source,
+        name=spec.name,
+        version=installed.version,
+        wanted="" if spec.version == installed.version else spec.version,
+        extras=spec.extras,
+        integrity=installed.integrity,
+        tree=installed.tree,
+        entry_point=installed.entry_point,
+        requires=installed.requires,
+        interpreter=installed.interpreter,
+        skipped_scripts=installed.skipped_scripts,
+        contents=write_contents(staging),
+    )
+    _move(staging, package.find_folder(directory), directory)
+    write_lock(directory, lock.with_package(package))
+    return package
 
 
 def _check_integrity(spec: SourceSpec, installed: Installed, lock: Lock, *, is_forced: bool) -> None:
@@ -183,10 +231,13 @@ def _check_integrity(spec: SourceSpec, installed: Installed, lock: Lock, *, is_f
     before = lock.find(spec.source, spec.slug, installed.version)
     if before is None or is_forced or set(before.integrity) <= set(installed.integrity):
         return
+    is_bundle = spec.source == "mcpb"
     raise ConfigurationError(
         f"{before.spec} is not the one that was installed before.",
-        why="The registry offers other contents for the same version, which registries do not allow.",
-        hint=f"Do not use it before you know why. To take it: fluidmcp install {before.spec} --force",
+        why="The file has other contents under the same version."
+        if is_bundle
+        else "The registry offers other contents for the same version, which registries do not allow.",
+        hint=f"Do not use it before you know why. To take it: {before.install_command} --force",
     )
 
 

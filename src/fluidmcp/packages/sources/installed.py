@@ -1,5 +1,6 @@
 """Packages of registries that are installed: found by their spec, and compared with the lock before they run."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Final, cast, get_args
 import msgspec
 
 from fluidmcp.errors import ConfigurationError, UnknownPackageError
+from fluidmcp.packages.bundles.unpack import digest_bundle
 from fluidmcp.packages.files import read_regular
 from fluidmcp.packages.found import METADATA, FoundPackage
 from fluidmcp.packages.sources.contents import ChangedError, check_contents
 from fluidmcp.packages.sources.lock import Lock, LockedPackage, read_lock
-from fluidmcp.packages.sources.spec import Source, SourceSpec, is_exact_version, parse_source_spec
+from fluidmcp.packages.sources.spec import Source, SourceSpec, is_bundle_path, is_exact_version, parse_source_spec
 from fluidmcp.packages.spec import version_key
 
 SOURCES: Final[tuple[str, ...]] = get_args(Source)
@@ -35,7 +37,8 @@ class PackageProgram:
 
 
 def resolve_spec(text: str, *, directory: Path) -> FoundPackage:
-    """The installed package that `text` (`npm:...`, `pypi:...`) means; without a version the highest one.
+    """The installed package that `text` means: `npm:...`, `pypi:...`, `mcpb:...`, without a version the highest one; or
+    the file of a bundle, which is read.
 
     Its files are not looked at: `find_changed` does that.
 
@@ -43,7 +46,7 @@ def resolve_spec(text: str, *, directory: Path) -> FoundPackage:
         ConfigurationError: `text` is no such spec, or the lock cannot be read.
         UnknownPackageError: it is not installed.
     """
-    package = _need_installed(parse_source_spec(text), directory)
+    package = _need_bundle(text, directory) if is_bundle_path(text) else _need_spec(text, directory)
     metadata = package.find_folder(directory) / METADATA
     return FoundPackage(author=package.source, name=package.slug, version=package.version, metadata=metadata)
 
@@ -57,7 +60,7 @@ def resolve_package_key(text: str, *, directory: Path) -> PackageProgram:
         ConfigurationError: `text` is no spec, the lock cannot be read, or the files are not those that were installed.
         UnknownPackageError: it is not installed.
     """
-    package = _need_installed(parse_source_spec(text), directory)
+    package = _need_spec(text, directory)
     _check(package, directory)
     folder = package.find_folder(directory).absolute()
     path = folder / METADATA
@@ -136,27 +139,41 @@ def _check(package: LockedPackage, directory: Path) -> None:
     raise ConfigurationError(
         f"{package.spec} is not what was installed, and does not run.",
         why=why,
-        hint=f"Find out who changed it; then install it again: fluidmcp install {package.spec}",
+        hint=f"Find out who changed it; then install it again: {package.install_command}",
     )
 
 
-def _need_installed(spec: SourceSpec, directory: Path) -> LockedPackage:
+def _need_spec(text: str, directory: Path) -> LockedPackage:
+    spec = parse_source_spec(text)
     package = find_installed(spec, read_lock(directory))
-    if package is not None:
-        return package
-    raise UnknownPackageError(
-        f"{spec} is not installed.",
+    if package is None:
+        raise _not_installed(str(spec), directory, is_bundle=spec.source == "mcpb")
+    return package
+
+
+def _need_bundle(text: str, directory: Path) -> LockedPackage:
+    package = read_lock(directory).find_bundle(digest_bundle(Path(text)))
+    if package is None:
+        raise _not_installed(text, directory)
+    return package
+
+
+def _not_installed(text: str, directory: Path, *, is_bundle: bool = False) -> UnknownPackageError:
+    wanted = "FILE.mcpb" if is_bundle else shlex.quote(text)
+    return UnknownPackageError(
+        f"{text} is not installed.",
         why=f"It is not in the lock of {directory}.",
-        hint=f"Run: fluidmcp install {_quote(str(spec))}   (or add --install to run)",
+        hint=f"Run: fluidmcp install {wanted}" + ("" if is_bundle else "   (or add --install to run)"),
     )
 
 
 def _not_in_lock(package: FoundPackage) -> ConfigurationError:
+    wanted = "FILE.mcpb" if package.author == "mcpb" else f"{package.author}:NAME"
     return ConfigurationError(
         f"{package.spec} is in no lock, and does not run.",
         why=f"Its installation was interrupted, or somebody put it there; folders named {package.author} belong to "
         "`fluidmcp install`.",
-        hint=f"Install it again: fluidmcp install {package.author}:NAME",
+        hint=f"Install it again: fluidmcp install {wanted}",
     )
 
 
@@ -178,8 +195,3 @@ def _make_hint(package: LockedPackage) -> str:
         f"Scripts that fetch or build parts of it were not run ({names}). If you trust them: "
         f"fluidmcp install {package.spec} --allow-scripts"
     )
-
-
-def _quote(text: str) -> str:
-    """For a shell: brackets are for names of files there."""
-    return f"'{text}'" if "[" in text else text

@@ -38,7 +38,9 @@ class LockedPackage:
     """The version or tag that was asked for; empty: the newest."""
     extras: tuple[str, ...] = ()
     integrity: tuple[str, ...]
-    """Digests of the package itself as its registry tells them: `sha512-...` of npm, `sha256:...` of PyPI."""
+    """Digests of the package itself as its registry tells them: `sha512-...` of npm, `sha256:...` of PyPI; that of the
+    file of a bundle (`sha256:...`).
+    """
     tree: str
     """One digest over the names, versions and digests of everything that was installed for it."""
     entry_point: str
@@ -60,6 +62,11 @@ class LockedPackage:
     def spec(self) -> str:
         return write_spec(self.source, self.name, self.version, self.extras)
 
+    @property
+    def install_command(self) -> str:
+        """What to type to install it again."""
+        return f"fluidmcp install {self.spec if self.source != 'mcpb' else 'FILE.mcpb'}"
+
     def find_folder(self, directory: Path) -> Path:
         return directory / self.source / self.slug / self.version
 
@@ -73,6 +80,11 @@ class Lock:
     def find(self, source: str, slug: str, version: str) -> LockedPackage | None:
         """The package whose folder is `<source>/<slug>/<version>`."""
         locked = (p for p in self.packages.values() if (p.source, p.slug, p.version) == (source, slug, version))
+        return next(locked, None)
+
+    def find_bundle(self, digest: str) -> LockedPackage | None:
+        """The package that was unpacked from the file with this digest."""
+        locked = (p for p in self.packages.values() if p.source == "mcpb" and p.integrity == (digest,))
         return next(locked, None)
 
     def with_package(self, package: LockedPackage) -> "Lock":

@@ -1,4 +1,4 @@
-"""Names of packages of a registry: `npm:@scope/name@1.2.3`, `pypi:name[extra]==1.2`. Pure.
+"""Names of packages: `npm:@scope/name@1.2.3`, `pypi:name[extra]==1.2`; `mcpb:name` of a bundle that is installed. Pure.
 
 Read strictly: npm and uv take an address, a path, an alias or an option where a name is expected, and nothing of that
 kind gets through.
@@ -12,8 +12,10 @@ from packaging.version import InvalidVersion, Version
 
 from fluidmcp.config.entries import MAX_NAME_CHARACTERS, RESERVED_NAMES
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages.spec import NAME, VERSION
 
-Source = Literal["npm", "pypi"]
+Source = Literal["npm", "pypi", "mcpb"]
+"""Where packages come from that the lock holds; a bundle (`mcpb`) comes from a file."""
 
 _NPM_NAME: Final = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*", re.ASCII)
 _NPM_EXACT: Final = re.compile(
@@ -66,11 +68,16 @@ class SourceSpec:
 
 def is_source_spec(text: str) -> bool:
     """Whether `text` names a source, well or badly."""
-    return text.startswith(("npm:", "pypi:"))
+    return text.startswith(("npm:", "pypi:", "mcpb:"))
+
+
+def is_bundle_path(text: str) -> bool:
+    """Whether `text` names the file of a bundle."""
+    return text.lower().endswith((".mcpb", ".dxt"))
 
 
 def write_spec(source: Source, name: str, version: str = "", extras: tuple[str, ...] = ()) -> str:
-    equals = ("@" if source == "npm" else "==") if version else ""
+    equals = ("==" if source == "pypi" else "@") if version else ""
     return f"{source}:{name}{_show_extras(extras)}{equals}{version}"
 
 
@@ -100,6 +107,8 @@ def parse_source_spec(text: str) -> SourceSpec:
         return _parse_npm(text, rest)
     if source == "pypi":
         return _parse_pypi(text, rest)
+    if source == "mcpb":
+        return _parse_bundle(text, rest)
     _refuse(text, "It begins with neither npm: nor pypi:.")
 
 
@@ -129,6 +138,13 @@ def _parse_pypi(text: str, rest: str) -> SourceSpec:
         version=_read_version(text, match["version"]),
         extras=tuple(sorted({_normalize(extra) for extra in extras})),
     )
+
+
+def _parse_bundle(text: str, rest: str) -> SourceSpec:
+    name, mark, version = rest.partition("@")
+    if not NAME.fullmatch(name) or (mark and not VERSION.fullmatch(version)):
+        _refuse(text, "A bundle that is installed is written mcpb:name or mcpb:name@1.2.3.")
+    return SourceSpec(source="mcpb", name=name, version=version)
 
 
 def _read_version(text: str, version: str | None) -> str:
