@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from fluidmcp.config.filling.expand import ExpansionError
@@ -22,11 +23,19 @@ def name_variable(input_id: str) -> str:
 class Answers:
     """The answers to the inputs of one file; each is asked for once, and only where an entry wants it."""
 
-    def __init__(self, inputs: Iterable[Input], environ: Mapping[str, str], ask: Ask | None) -> None:
-        """`ask` is None where there is no terminal."""
+    def __init__(
+        self,
+        inputs: Iterable[Input],
+        environ: Mapping[str, str],
+        ask: Ask | None,
+        *,
+        folders: Mapping[str, str] | None = None,
+    ) -> None:
+        """`ask` is None where there is no terminal. `folders`: what a default may name, `${userHome}` say."""
         self._inputs = {item.id: item for item in inputs}
         self._environ = environ
         self._ask = ask
+        self._folders = folders or {}
         self._given: dict[str, str | None] = {}
 
     def get(self, input_id: str) -> str:
@@ -63,9 +72,9 @@ class Answers:
             raise ExpansionError(f"needs an input, but {item.refusal}; write the value, or ${{NAME}}, in its place")
         value = self._environ.get(variable)
         if value is None and self._ask is not None:
-            value = self._ask(item)
+            value = self._ask(replace(item, default=self._fill_default(item)))
         elif value is None:
-            value = item.default
+            value = self._fill_default(item)
         if value is None or (not value and not item.is_required):
             if not item.is_required:
                 return None
@@ -77,4 +86,14 @@ class Answers:
             wrong = check_answer(item, part)
             if wrong:
                 raise ExpansionError(f"needs the input {name} ({variable}), which {wrong}")
+        return value
+
+    def _fill_default(self, item: Input) -> str | None:
+        value = item.default
+        for name, folder in self._folders.items():
+            if value is None or name not in value:
+                continue
+            if not folder:
+                raise ExpansionError(f"needs the input {item.id[:60]}, whose default is in {name}, and there is none")
+            value = value.replace(name, folder)
         return value

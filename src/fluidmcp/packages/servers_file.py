@@ -69,7 +69,12 @@ def parse_servers_file(
     typed_in = "" if directory is None else str(directory)
     shape = read_shape(decode_document(text, source=source), source=source, typed_in=typed_in)
     folder = Path(os.path.abspath(path.parent))
-    answers = Answers(shape.inputs, options.environ, options.ask)
+    answers = Answers(
+        shape.inputs,
+        options.environ,
+        options.ask,
+        folders={"${userHome}": options.home, "${__dirname}": str(folder)},
+    )
     workspace = folder if directory is None else find_workspace(folder)
     context = EntryContext(
         source=source,
