@@ -69,6 +69,9 @@ class _PyPI:
         refused: list[str] = []
         accepted = ""
         for interpreter in list_interpreters(self._uv, self._environment, self._installation.python):
+            if accepted and not accepts(accepted, interpreter.version):
+                refused.append(interpreter.version)
+                continue
             ended = self._compile(version, "--generate-hashes", "--python", interpreter.path)
             if ended.code == 0:
                 installed, wanted = self._try(interpreter, version, ended.stdout)
