@@ -190,6 +190,10 @@ def test_an_interpreter_of_a_version_manager_is_found(stage: Stage, tmp_path: Pa
     package = stage.install("pypi:py-any", InstallOptions(python=f"{sys.version_info.major}.{sys.version_info.minor}"))
     assert package.interpreter == f"python {own}"
     assert stage.install("pypi:py-any", InstallOptions(python=str(folder / "python3"))).interpreter == f"python {own}"
+    assert resolve_package_key("pypi:py-any", directory=stage.directory, python=own).version == "1.0"
+    with pytest.raises(ConfigurationError, match="not for Python 3.1") as caught:
+        resolve_package_key("pypi:py-any", directory=stage.directory, python="3.1")
+    assert "--python 3.1" in caught.value.hint
 
 
 @pytest.mark.threat("E14")

@@ -71,8 +71,8 @@ def install_all(packages: Sequence[str], options: InstallOptions, environ: Mappi
     return code
 
 
-def install_missing(text: str, environ: Mapping[str, str]) -> None:
-    """Install one package on the way, as `run --install` does.
+def install_missing(text: str, environ: Mapping[str, str], *, python: str = "") -> None:
+    """Install one package on the way, as `run --install` does; `python` is the version that its entry names.
 
     Raises:
         UserError, InstallError: as `install_package`.
@@ -82,7 +82,7 @@ def install_missing(text: str, environ: Mapping[str, str]) -> None:
     is_good = False
     try:
         with _end_as_ctrl_c():
-            package, is_new = install_package(text, place, InstallOptions())
+            package, is_new = install_package(text, place, InstallOptions(python=python))
         is_good = True
     finally:
         steps.end(is_good=is_good)

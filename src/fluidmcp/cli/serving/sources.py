@@ -67,7 +67,7 @@ def add_packages(loaded: LoadedServers, options: ReadingOptions, *, may_install:
         try:
             if may_install:
                 _find_or_install(entry.package, directory, options.environ, may_install=True)
-            program = resolve_package_key(entry.package, directory=directory)
+            program = resolve_package_key(entry.package, directory=directory, python=entry.python)
         except ConfigurationError as error:
             why = f"{entry.path}.package: {error.what} {error.why}"
             named = ConfigurationError(f"The entry of {entry.name} cannot run.", why=why, hint=error.hint)

@@ -51,16 +51,24 @@ def resolve_spec(text: str, *, directory: Path) -> FoundPackage:
     return FoundPackage(author=package.source, name=package.slug, version=package.version, metadata=metadata)
 
 
-def resolve_package_key(text: str, *, directory: Path) -> PackageProgram:
+def resolve_package_key(text: str, *, directory: Path, python: str = "") -> PackageProgram:
     """How to start the server of the installed package that `text` means, for `"package": "npm:..."` in an entry.
 
-    Its files are compared with the lock, which reads all of them.
+    `python` is the version that the entry asks for; empty: any. The files are compared with the lock, which reads all
+    of them.
 
     Raises:
-        ConfigurationError: `text` is no spec, the lock cannot be read, or the files are not those that were installed.
+        ConfigurationError: `text` is no spec, the lock cannot be read, the files are not those that were installed, or
+            it was installed for another Python.
         UnknownPackageError: it is not installed.
     """
     package = _need_spec(text, directory)
+    if python and not f"{package.interpreter}.".startswith(f"python {python}."):
+        raise ConfigurationError(
+            f"{package.spec} is installed for {package.interpreter or 'no Python'}, not for Python {python}.",
+            why="The entry names another one.",
+            hint=f"Run: fluidmcp install {_quote(package.spec)} --python {python}",
+        )
     _check(package, directory)
     folder = package.find_folder(directory).absolute()
     path = folder / METADATA
