@@ -158,6 +158,7 @@ async def test_who_has_little_time_is_looked_at_often(machine: Machine) -> None:
     await elapse(0.3)
     assert not starting.done()
     await elapse(0.2)
+    assert starting.done()
     with pytest.raises(ServerTimeoutError):
         await starting
 

@@ -44,7 +44,7 @@ class _Watch:
     """At the last movement."""
 
     def look(self, used_seconds: float | None, now: float) -> None:
-        """See what has moved, and end the start when that was too long ago."""
+        """See what has moved, and end the start when that was too long ago. `used_seconds` is known of runners only."""
         if self.is_over:
             return
         report = self.report
@@ -58,7 +58,7 @@ class _Watch:
             self._note_movement(now)
             report.wrote_at = now
         # It falls when a descendant leaves the tree: then something goes on too.
-        if report.runner and used_seconds is not None and abs(used_seconds - self.used_seconds) >= WORK_SECONDS:
+        if used_seconds is not None and abs(used_seconds - self.used_seconds) >= WORK_SECONDS:
             self.used_seconds = used_seconds
             self._note_movement(now)
         self.is_quiet = now >= self.moved_at + self.quiet_seconds
