@@ -257,6 +257,31 @@ async def test_the_call_of_a_stateless_client_that_went_away_is_cancelled(slow: 
     assert await slow.running.call("slow", "waiting") == "0"
 
 
+async def test_a_subscription_whose_client_went_away_is_closed_at_once(slow: Slow) -> None:
+    subscriptions = slow.running.gateway.parts.calls.subscriptions
+    params = {"notifications": {"toolsListChanged": True}, "_meta": STATELESS}
+    named = {"mcp_protocol_version": "2026-07-28", "mcp_method": "subscriptions/listen"}
+    async with slow.ask("subscriptions/listen", params, **named) as reply:
+        await reply.wait_comments(2)
+        assert len(subscriptions) == 1
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while len(subscriptions):
+            await asyncio.sleep(0.01)
+    slow.open_gate()
+    await slow.is_idle()
+
+
+async def test_who_waits_for_room_and_not_for_a_start_is_answered_with_a_status(tmp_path: Path) -> None:
+    async with open_slow(tmp_path, max_processes=1) as slow:
+        slow.open_gate()
+        hanging = asyncio.create_task(slow.running.call("slow", "hang"))
+        await slow.running.wait_hanging("slow")
+        async with slow.ask("initialize", INITIALIZE) as reply:
+            assert reply.status == 429
+            assert reply.response.headers["content-type"] == "application/json"
+        hanging.cancel()
+
+
 async def test_a_gateway_that_closes_says_so(tmp_path: Path) -> None:
     async with open_slow(tmp_path) as slow, slow.ask("tools/call", ECHO) as reply:
         await reply.wait_comments(2)
