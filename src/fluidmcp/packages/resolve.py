@@ -29,6 +29,9 @@ from fluidmcp.packages.spec import AUTHOR, NAME, VERSION, PackageSpec, parse_pac
 ALL = "all"
 SHIPPED_DIRECTORY = Path(__file__).parent / "shipped"
 
+FOLDER_FILES = (METADATA, "manifest.json", "server.json", ".mcp.json", "mcp.json")
+"""What says which servers a folder has, in the order in which it is looked for."""
+BUNDLE_ENDINGS = (".mcpb", ".dxt")
 FILE_ENDINGS = (".json", ".jsonc", ".toml", ".yaml", ".yml")
 
 _MAX_LISTED = 10
@@ -61,11 +64,31 @@ def is_servers_file(target: str, *, working_directory: Path = Path(), file: bool
     if file or target.endswith(FILE_ENDINGS):
         return True
     looks_like_path = "/" in target or target.startswith((".", "~"))
-    return looks_like_path and os.path.isfile(working_directory / target)
+    return looks_like_path and os.path.exists(working_directory / target) and not target.endswith(BUNDLE_ENDINGS)
 
 
-def load_file(target: str, *, working_directory: Path, options: ReadingOptions | None = None) -> LoadedServers:
-    """The servers of a file; those that name no directory run in the caller's.
+def find_file(target: str, *, working_directory: Path) -> str | None:
+    """The file of servers that a path means: itself, or in a folder the one that says what is in the folder.
+
+    Raises:
+        ConfigurationError: it is a folder without such a file.
+    """
+    if not os.path.isdir(working_directory / target) or not ("/" in target or target.startswith(".")):
+        return None
+    for name in FOLDER_FILES:
+        if os.path.lexists(working_directory / target / name):
+            return os.path.join(target, name)
+    raise ConfigurationError(
+        f"{target} is a folder that says nothing of a server.",
+        why=f"It holds none of {_join(FOLDER_FILES, word='or')}.",
+        hint="Name the file itself, or the command: fluidmcp run -- COMMAND ARGS...",
+    )
+
+
+def load_file(
+    target: str, *, working_directory: Path, options: ReadingOptions | None = None, is_folder: bool = False
+) -> LoadedServers:
+    """The servers of a file; those that name no directory run in the caller's, or in that of the file if `is_folder`.
 
     Raises:
         ConfigurationError: the file cannot be read or has no servers.
@@ -75,7 +98,7 @@ def load_file(target: str, *, working_directory: Path, options: ReadingOptions |
         read_regular(path, shown=target, max_bytes=MAX_FILE_BYTES),
         path=path,
         shown=target,
-        directory=working_directory,
+        directory=None if is_folder else working_directory,
         options=options,
     )
     servers = tuple(LoadedServer(entry=entry) for entry in parsed.entries)

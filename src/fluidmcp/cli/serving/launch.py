@@ -29,7 +29,7 @@ from fluidmcp.errors import ConfigurationError
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.packages.command_line import load_command
 from fluidmcp.packages.found import find_installation_directory
-from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file, load_file
+from fluidmcp.packages.resolve import ALL, LoadedServers, find_file, is_servers_file, load_file
 from fluidmcp.packages.servers_file import ReadingOptions
 from fluidmcp.packages.sources.runtimes import add_runtimes
 
@@ -118,7 +118,13 @@ def _load(
         loaded = load_command(options.command, name=options.name, working_directory=Path.cwd())
     elif is_file:
         print_line(f"Reading {Path(options.target).name}...")
-        loaded = load_file(options.target, working_directory=Path.cwd(), options=reading)
+        found = find_file(options.target, working_directory=Path.cwd())
+        loaded = load_file(
+            found or options.target,
+            working_directory=Path.cwd(),
+            options=reading,
+            is_folder=found is not None,
+        )
         loaded = add_packages(loaded, reading, may_install=options.install)
     else:
         loaded = load_named(options.target, reading, may_install=options.install)

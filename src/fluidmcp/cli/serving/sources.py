@@ -66,7 +66,7 @@ def add_packages(loaded: LoadedServers, options: ReadingOptions, *, may_install:
             continue
         try:
             if may_install:
-                _find_or_install(entry.package, directory, options.environ, may_install=True)
+                _find_or_install(entry.package, directory, options.environ, may_install=True, python=entry.python)
             program = resolve_package_key(entry.package, directory=directory, python=entry.python)
         except ConfigurationError as error:
             why = f"{entry.path}.package: {error.what} {error.why}"
@@ -92,13 +92,15 @@ def _use_program(entry: ServerEntry, program: PackageProgram) -> ServerEntry:
     )
 
 
-def _find_or_install(target: str, directory: Path, environ: Mapping[str, str], *, may_install: bool) -> FoundPackage:
+def _find_or_install(
+    target: str, directory: Path, environ: Mapping[str, str], *, may_install: bool, python: str = ""
+) -> FoundPackage:
     try:
         return resolve_spec(target, directory=directory)
     except UnknownPackageError:
         if not may_install:
             raise
-    deferred.install_missing(target, environ)
+    deferred.install_missing(target, environ, python=python)
     return resolve_spec(target, directory=directory)
 
 

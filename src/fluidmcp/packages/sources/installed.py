@@ -67,7 +67,7 @@ def resolve_package_key(text: str, *, directory: Path, python: str = "") -> Pack
         raise ConfigurationError(
             f"{package.spec} is installed for {package.interpreter or 'no Python'}, not for Python {python}.",
             why="The entry names another one.",
-            hint=f"Run: fluidmcp install {_quote(package.spec)} --python {python}",
+            hint=f"Run: fluidmcp install {shlex.quote(package.spec)} --python {python}",
         )
     _check(package, directory)
     folder = package.find_folder(directory).absolute()
