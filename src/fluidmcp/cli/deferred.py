@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.account.session import show_status as show_status
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
+    from fluidmcp.cli.files.checking import validate_files as validate_files
     from fluidmcp.cli.packages.progress import Spinner as Spinner
     from fluidmcp.cli.packages.work import install_missing as install_missing
     from fluidmcp.cli.packages.work import run_install as run_install
@@ -49,6 +50,7 @@ _MODULES: Final = {
     "show_status": "fluidmcp.cli.account.session",
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
+    "validate_files": "fluidmcp.cli.files.checking",
     "ask_at_terminal": "fluidmcp.cli.serving.ask",
     "Spinner": "fluidmcp.cli.packages.progress",
     "install_missing": "fluidmcp.cli.packages.work",

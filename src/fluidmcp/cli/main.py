@@ -26,6 +26,7 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 _COMMANDS: Final = {
     "run": ("fluidmcp.cli.serving.command", "Serve packages over HTTP, or check that they start."),
+    "validate": ("fluidmcp.cli.files.validate", "Check files with servers without starting anything."),
     "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, to be run without a network."),
     "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),

@@ -1,0 +1,1 @@
+"""`fluidmcp validate` and `fluidmcp import`."""
