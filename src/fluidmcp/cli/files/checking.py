@@ -9,6 +9,7 @@ from typing import Final
 
 from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import check_launch
+from fluidmcp.cli.serving.sources import add_packages
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.reading import as_list, as_object, show_key
 from fluidmcp.config.settings import load_settings, read_environment
@@ -59,6 +60,8 @@ def _answer_for_now(item: Input) -> str:
     """Stands for what a person would answer."""
     if item.default is not None:
         return item.default
+    if item.is_number:
+        return f"{item.minimum if item.minimum is not None else min(0, item.maximum or 0):g}"
     return item.choices[0] if item.choices else ""
 
 
@@ -68,7 +71,7 @@ class _Line:
 
     state: str
     text: str
-    error: ConfigurationError | None = None
+    error: UserError | None = None
 
 
 def _validate(file: str, options: ReadingOptions) -> int:
@@ -78,11 +81,11 @@ def _validate(file: str, options: ReadingOptions) -> int:
         ConfigurationError: the file cannot be read, or has no servers.
     """
     shape = _read_shape(file)
-    loaded = load_file(file, working_directory=Path.cwd(), options=options)
+    loaded = add_packages(load_file(file, working_directory=Path.cwd(), options=options), options)
     if not shape.entries:
         raise ConfigurationError(f"{file} has no server to run.", why="It names none.", hint="Add an entry.")
     lines = _describe(loaded, {entry.name: entry for entry in shape.entries}, shape.inputs, options.environ)
-    wrong: list[ConfigurationError] = []
+    wrong: list[UserError] = []
     for entry in shape.entries:
         # Two entries may have one name where they are a list: each has a line of its own.
         line = lines[entry.name].pop(0)
