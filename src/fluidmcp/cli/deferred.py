@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
     from fluidmcp.cli.files.checking import validate_files as validate_files
+    from fluidmcp.cli.files.writing import import_files as import_files
     from fluidmcp.cli.packages.progress import Spinner as Spinner
     from fluidmcp.cli.packages.work import install_missing as install_missing
     from fluidmcp.cli.packages.work import run_install as run_install
@@ -51,6 +52,7 @@ _MODULES: Final = {
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
     "validate_files": "fluidmcp.cli.files.checking",
+    "import_files": "fluidmcp.cli.files.writing",
     "ask_at_terminal": "fluidmcp.cli.serving.ask",
     "Spinner": "fluidmcp.cli.packages.progress",
     "install_missing": "fluidmcp.cli.packages.work",

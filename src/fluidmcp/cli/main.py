@@ -7,6 +7,7 @@ Commands are imported when they are called: `--help` must not wait for the libra
 """
 
 import importlib
+import keyword
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 _COMMANDS: Final = {
     "run": ("fluidmcp.cli.serving.command", "Serve packages over HTTP, or check that they start."),
     "validate": ("fluidmcp.cli.files.validate", "Check files with servers without starting anything."),
+    "import": ("fluidmcp.cli.files.importing", "Make one clean file out of those of editors and clients."),
     "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, to be run without a network."),
     "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),
@@ -49,7 +51,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(_COMMANDS[cmd_name][0])
-        command = getattr(module, cmd_name)
+        command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         assert isinstance(command, click.Command)
         return command
 

@@ -1,0 +1,161 @@
+"""What `fluidmcp import` does: reads foreign files, writes one of ours, and says what to export."""
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from fluidmcp.cli.output import print_error, print_line, print_notice
+from fluidmcp.config.reading import as_object
+from fluidmcp.config.settings import read_environment
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages.files import read_regular
+from fluidmcp.packages.formats.documents import MAX_FILE_BYTES, decode_document
+from fluidmcp.packages.formats.recognise import read_shape
+from fluidmcp.packages.importing.merging import Imported, Source, merge_sources, name_tool, write_document
+from fluidmcp.packages.importing.places import list_places
+from fluidmcp.packages.servers_file import find_workspace
+
+EXIT_MISTAKE: Final = 2
+
+
+def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bool) -> int:
+    """Write the file; the exit code.
+
+    Raises:
+        ConfigurationError: a file that was named cannot be read, nothing is left to write, or the file to write is
+            there or cannot be written.
+    """
+    here = Path.cwd()
+    sources: list[Source] = []
+    read: list[Path] = []
+    for file in files:
+        read.append(here / file)
+        sources += _read(here / file, shown=file, tool=name_tool(here / file))
+    if find_all:
+        sources += _read_usual_places(read_environment(), here, read)
+    if not sources:
+        raise ConfigurationError(
+            "There is nothing to import.",
+            why="No file with servers is in the usual places.",
+            hint="Name the files: fluidmcp import FILE...",
+        )
+    target = here / output if output else here / "fluidmcp.json"
+    if output:
+        _check_target(target, read, shown=output, force=force)
+    imported = merge_sources(sources, workspace=find_workspace(Path(os.path.abspath(target.parent))))
+    for error in imported.left_out:
+        print_error(error)
+    if not imported.names:
+        raise ConfigurationError("There is nothing to write.", why="None of the entries can be kept.")
+    text = write_document(imported.document)
+    if output:
+        _write(target, text, shown=output, force=force)
+        print_line(f"Wrote {output} with {', '.join(imported.names)}.")
+    else:
+        for line in text.splitlines():
+            print_line(line)
+    _tell(imported)
+    return 0
+
+
+def _read(path: Path, *, shown: str, tool: str) -> list[Source]:
+    document = decode_document(read_regular(path, shown=shown, max_bytes=MAX_FILE_BYTES), source=shown)
+    folder = Path(os.path.abspath(path.parent))
+    return [Source(shown=shown, tool=tool, workspace=find_workspace(folder), read=read_shape(document, source=shown))]
+
+
+def _read_usual_places(environ: Mapping[str, str], here: Path, read: list[Path]) -> Iterator[Source]:
+    """What is there; a file that holds no servers, or cannot be read, is told and left."""
+    home, config = environ.get("HOME", ""), environ.get("XDG_CONFIG_HOME", "")
+    for place in list_places(
+        home=Path(home) if home else None,
+        working_directory=here,
+        config=Path(config) if os.path.isabs(config) else None,
+        is_mac=sys.platform == "darwin",
+    ):
+        path = place.path
+        if not path.exists() or any(_is_same(path, other) for other in read):
+            continue
+        shown = f"~/{path.relative_to(home)}" if home and path.is_relative_to(home) else str(path)
+        read.append(path)
+        try:
+            document = decode_document(read_regular(path, shown=shown, max_bytes=MAX_FILE_BYTES), source=shown)
+            found = list(_read_document(document, path, shown=shown, tool=place.tool, here=here))
+        except ConfigurationError as error:
+            print_error(error)
+            continue
+        names = [entry.name for source in found for entry in source.read.entries]
+        if names:
+            print_notice(f"Found {shown}: {', '.join(names)}")
+            yield from found
+
+
+def _read_document(
+    document: Mapping[str, object], path: Path, *, shown: str, tool: str, here: Path
+) -> Iterator[Source]:
+    """The servers of settings that may hold none, and those that Claude Code keeps there for the project `here`."""
+    folder = Path(os.path.abspath(path.parent))
+    with contextlib.suppress(ConfigurationError):
+        yield Source(shown=shown, tool=tool, workspace=find_workspace(folder), read=read_shape(document, source=shown))
+    project = as_object((as_object(document.get("projects")) or {}).get(str(here)))
+    if tool == "claude-code" and project is not None and project.get("mcpServers"):
+        read = read_shape({"mcpServers": project["mcpServers"]}, source=shown)
+        yield Source(shown=f"{shown} (this project)", tool=tool, workspace=here, read=read)
+
+
+def _check_target(target: Path, read: Sequence[Path], *, shown: str, force: bool) -> None:
+    if any(_is_same(target, other) for other in read):
+        raise ConfigurationError(
+            f"{shown} is one of the files to import.", why="Those are never changed.", hint="Name another file with -o."
+        )
+    if not force and os.path.lexists(target):
+        raise _is_there(shown)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other) or (
+        one.exists() and other.exists() and os.path.samefile(one, other)
+    )
+
+
+def _write(target: Path, text: str, *, shown: str, force: bool) -> None:
+    """All of it or nothing, and readable by its owner alone."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            if force:
+                os.replace(draft, target)
+            else:
+                # A link fails where something has come in the meantime; `replace` would not.
+                os.link(draft, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft)
+    except FileExistsError:
+        raise _is_there(shown) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{shown} cannot be written.", why=f"The system says: {error.strerror}.", hint="Check the path."
+        ) from None
+
+
+def _is_there(shown: str) -> ConfigurationError:
+    return ConfigurationError(f"{shown} is there already.", hint="Name another file with -o, or add --force.")
+
+
+def _tell(imported: Imported) -> None:
+    for note in imported.notes:
+        print_notice(note)
+    if imported.exports:
+        print_notice("Export before you run it (the value is where it was):")
+        for export in imported.exports:
+            print_notice(f"  {export.name}  from {'; '.join(export.places)}")

@@ -1,0 +1,73 @@
+"""Every file of the corpus: what `import` writes means what the original meant, with the exported values set."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from fluidmcp.config.entries import ServerEntry, ServersFile
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages.formats.documents import decode_document
+from fluidmcp.packages.formats.recognise import read_shape
+from fluidmcp.packages.importing.merging import Imported, Source, merge_sources, write_document
+from fluidmcp.packages.servers_file import ReadingOptions, find_workspace, parse_servers_file
+from tests.configurations.corpus import Case, find_cases
+
+TYPED: Final = Path("/srv/typed")
+"""Where fluidmcp is typed."""
+SERVED: Final = [case for case in find_cases() if "fails" not in case.expected]
+
+
+def copy(case: Case, folder: Path) -> Path:
+    """The file of a case, with what stands beside it."""
+    if case.source.is_dir():
+        shutil.copytree(case.source, folder / "files")
+    else:
+        (folder / "files").mkdir()
+        shutil.copy(case.source, folder / "files")
+    for name, text in case.given.get("beside", {}).items():
+        (folder / "files" / name).write_text(text, encoding="utf-8")
+    return folder / "files" / case.given.get("file", case.source.name)
+
+
+def import_file(path: Path, workspace: Path) -> Imported:
+    read = read_shape(decode_document(path.read_bytes(), source=path.name), source=path.name)
+    source = Source(shown=path.name, tool="test", workspace=find_workspace(path.parent), read=read)
+    return merge_sources([source], workspace=workspace)
+
+
+def parse(text: bytes, path: Path, env: dict[str, str], allowed: frozenset[str]) -> ServersFile:
+    options = ReadingOptions(environ=env, home="/home/ada", allowed_env_files=allowed)
+    return parse_servers_file(text, path=path, shown=path.name, directory=TYPED, options=options)
+
+
+def comparable(entry: ServerEntry) -> dict[str, Any]:
+    """What the entry does, without what messages say of it, and without what only hides values in them."""
+    plain = replace(entry, written_name="", written_args=(), source="", hidden=(), directory=Path())
+    return {"entry": plain, "directory": os.path.normpath(entry.directory)}
+
+
+@pytest.mark.parametrize("place", ["files", "elsewhere"])
+@pytest.mark.parametrize("case", SERVED, ids=lambda case: case.name)
+def test_what_is_imported_means_what_was_read(case: Case, place: str, tmp_path: Path):
+    path = copy(case, tmp_path)
+    target = tmp_path / place / "fluidmcp.json"
+    try:
+        imported = import_file(path, target.parent)
+    except ConfigurationError:
+        with pytest.raises(ConfigurationError):  # nobody can read that shape yet
+            parse(path.read_bytes(), path, {}, frozenset())
+        return
+    written = write_document(imported.document).encode()
+    env = case.given.get("env", {}) | {export.name: export.value.reveal() for export in imported.exports}
+    allowed = frozenset(os.path.realpath(file) for file in tmp_path.rglob("*env*"))
+    before = parse(path.read_bytes(), path, env, allowed)
+    after = parse(written, target, env, allowed)
+    assert [comparable(entry) for entry in after.entries] == [comparable(entry) for entry in before.entries]
+    assert len(after.disabled) <= len(before.disabled)
+    for export in imported.exports:
+        value = export.value.reveal()
+        assert value not in written.decode() or len(value) < 5, f"{export.name} is still there"
