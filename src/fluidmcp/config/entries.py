@@ -4,6 +4,7 @@ A fault refuses the one entry and names its field; what is not known is a fault 
 safety setting.
 """
 
+import os.path
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,7 @@ _KNOWN_KEYS = frozenset(
     "command args env cwd envFile auth shared isolation paths tools request_timeout_seconds start_timeout_seconds"
     " package python disabled url headers type".split()
 )
+_PACKAGE_FILES = (".mcpb", ".dxt", ".json")
 _ENV_KEYS = frozenset({"value", "required", "description"})
 
 
@@ -228,7 +230,7 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
         tools=read_tools(reader),
         request_timeout_seconds=reader.seconds("request_timeout_seconds"),
         start_timeout_seconds=reader.seconds("start_timeout_seconds"),
-        package=values.text("package") or "",
+        package=_read_package(values, context),
         python=values.text("python") or "",
         directory=context.directory if cwd is None else cwd,
         default_directory=None if cwd is None else context.directory,
@@ -351,6 +353,13 @@ def _find(name: str, context: EntryContext) -> Path:
     if name == "~" or name.startswith("~/"):
         return Path(context.home or "~", name[2:])
     return context.workspace / name
+
+
+def _read_package(values: Values, context: EntryContext) -> str:
+    """A spec as it is written, a path from the root."""
+    text = values.text("package") or ""
+    is_path = text.startswith(("./", "../", "/", "~")) or text.endswith(_PACKAGE_FILES)
+    return os.path.normpath(_find(text, context)) if is_path and ":" not in text else text
 
 
 def _read_directory(values: Values, context: EntryContext) -> Path | None:

@@ -37,18 +37,16 @@ def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
         else:
             print_line(f"Added {entry.name} endpoints with OAuth support")
             print_line(f"  Login: {build_login_url(entry, settings)}")
-        if entry.written_name:
-            print_line(f'  "{entry.written_name}" answers at {settings.public_url}/{entry.name}/mcp')
     print_line(f"Starting FastAPI server on port {settings.port}")
 
 
-def announce_client_logins(
-    entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool
-) -> None:
-    """What people type into an MCP client that logs in by itself; nothing where a client cannot do it alone."""
+def announce_addresses(entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool) -> None:
+    """What people type into an MCP client, and whether it logs in by itself there."""
     names = [entry.name for entry in entries if has_gateway_login or (entry.auth and settings.guard is None)]
-    for name in names:
-        print_line(f"MCP clients log in by themselves at {settings.public_url}/{name}/mcp")
+    for entry in entries:
+        what = "MCP clients log in by themselves" if entry.name in names else f"{entry.name} answers"
+        renamed = f' ("{entry.written_name}" in the file)' if entry.written_name else ""
+        print_line(f"{what} at {settings.public_url}/{entry.name}/mcp{renamed}")
     if has_gateway_login and names:
         print_line(f"Register this redirect URI with the provider of the gateway: {settings.public_url}/auth/callback")
     if names and not settings.seal_keys:

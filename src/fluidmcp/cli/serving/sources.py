@@ -8,7 +8,7 @@ from fluidmcp.cli import deferred
 from fluidmcp.config.entries import RefusedEntry, ServerEntry
 from fluidmcp.errors import ConfigurationError, UnknownPackageError, UserError
 from fluidmcp.packages.found import FoundPackage, find_installation_directory
-from fluidmcp.packages.resolve import LoadedServer, LoadedServers, load_packages, resolve
+from fluidmcp.packages.resolve import LoadedServer, LoadedServers, find_file, load_file, load_packages, resolve
 from fluidmcp.packages.servers_file import ReadingOptions
 from fluidmcp.packages.sources.installed import (
     PackageProgram,
@@ -65,17 +65,19 @@ def add_packages(loaded: LoadedServers, options: ReadingOptions, *, may_install:
             servers.append(server)
             continue
         try:
-            if may_install:
-                _find_or_install(entry.package, directory, options.environ, may_install=True, python=entry.python)
-            program = resolve_package_key(entry.package, directory=directory, python=entry.python)
+            if is_source_spec(entry.package):
+                if may_install:
+                    _find_or_install(entry.package, directory, options.environ, may_install=True, python=entry.python)
+                program = resolve_package_key(entry.package, directory=directory, python=entry.python)
+                servers.append(LoadedServer(entry=_use_program(entry, program), version=program.version))
+            else:
+                servers.append(_use_path(entry, options, may_install=may_install))
         except ConfigurationError as error:
             why = f"{entry.path}.package: {error.what} {error.why}"
             named = ConfigurationError(f"The entry of {entry.name} cannot run.", why=why, hint=error.hint)
             refused.append(RefusedEntry(name=entry.written_name or entry.name, error=named))
         except UserError as error:
             refused.append(RefusedEntry(name=entry.written_name or entry.name, error=error))
-        else:
-            servers.append(LoadedServer(entry=_use_program(entry, program), version=program.version))
     return replace(loaded, servers=tuple(servers), refused=tuple(refused))
 
 
@@ -89,6 +91,48 @@ def _use_program(entry: ServerEntry, program: PackageProgram) -> ServerEntry:
         # Its files are not in the working directory, and a known person's process reaches nothing that is not named.
         paths=replace(entry.paths, read=(*entry.paths.read, folder)),
         start_hint=program.start_hint,
+    )
+
+
+def _use_path(entry: ServerEntry, options: ReadingOptions, *, may_install: bool) -> LoadedServer:
+    """The one server of a bundle, a folder, or a file that describes one."""
+    path = entry.package
+    if is_bundle_path(path):
+        loaded = load_named(path, options, may_install=may_install)
+    elif path.startswith("/"):
+        file = find_file(path, working_directory=Path.cwd())
+        loaded = load_file(file or path, working_directory=Path.cwd(), options=options, is_folder=True)
+        loaded = add_packages(loaded, options, may_install=may_install)
+    else:
+        raise ConfigurationError(
+            f"{ascii(path[:80])} is no package.",
+            why="It begins with neither npm: nor pypi:, and is no path.",
+            hint="For example: npm:@modelcontextprotocol/server-memory, pypi:mcp-server-time, ./weather.mcpb",
+        )
+    if loaded.refused:
+        raise loaded.refused[0].error
+    if len(loaded.servers) != 1:
+        raise ConfigurationError(
+            f"{path} has {len(loaded.servers)} servers.",
+            why="A package of an entry is one server.",
+            hint="Write their commands as entries of their own, or run that file by itself.",
+        )
+    (found,) = loaded.servers
+    theirs = found.entry
+    named = {name for name, _ in entry.env}
+    read = (*theirs.paths.read, *entry.paths.read, str(theirs.directory))
+    return replace(
+        found,
+        entry=replace(
+            entry,
+            command=theirs.command,
+            args=(*theirs.args, *entry.args),
+            written_args=(*theirs.written_args, *entry.written_args),
+            env=(*(item for item in theirs.env if item[0] not in named), *entry.env),
+            paths=replace(entry.paths, read=read, write=(*theirs.paths.write, *entry.paths.write)),
+            hidden=(*theirs.hidden, *entry.hidden),
+            start_hint=theirs.start_hint,
+        ),
     )
 
 

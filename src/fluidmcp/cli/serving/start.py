@@ -13,7 +13,7 @@ from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.guarding import announce_guard, open_guard
 from fluidmcp.cli.serving.report import (
     announce,
-    announce_client_logins,
+    announce_addresses,
     announce_isolation,
     build_callback_url,
     print_ready,
@@ -84,7 +84,7 @@ async def _serve_all(
         usable = [entry for entry in loaded.entries if entry.name not in faults]
         announce(usable, settings)
         announce_guard(guarding, usable, settings)
-        announce_client_logins(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
+        announce_addresses(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
         spare_the_start()
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
