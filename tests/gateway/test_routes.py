@@ -102,7 +102,8 @@ async def test_v20_without_a_token_only_the_listed_routes_are_open(
 def test_each_public_route_says_why_it_is_open() -> None:
     assert all(endpoint.reason for endpoint in PUBLIC_ROUTES)
     assert [(endpoint.method, endpoint.path) for endpoint in PUBLIC_ROUTES if endpoint.which == "any"] == [
-        ("GET", "/health")
+        ("GET", "/health"),
+        ("GET", "/schema/config.json"),
     ]
     asked = {endpoint.path for endpoint in PUBLIC_ROUTES if endpoint.method == "POST"}
     assert "/{package}/auth/refresh" not in asked, "a program calls it, which can send the gateway's token"

@@ -26,17 +26,17 @@ from fluidmcp.config.variables import OWN_PREFIX, VARIABLE_NAME, is_own_variable
 from fluidmcp.errors import ConfigurationError, UserError
 
 RESERVED_NAMES = frozenset(
-    "health ready docs openapi.json metrics auth authorize token register mcp sse .well-known".split()
+    "health ready docs schema openapi.json metrics auth authorize token register mcp sse .well-known".split()
 )
 MAX_NAME_CHARACTERS = 64
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*", re.ASCII)
-_KNOWN_KEYS = frozenset(
+KNOWN_KEYS = frozenset(
     "command args env cwd envFile auth shared isolation paths tools request_timeout_seconds start_timeout_seconds"
     " package python disabled url headers type".split()
 )
 _PACKAGE_FILES = (".mcpb", ".dxt", ".json")
-_ENV_KEYS = frozenset({"value", "required", "description"})
+ENV_KEYS = frozenset({"value", "required", "description"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +190,7 @@ def parse_entry(
     if reader.get("url") is not None:
         _read_remote(reader, values)
     entry = _read_entry(served, name, reader, values, context)
-    for key in reader.unknown(_KNOWN_KEYS):
+    for key in reader.unknown(KNOWN_KEYS):
         reader.fault(key, "is not known here")
     if not found:
         _refuse_remote(reader, name, source=context.source)
@@ -368,7 +368,7 @@ def _read_directory(values: Values, context: EntryContext) -> Path | None:
 
 
 def _read_variable(reader: ObjectReader, expander: Expander) -> EnvVariable:
-    for key in reader.unknown(_ENV_KEYS):
+    for key in reader.unknown(ENV_KEYS):
         reader.fault(key, 'is not known here; use "value", "required" and "description"')
     value = reader.get("value")
     return EnvVariable(

@@ -13,7 +13,7 @@ FIRST_USER_ID: Final = 1000
 """Lower ones belong to the system and to people."""
 LAST_USER_ID: Final = 2**31 - 2
 MAX_USER_IDS: Final = 100_000
-_PATH_KEYS: Final = frozenset({"read", "write"})
+PATH_KEYS: Final = frozenset({"read", "write"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ def read_paths(reader: ObjectReader, *, directory: str, home: str) -> Paths:
     if reader.get("paths") is None:
         return Paths()
     nested = reader.nested("paths")
-    for key in nested.unknown(_PATH_KEYS):
+    for key in nested.unknown(PATH_KEYS):
         nested.fault(key, 'is not known here; use "read" and "write"')
-    found = {key: _read_list(nested, key, directory=directory, home=home) for key in sorted(_PATH_KEYS)}
+    found = {key: _read_list(nested, key, directory=directory, home=home) for key in sorted(PATH_KEYS)}
     return Paths(read=found["read"], write=found["write"])
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from fluidmcp.config.reading import ObjectReader
 
-_TOOL_KEYS: Final = frozenset({"allow", "deny"})
+TOOL_KEYS: Final = frozenset({"allow", "deny"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def read_tools(reader: ObjectReader) -> ToolFilter | None:
     if "tools" not in reader:
         return None
     nested = reader.nested("tools")
-    for key in nested.unknown(_TOOL_KEYS):
+    for key in nested.unknown(TOOL_KEYS):
         nested.fault(key, 'is not known here; use "allow" and "deny"')
     allow, deny = _read_names(nested, "allow"), _read_names(nested, "deny")
     return None if allow is None and not deny else ToolFilter(allow, deny or frozenset())

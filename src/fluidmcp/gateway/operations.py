@@ -1,5 +1,6 @@
-"""`/health` with its details, and the description of the MCP endpoints in the OpenAPI document."""
+"""`/health` with its details, the schema of configuration files, and the description of the MCP endpoints in the OpenAPI document."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
@@ -7,10 +8,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from fluidmcp.config.schema import SCHEMA_PATH, build_schema
 from fluidmcp.errors import FluidMCPError, RequestError
 from fluidmcp.gateway.errors import error_reply
 from fluidmcp.gateway.health import HEALTH_PATH, HEALTHY
 
+_SCHEMA_SECONDS: Final = 3600
+"""How long an editor may keep the schema."""
 _MESSAGE: Final[dict[str, object]] = {
     "type": "object",
     "required": ["jsonrpc", "method"],
@@ -77,7 +81,7 @@ Detail = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
 
 
 def add_operations(app: FastAPI, describe: Detail) -> None:
-    """Add `/health` and complete the OpenAPI document by hand: the MCP endpoints do not run through FastAPI.
+    """Add `/health` and the schema of configuration files, and complete the OpenAPI document by hand: the MCP endpoints do not run through FastAPI.
 
     `describe` gives what `/health?detail=1` adds.
     """
@@ -94,6 +98,14 @@ def add_operations(app: FastAPI, describe: Detail) -> None:
         tags=["operations"],
         response_model=None,
     )
+    app.add_api_route(
+        SCHEMA_PATH,
+        send_schema,
+        methods=["GET"],
+        summary="The JSON schema of configuration files, for editors",
+        tags=["operations"],
+        response_model=None,
+    )
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -103,6 +115,14 @@ def add_operations(app: FastAPI, describe: Detail) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it; FastAPI calls the attribute
+
+
+def send_schema() -> Response:
+    """The schema of our own file, which is the same for everybody."""
+    content = json.dumps(build_schema(), indent=2)
+    return Response(
+        content, media_type="application/schema+json", headers={"cache-control": f"public, max-age={_SCHEMA_SECONDS}"}
+    )
 
 
 _BODY: Final[dict[str, object]] = {"required": True, "content": {"application/json": {"schema": _MESSAGE}}}
