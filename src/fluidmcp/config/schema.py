@@ -60,24 +60,7 @@ def _describe_server() -> Json:
             "In place of command: a package by name, such as npm:@scope/name@1.2.3 or pypi:name==1.2.", minLength=1
         ),
         "python": _text("The Python for a package of PyPI, such as 3.12."),
-        "env": {
-            "description": "Variables of the server. null: not set.",
-            "type": "object",
-            "propertyNames": {"pattern": r"^(?!FMCP_)[A-Za-z_][A-Za-z0-9_]*$"},
-            "additionalProperties": {
-                "anyOf": [
-                    {"type": ["string", "number", "boolean", "null"]},
-                    _object(
-                        "A variable; without a value it comes from the gateway's environment.",
-                        {
-                            "value": {"type": ["string", "number", "boolean", "null"]},
-                            "required": _flag("Whether the server cannot do without it."),
-                            "description": _text("What it is for."),
-                        },
-                    ),
-                ]
-            },
-        },
+        "env": _describe_env(),
         "envFile": _text("A file of NAME=VALUE lines in the folder of this file; env goes over it."),
         "cwd": _text("The working directory; relative ones count from the folder of this file."),
         "tools": _object(
@@ -113,6 +96,27 @@ def _describe_server() -> Json:
         "patternProperties": dict(_COMMENTS),
         "anyOf": [{"required": [key]} for key in ("command", "package", "url")],
         "not": {"required": ["command", "package"]},
+    }
+
+
+def _describe_env() -> Json:
+    return {
+        "description": "Variables of the server. null: not set.",
+        "type": "object",
+        "propertyNames": {"pattern": r"^(?!FMCP_)[A-Za-z_][A-Za-z0-9_]*$"},
+        "additionalProperties": {
+            "anyOf": [
+                {"type": ["string", "number", "boolean", "null"]},
+                _object(
+                    "A variable; without a value it comes from the gateway's environment.",
+                    {
+                        "value": {"type": ["string", "number", "boolean", "null"]},
+                        "required": _flag("Whether the server cannot do without it."),
+                        "description": _text("What it is for."),
+                    },
+                ),
+            ]
+        },
     }
 
 

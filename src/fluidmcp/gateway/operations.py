@@ -1,4 +1,4 @@
-"""`/health` with its details, the schema of configuration files, and the description of the MCP endpoints in the OpenAPI document."""
+"""`/health` with its details, the schema of configuration files, and what OpenAPI says of the MCP endpoints."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -81,7 +81,8 @@ Detail = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
 
 
 def add_operations(app: FastAPI, describe: Detail) -> None:
-    """Add `/health` and the schema of configuration files, and complete the OpenAPI document by hand: the MCP endpoints do not run through FastAPI.
+    """Add `/health` and the schema of configuration files; complete the OpenAPI document by hand: the MCP endpoints do
+    not run through FastAPI.
 
     `describe` gives what `/health?detail=1` adds.
     """

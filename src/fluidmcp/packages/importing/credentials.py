@@ -49,8 +49,9 @@ _USER_INFO: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:(?!\d+(?
 _LONE_USER: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^\s/:@\"']{20,})@", re.ASCII)
 _SETTING: Final = re.compile(r"(?<![A-Za-z0-9])([A-Za-z_][\w.-]*)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s;,&#\"']+)", re.ASCII)
 _MEMBER: Final = re.compile(r"\\?[\"']([\w.-]+)\\?[\"']\s*:\s*\\?\"((?:[^\"\\]|\\(?!\"))*)\\?\"", re.ASCII)
-_HEADER: Final = re.compile(r"([A-Za-z][\w-]*):\s*(.+)", re.ASCII | re.DOTALL)
-_WHOLE_SETTING: Final = re.compile(r"-{0,2}([A-Za-z_][\w.-]*)=(.*)", re.ASCII | re.DOTALL)
+_HEADER: Final = re.compile(r"\A([A-Za-z][\w-]*):\s*(.+)\Z", re.ASCII | re.DOTALL)
+_WHOLE_SETTING: Final = re.compile(r"\A-{0,2}([A-Za-z_][\w.-]*)=(.*)\Z", re.ASCII | re.DOTALL)
+_OPTION: Final = re.compile(r"(?<!\S)--?([A-Za-z][\w-]*)\s+(\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)", re.ASCII)
 _RANDOM: Final = re.compile(r"[A-Za-z0-9+/_=-]{20,}", re.ASCII)
 _DIGEST: Final = re.compile(r"(?:@|sha\d{1,3}[:-])\Z")
 _MIN_CHANGES: Final = 0.25
@@ -80,13 +81,15 @@ def is_plain(value: str) -> bool:
     return value.strip().lower() in _PLAIN_VALUES
 
 
-def find_secrets(text: str, *, may_guess: bool = True) -> tuple[Span, ...]:
+def find_secrets(text: str, *, may_guess: bool = True, is_script: bool = False) -> tuple[Span, ...]:
     """The secrets in a text that has no name of its own, in its order and without overlaps.
 
-    `may_guess`: whether disorder alone makes one; not in paths, which may hold digests.
+    `may_guess`: whether disorder alone makes one; not in paths, which may hold digests. `is_script`: the text is a
+    command line of its own.
     """
     spans: list[Span] = []
-    for span in sorted(_find_all(text, may_guess=may_guess), key=lambda span: (span.start, -span.end)):
+    found = _find_all(text, may_guess=may_guess, is_script=is_script)
+    for span in sorted(found, key=lambda span: (span.start, -span.end)):
         if span.start < span.end and (not spans or span.start >= spans[-1].end):
             spans.append(span)
         elif spans and span.end > spans[-1].end and span.start < spans[-1].end:
@@ -101,7 +104,7 @@ def find_in_value(text: str) -> tuple[Span, ...]:
     return () if is_plain(text[start:]) else (Span(start, len(text)),)
 
 
-def _find_all(text: str, *, may_guess: bool) -> Iterator[Span]:
+def _find_all(text: str, *, may_guess: bool, is_script: bool) -> Iterator[Span]:
     for match in _FORMS.finditer(text):
         yield Span(*match.span(), "PRIVATE_KEY" if match[0].startswith("-----") else "TOKEN")
     for match in _USER_INFO.finditer(text):
@@ -110,22 +113,16 @@ def _find_all(text: str, *, may_guess: bool) -> Iterator[Span]:
         yield Span(*match.span(1), "TOKEN")
     for match in _BEARER.finditer(text):
         yield Span(*match.span(1), "TOKEN")
-    for pattern, is_whole in ((_WHOLE_SETTING, True), (_HEADER, True), (_SETTING, False), (_MEMBER, False)):
-        for match in _find_matches(pattern, text, is_whole=is_whole):
+    for pattern in (_OPTION,) if is_script else (_WHOLE_SETTING, _HEADER):
+        for match in pattern.finditer(text):
+            yield from _find_named(match)
+    for pattern in (_SETTING, _MEMBER):
+        for match in pattern.finditer(text):
             yield from _find_named(match)
     if may_guess:
         for match in _RANDOM.finditer(text):
             if _is_random(match[0]) and not _DIGEST.search(text[: match.start()]):
                 yield Span(*match.span())
-
-
-def _find_matches(pattern: re.Pattern[str], text: str, *, is_whole: bool) -> Iterator[re.Match[str]]:
-    if not is_whole:
-        yield from pattern.finditer(text)
-        return
-    match = pattern.fullmatch(text)
-    if match is not None:
-        yield match
 
 
 def _find_named(match: re.Match[str]) -> Iterator[Span]:

@@ -165,7 +165,7 @@ class Hider:
         """A shell's script: `${env:NAME}` is what is filled in there before the shell sees it."""
         pieces: list[str] = []
         position = 0
-        for span in find_secrets(script):
+        for span in find_secrets(script, is_script=True):
             value = script[span.start : span.end]
             if "$" in value:
                 continue  # the shell's own variable
