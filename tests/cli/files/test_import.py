@@ -29,7 +29,8 @@ def read(path: Path) -> Json:
 
 
 async def import_in(folder: Path, *arguments: str, home: Path | None = None) -> Finished:
-    return await run_fluidmcp("import", *arguments, cwd=folder, env={"HOME": str(home or folder), "XDG_CONFIG_HOME": ""})
+    env = {"HOME": str(home or folder), "XDG_CONFIG_HOME": ""}
+    return await run_fluidmcp("import", *arguments, cwd=folder, env=env)
 
 
 async def test_the_file_is_written_for_its_owner_alone_and_the_secret_stays_where_it_was(tmp_path: Path):

@@ -91,8 +91,8 @@ def test_whatever_a_variable_with_the_name_of_a_secret_holds_is_one(value: str):
             {"KEY": "k", "PIN": "1234"},
         ),
         (
-            {"command": "sh", "args": ["-c", "KEY=abc exec x --token $T --pat 'x y'"]},
-            {"command": "sh", "args": ["-c", "KEY=${env:MY_SERVER_KEY} exec x --token $T --pat '${env:MY_SERVER_PAT}'"]},
+            {"command": "sh", "args": ["-c", "KEY=abc x --token $T --pat 'x y'"]},
+            {"command": "sh", "args": ["-c", "KEY=${env:MY_SERVER_KEY} x --token $T --pat '${env:MY_SERVER_PAT}'"]},
             {"MY_SERVER_KEY": "abc", "MY_SERVER_PAT": "x y"},
         ),
         ({"env": {"USE_TOKEN": "true", "MAX_TOKENS": "4096", "KEY_FILE": "/k"}}, None, {}),
