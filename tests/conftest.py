@@ -24,8 +24,10 @@ SLOW_FOLDERS = tuple(
 )
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
-HEAVY_FOLDERS = ("conformance", "clients")
-"""What other people's programs say of the gateway. They run where they are named: `pytest tests/conformance`."""
+HEAVY_FOLDERS = ("conformance", "clients", "configurations")
+"""What other people's programs say of the gateway, and a gateway for each of a hundred files. They run where they are
+named: `pytest tests/conformance`.
+"""
 
 Marks = dict[str, dict[str, list[str]]]
 """`{"promise": {"112": ["tests/…::test_…"]}, "threat": {…}}`; parametrised cases count once."""
