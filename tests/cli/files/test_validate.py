@@ -108,3 +108,11 @@ async def test_files_of_variables_and_names_of_credentials_are_allowed_as_for_ru
     allowed = ("--allow-env-file", "outside.env", "--allow-env", "MY_APP")
     done = await run_fluidmcp("validate", "files/config.json", *allowed, cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
+
+
+async def test_servers_that_claude_code_keeps_for_the_working_directory_are_checked_as_run_takes_them(tmp_path: Path):
+    project = {"mcpServers": {"mail": GOOD}}
+    file = write(tmp_path, mcpServers={"notes": GOOD}, projects={str(tmp_path): project, "/elsewhere": {}})
+    done = await run_fluidmcp("validate", file, cwd=tmp_path)
+    assert (done.code, done.stderr) == (0, "")
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["ok", "notes"], ["ok", "mail"]]

@@ -99,7 +99,7 @@ def _validate(file: str, options: ReadingOptions) -> int:
 
 def _read_shape(file: str) -> ReadFile:
     text = read_regular(Path.cwd() / file, shown=file, max_bytes=MAX_FILE_BYTES)
-    return read_shape(decode_document(text, source=file), source=file)
+    return read_shape(decode_document(text, source=file), source=file, typed_in=str(Path.cwd()))
 
 
 def _describe(
