@@ -148,6 +148,10 @@ def read_env_file(path: Path, *, within: Path, options: ReadingOptions) -> dict[
             why="A file that somebody else wrote may name any file of yours there.",
             hint=f"If it is meant, add --allow-env-file {path}",
         )
+    if not real.exists():
+        raise ConfigurationError(
+            f"{path} cannot be read.", why="There is no such file.", hint=f"A relative path counts from {within}."
+        )
     text = read_regular(path, shown=str(path), max_bytes=MAX_ENV_FILE_BYTES, within=None if is_allowed else within)
     try:
         decoded = text.decode("utf-8-sig")

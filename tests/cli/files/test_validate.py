@@ -41,13 +41,15 @@ async def test_good_entries_are_listed_with_their_addresses_and_nothing_is_start
     ("entry", "state", "pieces"),
     [
         ({"command": "no-such-command-7f3a"}, "wrong", ["is not found: no-such-command-7f3a", "no such program"]),
-        (GOOD | {"cwd": "nowhere"}, "wrong", ["working directory of bad is not there", "nowhere"]),
+        (GOOD | {"cwd": "nowhere"}, "wrong", ["working directory of bad is not there", "nowhere", "correct `cwd` in"]),
+        (GOOD | {"envFile": "no.env"}, "refused", ["no.env cannot be read", "A relative path counts from /"]),
+        ({"command": f"{sys.executable} -c pass"}, "wrong", ["spaces included", "move what follows into its args"]),
         (GOOD | {"env": {"A": {"required": True}}}, "wrong", ["variable A", "neither set"]),
         (GOOD | {"env": {"A": "${NOT_SET_HERE}"}}, "refused", ["mcpServers.bad.env.A", "NOT_SET_HERE"]),
         (GOOD | {"surprise": 1}, "refused", ["mcpServers.bad.surprise"]),
         ({"url": "https://example.com/mcp"}, "remote", ["bad", "remote server"]),
     ],
-    ids=["command", "cwd", "required", "variable", "key", "remote"],
+    ids=["command", "cwd", "envFile", "command-line", "required", "variable", "key", "remote"],
 )
 async def test_what_is_wrong_with_an_entry_is_told_with_its_field(
     tmp_path: Path, entry: Json, state: str, pieces: list[str]

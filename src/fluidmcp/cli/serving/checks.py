@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from fluidmcp.cli.serving.diagnosis import Verdict
 
 _INSTALL_HINTS: Final = {
-    "npx": 'Install Node.js, which brings npx, or run: pip install "fluidmcp[node]"; if it is there',
-    "node": 'Install Node.js, or run: pip install "fluidmcp[node]"; if it is there',
-    "npm": 'Install Node.js, which brings npm, or run: pip install "fluidmcp[node]"; if it is there',
-    "uvx": 'Install uv, which brings uvx, or run: pip install "fluidmcp[uv]"; if it is there',
-    "uv": 'Install uv, or run: pip install "fluidmcp[uv]"; if it is there',
+    "npx": 'Install Node.js, which brings npx, or FluidMCP with its extra node',
+    "node": 'Install Node.js, or FluidMCP with its extra node',
+    "npm": 'Install Node.js, which brings npm, or FluidMCP with its extra node',
+    "uvx": 'Install uv, which brings uvx, or FluidMCP with its extra uv',
+    "uv": 'Install uv, or FluidMCP with its extra uv',
     "docker": "Install Docker",
     "python": "Write python3, or install Python",
 }
@@ -65,7 +65,9 @@ def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: 
         raise ConfigurationError(
             f"The working directory of {entry.name} is not there.",
             why=f"{entry.directory} is not a directory.",
-            hint="Create it, or start fluidmcp in another directory.",
+            hint="Create it, or start fluidmcp in another directory."
+            if entry.default_directory is None
+            else f"Create it, or correct `cwd` in {entry.source}.",
         )
     paths = (*entry.paths.read, *entry.paths.write)
     too_wide = find_too_wide(paths, environ.get("HOME", ""), str(homes_folder())) if person_known else None
@@ -78,9 +80,16 @@ def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: 
             why="Its `paths` name it, and what is not there cannot be opened to its processes.",
             hint=f"Create it, or correct `paths` in {entry.source}.",
         )
-    if _find_command(entry, environment.get("PATH", os.defpath)) is not None:
+    if _find_program(entry.command, entry, environment.get("PATH", os.defpath)) is not None:
         return
     where = "PATH" if os.sep not in entry.command else str(entry.directory)
+    program, _, arguments = entry.command.strip().partition(" ")
+    if arguments and _find_program(program, entry, environment.get("PATH", os.defpath)) is not None:
+        raise ConfigurationError(
+            f"The command of {entry.name} is not found: {entry.command}",
+            why="It is taken as the name of one program, spaces included.",
+            hint=f"Leave {program} as its command in {entry.source}, and move what follows into its args, a list.",
+        )
     install = _INSTALL_HINTS.get(entry.command, "Install it")
     raise ConfigurationError(
         f"The command of {entry.name} is not found: {entry.command}",
@@ -145,9 +154,9 @@ def _judge(entry: ServerEntry, error: FluidMCPError) -> "Verdict":
     return deferred.diagnose(exit_code, error.stderr_tail, variable=entry.auth.env_var_name)
 
 
-def _find_command(entry: ServerEntry, search_path: str) -> str | None:
+def _find_program(command: str, entry: ServerEntry, search_path: str) -> str | None:
     """The program, found as the child's start will find it: a relative path counts from its working directory."""
-    if os.sep in entry.command:
-        return shutil.which(entry.directory / entry.command)
+    if os.sep in command:
+        return shutil.which(entry.directory / command)
     absolute = os.pathsep.join(str(entry.directory / folder) for folder in search_path.split(os.pathsep))
-    return shutil.which(entry.command, path=absolute)
+    return shutil.which(command, path=absolute)
