@@ -377,3 +377,10 @@ async def test_other_machines_are_let_in_only_on_request_and_only_people_who_are
     what, _, hint = read_error(await run_fluidmcp(*open_host, "--allow-insecure", cwd=tmp_path, env=CLIENT))
     assert what == "The auth block of mail does not say who is allowed."
     assert "allowed_subjects" in hint
+
+
+@pytest.mark.parametrize("wanted", ["mcp-server-time", "@modelcontextprotocol/server-memory"])
+async def test_who_leaves_out_npm_or_pypi_is_told_how_packages_of_registries_are_written(tmp_path: Path, wanted: str):
+    done = await run_fluidmcp("run", wanted, cwd=tmp_path)
+    assert done.code == 2
+    assert "npm:NAME" in done.stderr

@@ -265,7 +265,8 @@ def _unknown(
         else f"Nothing is installed in {directory}.",
         hint=f"Did you mean {_join(nearest, word='or')}?"
         if nearest
-        else f"Put it there as author/name/version/{METADATA}, or set {INSTALLATION_VARIABLE}.",
+        else f"Install one of npm or PyPI by its full name (fluidmcp install npm:NAME, pypi:NAME), put it there as "
+        f"author/name/version/{METADATA}, or set {INSTALLATION_VARIABLE}.",
     )
 
 

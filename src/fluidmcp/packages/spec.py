@@ -49,7 +49,8 @@ def parse_package_spec(text: str) -> PackageSpec:
     raise ConfigurationError(
         f"{shown} is not a package.",
         why="A package is written name, name@version, author/name or author/name@version.",
-        hint="For example: fluidmcp run test/gmail-mock@1.0.0; for a file: fluidmcp run --file FILE",
+        hint="For example: fluidmcp run test/gmail-mock@1.0.0; one of npm or PyPI: fluidmcp run npm:NAME; "
+        "a file: fluidmcp run --file FILE; a command: fluidmcp run -- COMMAND ARGS...",
     )
 
 
