@@ -156,4 +156,4 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     assert run_commands(["demo"]) == 2
     error = capsys.readouterr().err
     assert module in error
-    assert "pip install 'fluidmcp[demo]'" in error
+    assert "pip install '.[demo]'" in error

@@ -75,5 +75,5 @@ def test_a_runtime_is_fetched_below_the_installation_directory(tmp_path: Path, s
 def test_an_error_names_the_extra():
     for runtime in REQUIREMENTS:
         error = missing_runtime(runtime)
-        assert isinstance(error, ConfigurationError) and f"fluidmcp[{runtime}]" in error.hint
+        assert isinstance(error, ConfigurationError) and f".[{runtime}]" in error.hint
     assert has_runtime("node", {"PATH": "/nowhere"}, Path("/nowhere"))

@@ -146,7 +146,7 @@ def _check_extra() -> None:
         raise UserError(
             "The demo is not installed.",
             why=f"It needs libraries that the gateway does without: {', '.join(missing)}.",
-            hint="Run: pip install 'fluidmcp[demo]'",
+            hint="Run in a clone: pip install '.[demo]'",
         )
 
 

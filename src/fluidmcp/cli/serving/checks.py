@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from fluidmcp.cli.serving.diagnosis import Verdict
 
 _INSTALL_HINTS: Final = {
-    "npx": 'Install Node.js, which brings npx, or FluidMCP with its extra node',
-    "node": 'Install Node.js, or FluidMCP with its extra node',
-    "npm": 'Install Node.js, which brings npm, or FluidMCP with its extra node',
-    "uvx": 'Install uv, which brings uvx, or FluidMCP with its extra uv',
-    "uv": 'Install uv, or FluidMCP with its extra uv',
+    "npx": "Install Node.js, which brings npx, or FluidMCP with its extra node",
+    "node": "Install Node.js, or FluidMCP with its extra node",
+    "npm": "Install Node.js, which brings npm, or FluidMCP with its extra node",
+    "uvx": "Install uv, which brings uvx, or FluidMCP with its extra uv",
+    "uv": "Install uv, or FluidMCP with its extra uv",
     "docker": "Install Docker",
     "python": "Write python3, or install Python",
 }

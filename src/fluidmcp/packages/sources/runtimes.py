@@ -75,7 +75,7 @@ def missing_runtime(runtime: Runtime) -> ConfigurationError:
     return ConfigurationError(
         f"There is no {what} on this machine.",
         why="It is neither on PATH nor in the environment of FluidMCP.",
-        hint=f'Install it, or run: pip install "fluidmcp[{runtime}]"',
+        hint=f'Install it, or FluidMCP with its extra; in a clone: pip install ".[{runtime}]"',
     )
 
 
