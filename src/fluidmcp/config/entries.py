@@ -288,6 +288,7 @@ def _read_launch(reader: ObjectReader, values: Values, own_names: frozenset[str]
 def _refuse_remote(reader: ObjectReader, name: str, *, source: str) -> None:
     kind = reader.get("type")
     remote = reader.get("url") is not None
+    has_command = reader.get("command") is not None
     if not remote and kind is None:
         return
     raise ConfigurationError(
@@ -295,7 +296,12 @@ def _refuse_remote(reader: ObjectReader, name: str, *, source: str) -> None:
         why="It has a url; so far FluidMCP runs servers that are started with a command and speak stdio."
         if remote
         else "Its type is not stdio; so far FluidMCP runs servers that are started with a command and speak stdio.",
-        hint='Remove the entry, set "disabled": true in it, or give it a command.',
+        hint='Remove the entry, set "disabled": true in it, or '
+        + (
+            f"remove its {'url' if remote else 'type'}, since it has a command."
+            if has_command
+            else "give it a command."
+        ),
     )
 
 

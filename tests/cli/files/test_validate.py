@@ -47,9 +47,10 @@ async def test_good_entries_are_listed_with_their_addresses_and_nothing_is_start
         (GOOD | {"env": {"A": {"required": True}}}, "wrong", ["variable A", "neither set"]),
         (GOOD | {"env": {"A": "${NOT_SET_HERE}"}}, "refused", ["mcpServers.bad.env.A", "NOT_SET_HERE"]),
         (GOOD | {"surprise": 1}, "refused", ["mcpServers.bad.surprise"]),
+        (GOOD | {"url": "https://example.com/mcp"}, "remote", ["remove its url, since it has a command"]),
         ({"url": "https://example.com/mcp"}, "remote", ["bad", "remote server"]),
     ],
-    ids=["command", "cwd", "envFile", "command-line", "required", "variable", "key", "remote"],
+    ids=["command", "cwd", "envFile", "command-line", "required", "variable", "key", "both", "remote"],
 )
 async def test_what_is_wrong_with_an_entry_is_told_with_its_field(
     tmp_path: Path, entry: Json, state: str, pieces: list[str]
