@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.errors import ConfigurationError, UnknownPackageError
+from fluidmcp.errors import ConfigurationError, InstallError, UnknownPackageError
 from fluidmcp.packages.resolve import find_packages
 from fluidmcp.packages.sources.install import InstallOptions, InstallPlace, install_package, uninstall_package
 from fluidmcp.packages.sources.installed import find_changed, resolve_spec
@@ -133,3 +133,10 @@ def test_whoever_installs_it_hears_what_is_missing(stage: Stage):
     stage.steps.clear()
     stage.install(bundle(("main.py", b""), manifest=MANIFEST | met))
     assert stage.steps == ["Unpacking weather.mcpb"]
+
+
+def test_a_directory_that_cannot_take_it_is_a_failure_that_is_told(stage: Stage):
+    stage.directory.mkdir()
+    (stage.directory / ".staging").write_text("not a folder")
+    with pytest.raises(InstallError, match=r"weather\.mcpb could not be installed"):
+        stage.install(bundle(INDEX))

@@ -92,11 +92,7 @@ def install_package(text: str, place: InstallPlace, options: InstallOptions) -> 
         try:
             return _install(spec, place, options, lock), True
         except OSError as error:
-            raise InstallError(
-                f"{spec} could not be installed.",
-                why=f"{place.directory}: {os.strerror(error.errno) if error.errno else 'a file is not as expected'}.",
-                hint="Look at the free space and the permissions of the directory.",
-            ) from error
+            raise _explain(str(spec), place.directory, error) from error
 
 
 def uninstall_package(text: str, place: InstallPlace) -> list[LockedPackage]:
@@ -182,8 +178,8 @@ def _install_bundle(path: Path, place: InstallPlace, options: InstallOptions) ->
         if present is not None and is_unchanged(present, place.directory):
             return present, False
         staging = place.directory / _STAGING / secrets.token_hex(8)
-        staging.parent.mkdir()
         try:
+            staging.parent.mkdir()
             place.report(f"Unpacking {path.name}")
             bundle = install_bundle(path, staging, environ=place.environ, directory=place.directory)
             _check_integrity(bundle.spec, bundle.installed, lock, is_forced=options.force)
@@ -193,6 +189,8 @@ def _install_bundle(path: Path, place: InstallPlace, options: InstallOptions) ->
             if runtime is not None and not has_runtime(runtime, place.environ, place.directory):
                 fetch_runtime(runtime, place.environ, place.directory, place.report)
             return _keep(bundle.spec, bundle.installed, bundle.metadata, staging, place.directory, lock), True
+        except OSError as error:
+            raise _explain(path.name, place.directory, error) from error
         finally:
             shutil.rmtree(place.directory / _STAGING, ignore_errors=True)
 
@@ -263,6 +261,14 @@ def _find_named(text: str, lock: Lock) -> list[LockedPackage]:
         same = [p for p in lock.packages.values() if (p.source, p.name) == (spec.source, spec.name)]
         return [package for package in same if spec.version in ("", package.version, package.wanted)]
     return [p for p in lock.packages.values() if text in (p.slug, f"{p.source}/{p.slug}", p.name)]
+
+
+def _explain(shown: str, directory: Path, error: OSError) -> InstallError:
+    return InstallError(
+        f"{shown} could not be installed.",
+        why=f"{directory}: {os.strerror(error.errno) if error.errno else 'a file is not as expected'}.",
+        hint="Look at the free space and the permissions of the directory.",
+    )
 
 
 def _nothing_to_remove(text: str, directory: Path) -> UnknownPackageError:
