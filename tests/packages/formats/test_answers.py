@@ -1,6 +1,6 @@
 import pytest
 
-from fluidmcp.packages.formats.answers import check_answer, split_answer
+from fluidmcp.packages.formats.answers import check_answer, make_example, split_answer
 from fluidmcp.packages.formats.shapes import Input
 
 
@@ -37,3 +37,19 @@ def test_an_answer_is_held_against_its_input(asked: Input, text: str, why: str):
 def test_an_answer_may_be_several_values(text: str, values: tuple[str, ...]):
     assert split_answer(Input(id="x", is_multiple=True), text) == values
     assert split_answer(Input(id="x"), text) == (text,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "example"),
+    [
+        (Input(id="x"), "a text"),
+        (Input(id="x", is_number=True), "0"),
+        (Input(id="x", is_number=True, minimum=2, maximum=9), "2"),
+        (Input(id="x", is_number=True, maximum=-3), "-3"),
+        (Input(id="x", is_number=True, choices=("1", "2")), "1"),
+        (Input(id="x", choices=("a", "b")), "a"),
+    ],
+)
+def test_an_example_is_an_answer_that_is_accepted(asked: Input, example: str):
+    assert make_example(asked, "a text") == example
+    assert check_answer(asked, example) == ""

@@ -16,6 +16,7 @@ from fluidmcp.config.settings import load_settings, read_environment
 from fluidmcp.errors import ConfigurationError, UserError
 from fluidmcp.packages.answers import name_variable
 from fluidmcp.packages.files import read_regular
+from fluidmcp.packages.formats.answers import make_example
 from fluidmcp.packages.formats.documents import MAX_FILE_BYTES, decode_document
 from fluidmcp.packages.formats.recognise import read_shape
 from fluidmcp.packages.formats.shapes import Input, ReadEntry, ReadFile
@@ -60,9 +61,7 @@ def _answer_for_now(item: Input) -> str:
     """Stands for what a person would answer."""
     if item.default is not None:
         return item.default
-    if item.is_number:
-        return f"{item.minimum if item.minimum is not None else min(0, item.maximum or 0):g}"
-    return item.choices[0] if item.choices else ""
+    return make_example(item, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,15 @@ def check_answer(asked: Input, text: str) -> str:
     return ""
 
 
+def make_example(asked: Input, text: str) -> str:
+    """An answer that is accepted, for a look at what else may be wrong; `text` where any text would do."""
+    if asked.choices:
+        return asked.choices[0]
+    if asked.is_number:
+        return f"{asked.minimum if asked.minimum is not None else min(0, asked.maximum or 0):g}"
+    return text
+
+
 def split_answer(asked: Input, text: str) -> tuple[str, ...]:
     """The values of an answer: of an input that may be several, a JSON list of strings, or a line for each."""
     if not asked.is_multiple:

@@ -18,6 +18,7 @@ from fluidmcp.config.reading import as_object, show_key
 from fluidmcp.config.schema import SCHEMA_ADDRESS
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.answers import Answers, name_variable
+from fluidmcp.packages.formats.answers import make_example
 from fluidmcp.packages.formats.shapes import Input, ReadEntry, ReadFile
 from fluidmcp.packages.importing.credentials import find_secrets
 from fluidmcp.packages.importing.exports import Export, Exports, Hider, list_named_variables, list_texts
@@ -25,6 +26,8 @@ from fluidmcp.packages.importing.own_form import Move, OwnForm
 from fluidmcp.packages.importing.texts import Spelling
 
 _INPUT: Final = re.compile(r"\$\{input:([^{}]+)\}")
+_ANY_TEXT: Final = "https://x"
+"""What stands for values that are not known yet, wherever they are used."""
 _CORRECT: Final = "Correct it there and import it again, or write the entry by hand."
 
 
@@ -181,7 +184,7 @@ def _check(item: ReadEntry, source: Source, number: int) -> None:
             raise _refuse(item, source, "; ".join(item.faults))
         return
     auth = as_object((value or {}).get("auth")) or {}
-    answers = Answers(source.read.inputs, {}, _answer)
+    answers = Answers(source.read.inputs, {}, lambda item: make_example(item, _ANY_TEXT))
     context = EntryContext(
         source=source.shown,
         directory=source.workspace,
@@ -209,19 +212,13 @@ class _Everything(Mapping[str, str]):
     """An environment in which every variable is set: it shows what else is wrong with an entry."""
 
     def __getitem__(self, name: str) -> str:
-        return "https://x"
+        return _ANY_TEXT
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
 
     def __len__(self) -> int:
         return 0
-
-
-def _answer(item: Input) -> str:
-    if item.is_number:
-        return f"{item.minimum if item.minimum is not None else min(0, item.maximum or 0):g}"
-    return item.choices[0] if item.choices else "https://x"
 
 
 def _refuse(item: ReadEntry, source: Source, why: str) -> ConfigurationError:
