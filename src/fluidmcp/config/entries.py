@@ -305,7 +305,7 @@ def _refuse_remote(reader: ObjectReader, name: str, *, source: str) -> None:
     )
 
 
-def _read_remote(reader: ObjectReader, values: "Values") -> None:
+def _read_remote(reader: ObjectReader, values: Values) -> None:
     """A remote entry is checked like every other, although it cannot be served yet."""
     url = values.text("url")
     if url and not url.startswith(("http://", "https://", "ws://", "wss://")):

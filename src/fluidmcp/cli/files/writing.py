@@ -6,7 +6,6 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from fluidmcp.cli.output import print_error, print_line, print_notice
 from fluidmcp.config.reading import as_object
@@ -18,8 +17,6 @@ from fluidmcp.packages.formats.recognise import read_shape
 from fluidmcp.packages.importing.merging import Imported, Source, merge_sources, name_tool, write_document
 from fluidmcp.packages.importing.places import list_places
 from fluidmcp.packages.servers_file import find_workspace
-
-EXIT_MISTAKE: Final = 2
 
 
 def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bool) -> int:

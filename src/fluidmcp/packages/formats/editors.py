@@ -1,4 +1,4 @@
-"""VS Code, Zed, Codex, opencode, Crush, Goose, Amp and mcp-agent: a small reader each. Pure.
+"""VS Code, Zed, Codex, opencode, Crush, Goose, Amp, Augment, mistral.rs and mcp-agent: a small reader each. Pure.
 
 Each is given the whole document and answers None where it is of another shape.
 """
@@ -13,7 +13,6 @@ from fluidmcp.packages.formats.inputs import read_inputs
 from fluidmcp.packages.formats.shapes import BareNames, ReadEntry, ReadFile
 from fluidmcp.packages.formats.translate import Prepare, Translation, Unit, translate_entry
 
-_GOOSE_KEYS: Final = ("cmd", "envs", "env_keys", "bundled")
 _GOOSE_OWN: Final = frozenset({"builtin", "platform", "frontend", "inline_python"})
 
 
@@ -143,7 +142,7 @@ def read_opencode(document: Mapping[str, object]) -> ReadFile | None:
     servers = _servers(document, "mcp")
     if servers is None or not servers or "servers" in servers or "mcpServers" in document:
         return None
-    is_opencode = any(_has(value, "environment") or _is_local(value) for value in servers.values())
+    is_opencode = any(_has(value, "environment") or _has_opencode_type(value) for value in servers.values())
     if not is_opencode:
         if not any(_has(value, "command", "url") for value in servers.values()):
             return None
@@ -183,7 +182,7 @@ def _has(value: object, *keys: str) -> bool:
     return any(key in members for key in keys)
 
 
-def _is_local(value: object) -> bool:
+def _has_opencode_type(value: object) -> bool:
     return (as_object(value) or {}).get("type") in ("local", "remote")
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from fluidmcp.config.reading import as_list, as_object
-from fluidmcp.config.reading import show_key as show
+from fluidmcp.config.reading import as_list, as_object, show_key
 from fluidmcp.packages.formats.editors import read_list
 from fluidmcp.packages.formats.inputs import read_inputs
 from fluidmcp.packages.formats.shapes import BareNames, ReadEntry, ReadFile
@@ -35,7 +34,7 @@ def read_mcp_servers(document: Mapping[str, object]) -> ReadFile | None:
         return None
     bare: BareNames = "anywhere" if _is_gemini(document, named) else "whole"
     entries = [
-        translate_entry(name, value, path=f"mcpServers.{show(name)}", unit=_guess_unit(document, named, value))
+        translate_entry(name, value, path=f"mcpServers.{show_key(name)}", unit=_guess_unit(document, named, value))
         for name, value in named.items()
     ]
     return ReadFile(
@@ -52,7 +51,7 @@ def read_bare(document: Mapping[str, object]) -> ReadFile | None:
     if not members or not all(_is_server(value) for value in members.values()):
         return None
     entries = [
-        translate_entry(name, value, path=show(name), unit=_guess_unit({}, members, value))
+        translate_entry(name, value, path=show_key(name), unit=_guess_unit({}, members, value))
         for name, value in members.items()
     ]
     return ReadFile(shape="a mapping of servers", entries=tuple(entries), bare_names="whole")

@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from fluidmcp.config.entries import KNOWN_KEYS
 from fluidmcp.config.reading import as_list, as_object, name_type, show_key
 from fluidmcp.packages.formats.shapes import ReadEntry
 
 Unit = Literal["s", "ms", "guess"]
 
-_OWN: Final = frozenset(
-    "command args env cwd envFile auth shared isolation paths tools request_timeout_seconds start_timeout_seconds"
-    " package python disabled url headers".split()
-)
+_OWN: Final = KNOWN_KEYS - {"type"}
 _RENAMED: Final = {
     "cmd": "command",
     "environment": "env",
@@ -40,7 +38,7 @@ _QUIET: Final = frozenset(
     " installationId marketplace scope terminate_on_close required supports_parallel_tool_calls metadata"
     # Keys of remote entries, which are read elsewhere or need none of them here.
     " oauth requiresOAuth authProviderType targetAudience bearer_token_env_var env_http_headers requestOptions"
-    " transportType transport type faviconUrl sseUrl schema http_timeout_seconds"
+    " faviconUrl sseUrl schema http_timeout_seconds"
     # Whatever else was seen to say nothing about the server itself.
     " stderr load_on_start include_instructions provider providerUrl logoUrl tool_prefix".split()
 )
@@ -59,9 +57,6 @@ _SECONDS: Final = {
     "read_timeout_seconds": ("request_timeout_seconds", 1.0),
 }
 _STDIO_TYPES: Final = frozenset({"stdio", "local", "command", "custom"})
-REMOTE_TYPES: Final = frozenset(
-    "http sse streamable-http streamable_http streamableHttp streamable ws websocket remote https".split()
-)
 _UNSUPPORTED: Final = {
     "roots": "is not known here: roots come from each client",
     "customUserVars": "asks for a value per person, which cannot be honoured yet",
@@ -157,13 +152,13 @@ def _translate(entry: Translation, key: str, value: object) -> None:
         _read_seconds(entry, key, value, target, factor)
     elif key == "timeout":
         _read_timeout(entry, key, value)
-    elif key == "registryUrl" and value in ("", None):
+    elif key == "registryUrl" and value == "":
         return
     elif key == "env_vars":
         _forward_variables(entry, key, value, is_required=False)
     elif key == "env_keys":
         _forward_variables(entry, key, value, is_required=True)
-    elif key == "inheritEnv" or key in ("sandbox", "sandboxEnabled"):
+    elif key in ("sandbox", "sandboxEnabled"):
         _read_sandbox(entry, key, value)
     elif key in _UNSUPPORTED:
         if value not in ([], {}, False):

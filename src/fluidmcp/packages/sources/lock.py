@@ -1,4 +1,4 @@
-"""`fluidmcp.lock`: which packages of registries are installed, and what they were when they were.
+"""`fluidmcp.lock`: which packages of registries, and which bundles, are installed, and what they were when they were.
 
 It names versions and digests, and no addresses: the file is the same wherever a registry or its mirror stands.
 """
@@ -17,7 +17,7 @@ import msgspec
 
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.files import read_regular
-from fluidmcp.packages.sources.spec import Source, SourceSpec, make_slug, write_spec
+from fluidmcp.packages.sources.spec import Source, make_slug, write_spec
 
 LOCK_FILE: Final = "fluidmcp.lock"
 HOLD_SECONDS: Final = 900.0
@@ -73,7 +73,7 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """All that is installed, by `npm:name@version` and `pypi:name==version`."""
+    """All that is installed, by `npm:name@version`, `pypi:name==version` and `mcpb:name@version`."""
 
     packages: Mapping[str, LockedPackage] = field(default_factory=dict[str, LockedPackage])
 
@@ -88,10 +88,10 @@ class Lock:
         return next(locked, None)
 
     def with_package(self, package: LockedPackage) -> "Lock":
-        return Lock(packages={**self.packages, make_key(package): package})
+        return Lock(packages={**self.packages, _make_key(package): package})
 
     def without(self, package: LockedPackage) -> "Lock":
-        return Lock(packages={key: each for key, each in self.packages.items() if key != make_key(package)})
+        return Lock(packages={key: each for key, each in self.packages.items() if key != _make_key(package)})
 
 
 class _File(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -99,7 +99,7 @@ class _File(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     packages: dict[str, LockedPackage]
 
 
-def make_key(package: LockedPackage | SourceSpec) -> str:
+def _make_key(package: LockedPackage) -> str:
     """A package of PyPI is in one place, whatever its extras."""
     return write_spec(package.source, package.name, package.version)
 
@@ -124,7 +124,7 @@ def read_lock(directory: Path) -> Lock:
         ) from error
     for key, package in file.packages.items():
         is_plain = not any(part in ("", ".", "..") or "/" in part for part in (package.slug, package.version))
-        if key != make_key(package) or not is_plain:
+        if key != _make_key(package) or not is_plain:
             raise ConfigurationError(
                 f"{path} cannot be read.",
                 why=f"What it says of {ascii(key[:80])} does not fit together.",
