@@ -22,6 +22,13 @@ _CORRECT: Final = "Correct the file and run the command again."
 _TOML_LINE: Final = re.compile(r"\[{1,2}[\w.\"' -]+\]{1,2}\s*(?:#.*)?|[\w.\"'-]+\s*=.*")
 _YAML_LINE: Final = re.compile(r"---|%YAML|[\w.\"'-]+\s*:(?:\s|$)")
 _BY_ENDING: Final = {"toml": "TOML", "yaml": "YAML", "yml": "YAML"}
+_MAX_KEY_PARTS: Final = 64
+_LONG_TOML_KEY: Final = re.compile(
+    rf"(?<![\w-])(?:(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_KEY_PARTS}}}"
+)
+"""A key of so many parts, for which tomllib takes time that grows with their square."""
+_HALF: Final = re.compile(r"\\[uU](?:0000)?[dD][89a-fA-F]")
+"""How a half of a character (a surrogate) is written."""
 _COMMENT_LINES: Final = re.compile(r"\A(?:\s*#[^\n]*(?:\n|\Z))+")
 
 
@@ -52,6 +59,12 @@ def decode_document(text: bytes, *, source: str) -> Mapping[str, object]:
             why="Which of the two is meant cannot be known.",
             hint="Remove or rename one of them.",
         ) from None
+    if _HALF.search(decoded) and not _is_text(document):
+        raise ConfigurationError(
+            f"{source} cannot be read as {language}.",
+            why="It holds half of a character, such as \\ud800.",
+            hint=_CORRECT,
+        )
     if not isinstance(document, dict):
         raise ConfigurationError(
             f"{source} cannot be read as {language}.",
@@ -92,7 +105,18 @@ def _decode_json(text: str) -> object:
         ) from None
 
 
+def _is_text(document: object) -> bool:
+    """Whether all texts in it can be written: to a process, a terminal, a file."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
+        return False
+    return True
+
+
 def _decode_toml(text: str) -> object:
+    if _LONG_TOML_KEY.search(text):
+        raise _FaultError(f"It has a key of more than {_MAX_KEY_PARTS} parts.")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

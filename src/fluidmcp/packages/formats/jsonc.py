@@ -7,9 +7,12 @@ import re
 from typing import Final
 
 _TOKEN: Final = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}])', re.DOTALL
+    r'"(?:[^"\\\n]|\\.)*+"?|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=(?:\s|//[^\n]*+|(?>/\*.*?\*/))*+[\]}])', re.DOTALL
 )
-"""Strings are stepped over; comments and commas before a closing bracket go."""
+"""Strings are stepped over; comments and commas before a closing bracket go.
+
+Nothing in it is tried twice: `/**//**//**/` can be read as comments in more ways than anybody can count.
+"""
 _MAY_TRAIL: Final = re.compile(r",\s*[\]}]")
 _MAX_SPACE: Final = 1000
 _NOT_A_LINE_END: Final = re.compile(r"[^\n]")

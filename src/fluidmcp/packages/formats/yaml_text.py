@@ -31,6 +31,18 @@ _PLAIN: Final = (
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # Counted while it is read: the reader is slow, and 4 MB can hold millions.
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _too_many()
+        return super().compose_node(parent, index)
+
+
+def _too_many() -> ValueError:
+    return ValueError(f"It holds more than {MAX_NODES} values.")
 
 
 def _count(node: yaml.Node, counts: dict[int, int]) -> int:
@@ -47,7 +59,7 @@ def _count(node: yaml.Node, counts: dict[int, int]) -> int:
     elif isinstance(node, yaml.SequenceNode):
         total += sum(_count(part, counts) for part in node.value)
     if total > MAX_NODES:
-        raise ValueError(f"It holds more than {MAX_NODES} values.")
+        raise _too_many()
     counts[id(node)] = total
     return total
 
