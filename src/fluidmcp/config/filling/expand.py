@@ -189,7 +189,7 @@ class Expander:
         value = self.environ.get(name)
         if value is None:
             raise ExpansionError(
-                f"needs the variable {name} ({shown}), which is not set; export {name}=... before the start"
+                f"needs the variable {_shorten(name)} ({_shorten(shown)}), which is not set; export {_shorten(name)}=... before the start"
             )
         return self._note(name, value)
 
@@ -200,7 +200,7 @@ class Expander:
 
     def _ask(self, input_id: str, shown: str) -> str:
         if self.ask is None:
-            raise ExpansionError(f"holds {shown}, but the file defines no inputs")
+            raise ExpansionError(f"holds {_shorten(shown)}, but the file defines no inputs")
         value = self.ask(input_id)
         if self.is_secret_input(input_id):
             self.hidden.add(value)
@@ -214,7 +214,9 @@ class Expander:
 
 def _check_is_foreign(name: str, shown: str) -> None:
     if is_own_variable(name):
-        raise ExpansionError(f"holds {shown}, but variables that begin with {OWN_PREFIX} belong to the gateway alone")
+        raise ExpansionError(
+            f"holds {_shorten(shown)}, but variables that begin with {OWN_PREFIX} belong to the gateway alone"
+        )
 
 
 def _shorten(shown: str) -> str:
