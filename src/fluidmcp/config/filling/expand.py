@@ -188,8 +188,9 @@ class Expander:
             return shown
         value = self.environ.get(name)
         if value is None:
+            shown, name = _shorten(shown), _shorten(name)
             raise ExpansionError(
-                f"needs the variable {_shorten(name)} ({_shorten(shown)}), which is not set; export {_shorten(name)}=... before the start"
+                f"needs the variable {name} ({shown}), which is not set; export {name}=... before the start"
             )
         return self._note(name, value)
 
