@@ -97,6 +97,20 @@ def test_what_a_server_writes_beside_its_code_is_no_fault(package: Path):
     check_contents(package, digest)
 
 
+@pytest.mark.parametrize("name", ["server/json.py", "server/node_modules/a/index.js", "sitecustomize.py", "a.node"])
+def test_code_that_was_added_anywhere_in_a_bundle_is_noticed(package: Path, name: str):
+    """Python looks beside the program first: `server/json.py` is taken for the library's."""
+    digest = write_contents(package)
+    for data in ("memory.json", ".venv/lib/a.py", "server/__pycache__/a.pyc"):
+        (package / data).parent.mkdir(parents=True, exist_ok=True)
+        (package / data).write_bytes(b"new")
+    check_contents(package, digest, is_all_code=True)
+    (package / name).parent.mkdir(parents=True, exist_ok=True)
+    (package / name).write_bytes(b"new")
+    with pytest.raises(ChangedError):
+        check_contents(package, digest, is_all_code=True)
+
+
 def test_a_pipe_in_a_package_is_refused_and_not_waited_for(package: Path):
     os.mkfifo(package / "pipe")
     with pytest.raises(ConfigurationError):

@@ -23,7 +23,8 @@ _CHUNK: Final = 1024 * 1024
 _THREADS: Final = min(4, os.cpu_count() or 1)
 _CODE: Final = (".py", ".pyc", ".pyd", ".pth", ".so", ".js", ".mjs", ".cjs", ".node", ".wasm")
 _CODE_FOLDERS: Final = frozenset({"node_modules", "venv"})
-_MAY_GROW: Final = frozenset({"__pycache__", ".cache"})
+_MAY_GROW: Final = frozenset({"__pycache__", ".cache", ".venv"})
+"""`.venv` is what `uv run` makes in a bundle."""
 _LINK: Final = "link to "
 
 
@@ -58,8 +59,10 @@ def write_contents(folder: Path) -> str:
     return _digest(text)
 
 
-def check_contents(folder: Path, digest: str) -> None:
+def check_contents(folder: Path, digest: str, *, is_all_code: bool = False) -> None:
     """Compare the files with the list whose digest is `digest`.
+
+    `is_all_code`: whether code may lie in every folder, as in a bundle, and not below `node_modules` and `venv` alone.
 
     Raises:
         ChangedError: they differ, or the list does.
@@ -78,15 +81,17 @@ def check_contents(folder: Path, digest: str) -> None:
     for path, value in listed.items():
         if described[path] != value:
             raise ChangedError(f"{ascii(path)} was changed")
-    added = next((path for path, mode in found.items() if path not in listed and _is_code(path, mode)), None)
+    added = next(
+        (path for path, mode in found.items() if path not in listed and _is_code(path, mode, is_all_code)), None
+    )
     if added is not None:
         raise ChangedError(f"{ascii(added)} was added")
 
 
-def _is_code(path: str, mode: int) -> bool:
+def _is_code(path: str, mode: int, is_all_code: bool) -> bool:
     """Whether an interpreter may take what is new at `path` for a part of the program."""
     *folders, name = path.split("/")
-    if not _CODE_FOLDERS.intersection(folders[:1]) or _MAY_GROW.intersection(folders):
+    if not (is_all_code or _CODE_FOLDERS.intersection(folders[:1])) or _MAY_GROW.intersection(folders):
         return False
     return not stat.S_ISREG(mode) or name.endswith(_CODE) or name in ("package.json", "pyvenv.cfg")
 

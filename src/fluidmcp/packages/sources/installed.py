@@ -133,7 +133,7 @@ def is_unchanged(package: LockedPackage, directory: Path) -> bool:
 
 def _check(package: LockedPackage, directory: Path) -> None:
     try:
-        check_contents(package.find_folder(directory), package.contents)
+        check_contents(package.find_folder(directory), package.contents, is_all_code=package.source == "mcpb")
     except ChangedError as error:
         why = f"{error}."
     except (FileNotFoundError, NotADirectoryError):
