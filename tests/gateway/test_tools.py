@@ -61,6 +61,8 @@ async def check_client(client: Client) -> None:
     assert answer["result"]["content"][0]["text"] == "read"
     answer = await client.ask("tools/call", {"name": "drop", "arguments": {}})
     assert answer["error"] == {"code": -32602, "message": "Unknown tool: drop"}
+    for method in ("Tools/call", "tools//call"):
+        assert "error" in await client.ask(method, {"name": "drop", "arguments": {}})
     heard = await client.heard()
     assert '"read"' in heard
     assert "drop" not in heard

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from fluidmcp.protocol.jsonrpc import Json
-from fluidmcp.protocol.tool_lists import keep_tools, read_called_tool
+from fluidmcp.protocol.tool_lists import is_misspelt_call, keep_tools, read_called_tool
 from tests.protocol.odd_json import MEMBERS, SPACES, VALUES, write
 
 
@@ -114,3 +114,15 @@ def test_around_a_list_every_byte_stays(members: dict[str, bytes], value: bytes,
         return write({**rest, "tools": b"[%b]" % b",".join(tools)})
 
     assert keep_tools(result(names), allows) == result([name for name in names if name != "bad"])
+
+
+@pytest.mark.parametrize(
+    "method", ["Tools/call", "tools/call ", "tools/call\0", "TOOLS/CALL", "tools//call", "tools.call"]
+)
+def test_a_method_that_is_a_call_to_a_lenient_server_is_known(method: str) -> None:
+    assert is_misspelt_call(method)
+
+
+@pytest.mark.parametrize("method", ["tools/call", "tools/list", "tools/calls", "tasks/result", ""])
+def test_other_methods_are_no_misspelt_call(method: str) -> None:
+    assert not is_misspelt_call(method)

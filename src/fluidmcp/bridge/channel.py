@@ -38,7 +38,7 @@ from fluidmcp.protocol.jsonrpc import (
     parse_object,
 )
 from fluidmcp.protocol.meta import replace_member, replace_progress_token
-from fluidmcp.protocol.tool_lists import CALL_TOOL, LIST_TOOLS, keep_tools, read_called_tool
+from fluidmcp.protocol.tool_lists import CALL_TOOL, LIST_TOOLS, is_misspelt_call, keep_tools, read_called_tool
 from fluidmcp.protocol.translate import SUBSCRIPTION_ID, with_subscription_id
 
 logger = logging.getLogger(__name__)
@@ -134,6 +134,8 @@ class Channel:
             ServerExitedError: the process is gone.
             CapacityError: the server does not read its input.
         """
+        if self._tools is not None and is_misspelt_call(method):
+            return answer_here(method, build_error(METHOD_NOT_FOUND, "Method not found: it is written tools/call."))
         if self._tools is not None and method == CALL_TOOL:
             name, params = read_called_tool(params)
             if name is None or not self._tools.allows(name):
@@ -160,7 +162,9 @@ class Channel:
         self.start_clock(exchange)
 
     def send_notification(self, method: str, params: Json | Raw | UnsetType = UNSET) -> None:
-        if self._tools is None or method != CALL_TOOL:  # one without an id would be a call whose answer nobody reads
+        if self._tools is None or not (
+            method == CALL_TOOL or is_misspelt_call(method)
+        ):  # one without an id would be a call whose answer nobody reads
             self._process.write(encode_notification(method, params))
 
     def hand_over(self, old: Exchange, new: Exchange) -> None:

@@ -14,6 +14,11 @@ LIST_TOOLS: Final = "tools/list"
 _NAME: Final = "name"
 
 
+def is_misspelt_call(method: str) -> bool:
+    """Whether a method is `tools/call` only to servers that are lenient about capitals and what cannot be seen."""
+    return method != CALL_TOOL and "".join(filter(str.isalpha, method)).casefold() == "toolscall"
+
+
 def read_called_tool(params: Text | UnsetType) -> tuple[str | None, Text | UnsetType]:
     """The tool that the params of a `tools/call` name, and these params as no reader can take them for another one.
 
