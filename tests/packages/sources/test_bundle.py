@@ -140,3 +140,13 @@ def test_a_directory_that_cannot_take_it_is_a_failure_that_is_told(stage: Stage)
     (stage.directory / ".staging").write_text("not a folder")
     with pytest.raises(InstallError, match=r"weather\.mcpb could not be installed"):
         stage.install(bundle(INDEX))
+
+
+@pytest.mark.threat("E14")
+def test_code_that_was_added_beside_the_program_of_a_bundle_is_noticed(stage: Stage):
+    package, _ = stage.install(bundle(INDEX))
+    added = package.find_folder(stage.directory) / "server" / "json.py"
+    added.write_bytes(b"# taken for the library's")
+    assert [error.why for error in stage.changed().values()] == ["'server/json.py' was added."]
+    added.unlink()
+    assert stage.changed() == {}
