@@ -150,7 +150,7 @@ def _check_base(reader: ObjectReader, kind: str) -> None:
 def _check_hint(reader: ObjectReader, kind: str) -> None:
     hint = reader.text("runtimeHint")
     if hint and _RUNTIMES[kind] and hint not in _RUNTIMES[kind]:
-        reader.fault("runtimeHint", f"is not known for {kind}; {_RUNTIMES[kind][0]} is")
+        reader.fault("runtimeHint", f"is not known for {kind}; {next(iter(_RUNTIMES[kind]))} is")
 
 
 def _translate(package: _Package) -> dict[str, object]:
