@@ -35,7 +35,8 @@ def copy(case: Case, folder: Path) -> Path:
 
 def import_file(path: Path, workspace: Path) -> Imported:
     read = read_shape(decode_document(path.read_bytes(), source=path.name), source=path.name)
-    source = Source(shown=path.name, tool="test", workspace=find_workspace(path.parent), read=read)
+    workspace_read = find_workspace(path.parent)
+    source = Source(shown=path.name, tool="test", workspace=workspace_read, folder=path.parent, read=read)
     return merge_sources([source], workspace=workspace)
 
 
@@ -71,3 +72,16 @@ def test_what_is_imported_means_what_was_read(case: Case, place: str, tmp_path: 
     for export in imported.exports:
         value = export.value.reveal()
         assert value not in written.decode() or len(value) < 5, f"{export.name} is still there"
+
+
+@pytest.mark.parametrize("word", ["__dirname", "extensionPath"])
+@pytest.mark.parametrize("place", ["files", ".", "elsewhere"])
+def test_the_folder_of_the_file_that_was_read_stays_the_same(word: str, place: str, tmp_path: Path):
+    text = f'{{"mcpServers": {{"a": {{"command": "node", "args": ["${{{word}}}/index.js"]}}}}}}'
+    path = tmp_path / "files" / "mcp.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    target = tmp_path / place / "fluidmcp.json"
+    imported = import_file(path, (tmp_path / place).resolve())
+    after = parse(write_document(imported.document).encode(), target, {}, frozenset())
+    assert after.entries[0].args == (f"{tmp_path}/files/index.js",)

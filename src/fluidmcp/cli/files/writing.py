@@ -62,7 +62,8 @@ def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bo
 def _read(path: Path, *, shown: str, tool: str) -> list[Source]:
     document = decode_document(read_regular(path, shown=shown, max_bytes=MAX_FILE_BYTES), source=shown)
     folder = Path(os.path.abspath(path.parent))
-    return [Source(shown=shown, tool=tool, workspace=find_workspace(folder), read=read_shape(document, source=shown))]
+    read = read_shape(document, source=shown)
+    return [Source(shown=shown, tool=tool, workspace=find_workspace(folder), folder=folder, read=read)]
 
 
 def _read_usual_places(environ: Mapping[str, str], here: Path, read: list[Path]) -> Iterator[Source]:
@@ -97,11 +98,12 @@ def _read_document(
     """The servers of settings that may hold none, and those that Claude Code keeps there for the project `here`."""
     folder = Path(os.path.abspath(path.parent))
     with contextlib.suppress(ConfigurationError):
-        yield Source(shown=shown, tool=tool, workspace=find_workspace(folder), read=read_shape(document, source=shown))
+        read = read_shape(document, source=shown)
+        yield Source(shown=shown, tool=tool, workspace=find_workspace(folder), folder=folder, read=read)
     project = as_object((as_object(document.get("projects")) or {}).get(str(here)))
     if tool == "claude-code" and project is not None and project.get("mcpServers"):
         read = read_shape({"mcpServers": project["mcpServers"]}, source=shown)
-        yield Source(shown=f"{shown} (this project)", tool=tool, workspace=here, read=read)
+        yield Source(shown=f"{shown} (this project)", tool=tool, workspace=here, folder=folder, read=read)
 
 
 def _check_target(target: Path, read: Sequence[Path], *, shown: str, force: bool) -> None:

@@ -41,6 +41,8 @@ class Source:
     """Whose file it is, as a part of a name: `cursor`."""
     workspace: Path
     """What its relative paths and `${workspaceFolder}` count from."""
+    folder: Path
+    """Where it lies: what `${__dirname}` means."""
     read: ReadFile
 
 
@@ -88,6 +90,7 @@ class _Merger:
                 input_ids=ids,
                 workspace=move.find_workspace(),
                 workspace_name=source.workspace.name,
+                folder=move.place_folder(source.folder),
             ),
             move,
         )
@@ -193,6 +196,7 @@ def _check(item: ReadEntry, source: Source, number: int) -> None:
             environ=_Everything(),
             workspace=str(source.workspace),
             home="/",
+            folder=str(source.folder),
             bare_names=source.read.bare_names,
             braces_name_variables=source.read.braces_name_variables,
             ask=answers.get,

@@ -34,9 +34,14 @@ class Move:
         """What `${workspaceFolder}` becomes; None: it stays."""
         if not self.is_needed:
             return None
-        if self.old.is_relative_to(self.new):
-            return (Placeholder("${workspaceFolder}"), Literal(f"/{self.old.relative_to(self.new)}"))
-        return (Literal(str(self.old)),)
+        return self.place_folder(self.old)
+
+    def place_folder(self, folder: Path) -> tuple[Part, ...]:
+        """What stands for an absolute folder in the file that is written."""
+        if not folder.is_relative_to(self.new):
+            return (Literal(str(folder)),)
+        below = folder.relative_to(self.new)
+        return (Placeholder("${workspaceFolder}"), *((Literal(f"/{below}"),) if below.parts else ()))
 
     def find_folder(self) -> str:
         """What a relative path begins with in the new file."""

@@ -16,7 +16,9 @@ _TEMPLATE: Final = re.compile(r"\$\{\{\s*(?:secrets|inputs|env)\.([A-Za-z0-9_-]+
 _IN_BRACES: Final = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _WHOLE: Final = re.compile(r"\$([A-Z_][A-Z0-9_]*)", re.ASCII)
 _ANYWHERE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
-_WORDS: Final = frozenset({"workspaceFolder", "workspaceFolderBasename", "userHome", "pathSeparator", "__dirname"})
+_FOLDER_WORDS: Final = frozenset({"__dirname", "extensionPath"})
+"""What stands for the folder of the file."""
+_WORDS: Final = _FOLDER_WORDS | {"workspaceFolder", "workspaceFolderBasename", "userHome", "pathSeparator"}
 """What stands for something else than a variable of that name."""
 _DOLLAR: Final = "${LITERAL_DOLLAR:-$}"
 """A dollar sign where the next character would make more of it; the variable is one that nobody sets."""
@@ -55,6 +57,8 @@ class Spelling:
     workspace: tuple[Part, ...] | None = None
     """What `${workspaceFolder}` becomes; None: it stays."""
     workspace_name: str = ""
+    folder: "tuple[Part, ...] | None" = None
+    """What `${__dirname}` and `${extensionPath}` become; None: they stay."""
 
 
 OWN: Final = Spelling(bare_names="whole")
@@ -167,6 +171,8 @@ def _read(inner: str, spelling: Spelling) -> Iterator[Part]:
         yield from spelling.workspace
     elif inner == "workspaceFolderBasename" and spelling.workspace is not None:
         yield Literal(spelling.workspace_name)
+    elif inner in _FOLDER_WORDS and spelling.folder is not None:
+        yield from spelling.folder
     elif inner in _WORDS or inner == "/":
         yield Placeholder(f"${{{inner}}}")
     elif kind == "input" and rest:
