@@ -164,6 +164,12 @@ def test_a_json_name_or_the_flag_means_a_file():
     assert not is_servers_file("servers")
 
 
+@pytest.mark.parametrize("name", ["weather.mcpb", "Weather.MCPB", "weather.dxt"])
+def test_a_bundle_is_no_file_of_servers_however_its_ending_is_written(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"")
+    assert not is_servers_file(f"./{name}", working_directory=tmp_path)
+
+
 @pytest.mark.parametrize(("target", "why"), [("missing.json", "no such file"), (".", "directory")])
 def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path, target: str, why: str):
     with pytest.raises(ConfigurationError) as caught:

@@ -24,6 +24,7 @@ from fluidmcp.packages.files import read_regular
 from fluidmcp.packages.formats.documents import MAX_FILE_BYTES
 from fluidmcp.packages.found import INSTALLATION_VARIABLE, METADATA, FoundPackage, find_installation_directory
 from fluidmcp.packages.servers_file import ReadingOptions, parse_servers_file
+from fluidmcp.packages.sources.spec import is_bundle_path
 from fluidmcp.packages.spec import AUTHOR, NAME, VERSION, PackageSpec, parse_package_spec, version_key
 
 ALL = "all"
@@ -31,7 +32,6 @@ SHIPPED_DIRECTORY = Path(__file__).parent / "shipped"
 
 FOLDER_FILES = (METADATA, "manifest.json", "server.json", ".mcp.json", "mcp.json")
 """What says which servers a folder has, in the order in which it is looked for."""
-BUNDLE_ENDINGS = (".mcpb", ".dxt")
 FILE_ENDINGS = (".json", ".jsonc", ".toml", ".yaml", ".yml")
 
 _MAX_LISTED = 10
@@ -60,11 +60,14 @@ class LoadedServers:
 
 
 def is_servers_file(target: str, *, working_directory: Path = Path(), file: bool = False) -> bool:
-    """Whether the target of `fluidmcp run` is a file: `--file` was given, or its name says so, or it is there."""
+    """Whether the target of `fluidmcp run` is a file of servers, or a folder with one, and no package or bundle.
+
+    `file`: `--file` was given. Else its name says so, or it is a path and there.
+    """
     if file or target.endswith(FILE_ENDINGS):
         return True
     looks_like_path = "/" in target or target.startswith((".", "~"))
-    return looks_like_path and os.path.exists(working_directory / target) and not target.endswith(BUNDLE_ENDINGS)
+    return looks_like_path and os.path.exists(working_directory / target) and not is_bundle_path(target)
 
 
 def find_file(target: str, *, working_directory: Path) -> str | None:
