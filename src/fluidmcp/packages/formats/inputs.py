@@ -1,6 +1,7 @@
-"""`inputs`: what a file asks its person for, in the form of VS Code (`promptString`, `pickString`, `command`). Pure."""
+"""`inputs`: what a file asks its person for, in the form of VS Code (`promptString`, `pickString`, `command`), read
+and written. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fluidmcp.config.reading import as_list, as_object, show_plain
 from fluidmcp.packages.formats.shapes import Input
@@ -9,6 +10,11 @@ from fluidmcp.packages.formats.shapes import Input
 def read_inputs(value: object) -> tuple[Input, ...]:
     """The inputs of a file; what is none is left out, and named by whoever refers to it."""
     return tuple(_read_all(as_list(value) or ()))
+
+
+def write_inputs(inputs: Sequence[Input]) -> list[dict[str, object]]:
+    """Inputs as our own file has them: VS Code's form, and what it lacks."""
+    return [_write_input(asked) for asked in inputs]
 
 
 def _read_all(items: Iterable[object]) -> Iterable[Input]:
@@ -51,3 +57,20 @@ def _number(value: object) -> float | None:
 def _describe_kind(kind: object) -> str:
     shown = kind if isinstance(kind, str) and kind.isidentifier() else "something else"
     return f"its input is a {shown}, which only an editor can run"
+
+
+def _write_input(asked: Input) -> dict[str, object]:
+    written: dict[str, object] = {"id": asked.id, "type": "pickString" if asked.choices else "promptString"}
+    if asked.description:
+        written["description"] = asked.description
+    if asked.choices:
+        written["options"] = list(asked.choices)
+    if asked.default is not None:
+        written["default"] = asked.default
+    for key, is_so in (("password", asked.is_secret), ("multiple", asked.is_multiple), ("number", asked.is_number)):
+        if is_so:
+            written[key] = True
+    if not asked.is_required:
+        written["required"] = False
+    bounds = (("min", asked.minimum), ("max", asked.maximum))
+    return written | {key: bound for key, bound in bounds if bound is not None}

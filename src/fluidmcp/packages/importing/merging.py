@@ -19,6 +19,7 @@ from fluidmcp.config.schema import SCHEMA_ADDRESS
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.answers import Answers, name_variable
 from fluidmcp.packages.formats.answers import make_example
+from fluidmcp.packages.formats.inputs import write_inputs
 from fluidmcp.packages.formats.shapes import Input, ReadEntry, ReadFile
 from fluidmcp.packages.importing.credentials import find_secrets
 from fluidmcp.packages.importing.exports import Export, Exports, Hider, list_named_variables, list_texts
@@ -164,7 +165,9 @@ def merge_sources(sources: Sequence[Source], *, workspace: Path) -> Imported:
     inputs = [item for item in merger.inputs.values() if item.id in used]
     notes = list(merger.notes)
     if inputs:
-        document["inputs"] = [_write_input(item) for item in inputs]
+        document["inputs"] = write_inputs(
+            [replace(item, default=None) if _has_secret_default(item) else item for item in inputs]
+        )
         notes += [
             f"The input {item.id} has a default that looks like a secret: export it as {name_variable(item.id)}."
             for item in inputs
@@ -242,21 +245,6 @@ def _suffix(name: str, tool: str) -> Iterator[str]:
 
 def _has_secret_default(item: Input) -> bool:
     return bool(item.default) and not item.choices and (item.is_secret or bool(find_secrets(item.default or "")))
-
-
-def _write_input(item: Input) -> dict[str, object]:
-    """In the form of VS Code, without a default that is a secret."""
-    written: dict[str, object] = {"id": item.id, "type": "pickString" if item.choices else "promptString"}
-    if item.description:
-        written["description"] = item.description
-    if item.default is not None and not _has_secret_default(item):
-        written["default"] = item.default
-    if item.choices:
-        written["options"] = list(item.choices)
-    flags = {"password": item.is_secret, "multiple": item.is_multiple, "number": item.is_number}
-    written |= {key: True for key, flag in flags.items() if flag}
-    written |= {key: value for key, value in (("min", item.minimum), ("max", item.maximum)) if value is not None}
-    return written if item.is_required else {**written, "required": False}
 
 
 def name_tool(path: Path) -> str:
