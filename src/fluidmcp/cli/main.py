@@ -28,8 +28,8 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 _COMMANDS: Final = {
     "run": ("fluidmcp.cli.serving.command", "Serve packages over HTTP, or check that they start."),
     "validate": ("fluidmcp.cli.files.validate", "Check files with servers without starting anything."),
-    "import": ("fluidmcp.cli.files.importing", "Make one clean file out of those of editors and clients."),
-    "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, to be run without a network."),
+    "import": ("fluidmcp.cli.files.importing", "Make one clean file out of those of other programs."),
+    "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, or bundles (.mcpb)."),
     "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),
     "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),

@@ -1,4 +1,4 @@
-"""`fluidmcp run -- COMMAND ARGS...`: one server out of a command line. Pure but for the working directory."""
+"""`fluidmcp run -- COMMAND ARGS...`: one server out of a command line. Pure module: no I/O."""
 
 import re
 from pathlib import Path, PurePath

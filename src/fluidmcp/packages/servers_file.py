@@ -56,9 +56,10 @@ def parse_servers_file(
     directory: Path | None = None,
     options: ReadingOptions | None = None,
 ) -> ServersFile:
-    """The entries of a file; `directory` is the working directory of those that name none, `shown` names the file.
+    """The entries of a file; a fault of one refuses that entry only.
 
-    Without one it is the folder of `path`, which then is a package's own. A fault of one entry refuses that entry only.
+    `shown` is what messages call the file. `directory` is the working directory of entries that name none; None: the
+    folder of `path`, which then is a package's own.
 
     Raises:
         ConfigurationError: the file cannot be decoded (line and column are named), is of no known shape, or two of its

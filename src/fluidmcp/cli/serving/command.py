@@ -96,7 +96,7 @@ class _RunCommand(click.Command):
     metavar="PATH",
     help="Let entries read this `envFile`, although it is outside of the folder of the file. Repeatable.",
 )
-@click.option("--install", is_flag=True, help="Install PACKAGE first, where it is of npm or PyPI and not installed.")
+@click.option("--install", is_flag=True, help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.")
 @click.option("--name", default="", metavar="NAME", help="The name under which the command behind `--` is served.")
 @click.pass_context
 def run(
@@ -120,8 +120,8 @@ def run(
     """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
 
     PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
-    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; npm:NAME or pypi:NAME, installed by
-    `fluidmcp install`; the word `all`; or the path of a file with servers, of an editor or any other MCP client.
+    working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; npm:NAME, pypi:NAME or the file of a
+    bundle (.mcpb), installed by `fluidmcp install`; the word `all`; or the path of a file with servers, of an editor or any other MCP client.
     Without a version the highest one runs. Or write `-- COMMAND ARGS...`: the server that a command line starts.
     """
     target, command = _split(context, package)

@@ -21,11 +21,10 @@ from fluidmcp.packages.sources.spec import is_bundle_path, is_source_spec
 
 
 def load_named(target: str, options: ReadingOptions, *, may_install: bool = False) -> LoadedServers:
-    """The servers of the packages that `target` means: `all`, a package spec, `npm:...`, `pypi:...`, or the
+    """The servers of the packages that `target` means: `all`, a package spec, `npm:...`, `pypi:...`, `mcpb:...`, or the
     file of a bundle.
 
-    One whose files are not those that were installed is refused. `may_install`: what is missing is
-    installed.
+    One whose files are not those that were installed is refused. `may_install`: what is missing is installed.
 
     Raises:
         ConfigurationError: `target` is none of them.

@@ -1,4 +1,4 @@
-"""Packages of registries that are installed: found by their spec, and compared with the lock before they run."""
+"""Packages of registries and bundles that are installed: found by their spec, compared with the lock before they run."""
 
 import shlex
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def find_installed(spec: SourceSpec, lock: Lock) -> LockedPackage | None:
 
 
 def find_changed(packages: Sequence[FoundPackage], *, directory: Path) -> dict[str, ConfigurationError]:
-    """Those of `packages` that came from a registry and are not what was installed, by their spec.
+    """Those of `packages` that the lock holds, or should, and that are not what was installed, by their spec.
 
     Reads every file of them: about a second for 10,000 files.
 
