@@ -96,7 +96,11 @@ class _RunCommand(click.Command):
     metavar="PATH",
     help="Let entries read this `envFile`, although it is outside of the folder of the file. Repeatable.",
 )
-@click.option("--install", is_flag=True, help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.")
+@click.option(
+    "--install",
+    is_flag=True,
+    help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.",
+)
 @click.option("--name", default="", metavar="NAME", help="The name under which the command behind `--` is served.")
 @click.pass_context
 def run(
@@ -121,7 +125,8 @@ def run(
 
     PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
     working directory (or in MCP_INSTALLATION_DIR) or shipped with FluidMCP; npm:NAME, pypi:NAME or the file of a
-    bundle (.mcpb), installed by `fluidmcp install`; the word `all`; or the path of a file with servers, of an editor or any other MCP client.
+    bundle (.mcpb), installed by `fluidmcp install`; the word `all`; or the path of a file with servers, of an editor or
+    any other MCP client.
     Without a version the highest one runs. Or write `-- COMMAND ARGS...`: the server that a command line starts.
     """
     target, command = _split(context, package)

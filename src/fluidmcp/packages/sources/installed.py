@@ -1,4 +1,4 @@
-"""Packages of registries and bundles that are installed: found by their spec, compared with the lock before they run."""
+"""Installed packages of registries, and bundles: found by their spec, and compared with the lock before they run."""
 
 import shlex
 from collections.abc import Sequence
