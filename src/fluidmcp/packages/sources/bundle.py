@@ -1,7 +1,6 @@
 """An MCPB bundle as a package that the lock holds: unpacked, and compared with what it needs of the machine."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Final, cast
 from fluidmcp.packages.bundles.ranges import is_met
 from fluidmcp.packages.bundles.unpack import Extracted, extract_bundle
 from fluidmcp.packages.sources.installer import Installed, Launch
-from fluidmcp.packages.sources.runtimes import Runtime, add_runtimes
+from fluidmcp.packages.sources.runtimes import Runtime, add_runtimes, ask_version
 from fluidmcp.packages.sources.spec import SourceSpec
 
 _PROGRAMS: Final[Mapping[str, Runtime]] = {"node": "node", "npx": "node", "npm": "node", "uv": "uv", "uvx": "uv"}
 _ASKED: Final[Mapping[str, str]] = {"node": "node", "python": "python3"}
-_VERSION_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +59,11 @@ def _list_notes(extracted: Extracted, environ: Mapping[str, str]) -> Iterator[st
     if extracted.is_signed:
         yield "the signature of the bundle was not verified; it is installed as if it had none."
     for name, wanted in extracted.needs.runtimes.items():
-        version = _ask_version(_ASKED[name], environ) if name in _ASKED else ""
+        version = _find_version(_ASKED[name], environ) if name in _ASKED else ""
         if version and not is_met(name, wanted, version):
             yield f"the bundle asks for {name} {wanted[:40]}, and here is {version}."
 
 
-def _ask_version(program: str, environ: Mapping[str, str]) -> str:
+def _find_version(program: str, environ: Mapping[str, str]) -> str:
     path = shutil.which(program, path=environ.get("PATH"))
-    if path is None:
-        return ""
-    try:
-        asked = subprocess.run([path, "--version"], capture_output=True, timeout=_VERSION_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    words = asked.stdout.decode(errors="replace").split()
-    return words[-1].removeprefix("v")[:40] if words else ""
+    return "" if path is None else ask_version(path)

@@ -10,6 +10,8 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Final
 
+from packaging.utils import canonicalize_name
+
 from fluidmcp.errors import ConfigurationError, InstallError, UnknownPackageError
 from fluidmcp.packages.sources.installer import Installation, Installed, Launch
 from fluidmcp.packages.sources.interpreters import (
@@ -134,7 +136,7 @@ class _PyPI:
     def _find_program(self, metadata: Path, venv: Path, version: str) -> str:
         """The program, below the folder: named as the package, or the only one."""
         scripts = sorted({*_read_scripts(metadata), *_read_other_programs(metadata, venv)})
-        own = [name for name in scripts if re.sub(r"[-_.]+", "-", name).lower() == self._spec.name]
+        own = [name for name in scripts if canonicalize_name(name) == self._spec.name]
         name = self._installation.entry or (own or (scripts if len(scripts) == 1 else [""]))[0]
         if name in scripts and os.path.isfile(venv / "bin" / name):
             return f"{_VENV}/bin/{name}"
@@ -154,7 +156,7 @@ class _PyPI:
     def _find_metadata(self, venv: Path) -> Path:
         for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
             name = folder.name.removesuffix(".dist-info").rpartition("-")[0]
-            if re.sub(r"[-_.]+", "-", name).lower() == self._spec.name:
+            if canonicalize_name(name) == self._spec.name:
                 return folder
         raise InstallError(f"uv did not install {self._spec}.", why="Its metadata is not there.")
 

@@ -48,7 +48,7 @@ def find_node(environ: Mapping[str, str], directory: Path) -> Node:
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
         raise missing_runtime("node")
-    return Node(npm=(npm,), folders=folders, version=_ask_version(node))
+    return Node(npm=(npm,), folders=folders, version=ask_version(node))
 
 
 def find_uv(environ: Mapping[str, str], directory: Path) -> str:
@@ -68,6 +68,16 @@ def add_runtimes(environ: Mapping[str, str], directory: Path) -> Mapping[str, st
     """The environment with the runtimes that PATH lacks behind everything else in PATH; unchanged where it has all."""
     folders = [folder for runtime in _NEEDED for folder in _folders_of(runtime, environ, directory)]
     return {**environ, "PATH": _extend(environ.get("PATH", os.defpath), folders)} if folders else environ
+
+
+def ask_version(program: str) -> str:
+    """What Node or Python says of its version (`v22.1.0`, `Python 3.12.4`), as numbers; empty where it says nothing."""
+    try:
+        asked = subprocess.run([program, "--version"], capture_output=True, timeout=_VERSION_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    words = asked.stdout.decode(errors="replace").split()
+    return words[-1].removeprefix("v")[:40] if words else ""
 
 
 def missing_runtime(runtime: Runtime) -> ConfigurationError:
@@ -139,11 +149,3 @@ def _folders_of_module(name: str, below: str) -> Sequence[Path]:
 
 def _extend(search_path: str, folders: Sequence[str]) -> str:
     return os.pathsep.join((search_path, *(f for f in folders if f not in search_path.split(os.pathsep))))
-
-
-def _ask_version(node: str) -> str:
-    try:
-        asked = subprocess.run([node, "--version"], capture_output=True, timeout=_VERSION_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return asked.stdout.decode(errors="replace").strip().removeprefix("v")[:40]

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from fluidmcp.config.entries import MAX_NAME_CHARACTERS, RESERVED_NAMES
@@ -134,9 +135,9 @@ def _parse_pypi(text: str, rest: str) -> SourceSpec:
         _refuse(text, "In the brackets stand names of extras, separated by commas.")
     return SourceSpec(
         source="pypi",
-        name=_normalize(name),
+        name=canonicalize_name(name),
         version=_read_version(text, match["version"]),
-        extras=tuple(sorted({_normalize(extra) for extra in extras})),
+        extras=tuple(sorted({canonicalize_name(extra) for extra in extras})),
     )
 
 
@@ -155,10 +156,6 @@ def _read_version(text: str, version: str | None) -> str:
         return str(Version(version)) if len(version) <= _MAX_VERSION else _refuse(text, "The version is too long.")
     except InvalidVersion:
         _refuse(text, "Behind == or @ comes one exact version, such as 1.2.3.")
-
-
-def _normalize(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _show_extras(extras: tuple[str, ...]) -> str:
