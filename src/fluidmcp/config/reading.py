@@ -1,7 +1,7 @@
 """Reading JSON objects strictly: every fault is collected and names its path in the file, none repeats a value."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -42,6 +42,15 @@ def as_object(value: object) -> dict[str, object] | None:
 def as_list(value: object) -> list[object] | None:
     """`value` where it is a list."""
     return cast("list[object]", value) if isinstance(value, list) else None
+
+
+def list_texts(value: object) -> Iterator[str]:
+    """All texts in a value and in what it holds."""
+    members = as_object(value)
+    if isinstance(value, str):
+        yield value
+    for item in as_list(value) or (members.values() if members is not None else ()):
+        yield from list_texts(item)
 
 
 def show_plain(value: object) -> str | None:

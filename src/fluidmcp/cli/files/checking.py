@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import check_launch
 from fluidmcp.cli.serving.sources import add_packages
 from fluidmcp.config.entries import ServerEntry
-from fluidmcp.config.reading import as_list, as_object, show_key
+from fluidmcp.config.reading import as_object, list_texts, show_key
 from fluidmcp.config.settings import load_settings, read_environment
 from fluidmcp.errors import ConfigurationError, UserError
 from fluidmcp.packages.answers import name_variable
@@ -135,13 +135,5 @@ def _describe_entry(entry: ServerEntry, read: ReadEntry, inputs: Sequence[Input]
 
 def _find_used(inputs: Sequence[Input], value: object) -> tuple[Input, ...]:
     """Those of the inputs that stand in a text of `value`."""
-    used = {input_id for text in _find_texts(value) for input_id in _INPUT.findall(text)}
+    used = {input_id for text in list_texts(value) for input_id in _INPUT.findall(text)}
     return tuple(item for item in inputs if item.id in used)
-
-
-def _find_texts(value: object) -> Iterator[str]:
-    members = as_object(value)
-    if isinstance(value, str):
-        yield value
-    for item in as_list(value) or (members.values() if members is not None else ()):
-        yield from _find_texts(item)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluidmcp.config.filling.scripts import find_script
-from fluidmcp.config.reading import as_list, as_object, show_key, show_plain
+from fluidmcp.config.reading import as_list, as_object, list_texts, show_key, show_plain
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.variables import VARIABLE_NAME, is_loader_variable, is_own_variable
 from fluidmcp.packages.importing.credentials import Span, find_in_value, find_secrets, is_plain, sounds_secret
@@ -89,15 +89,6 @@ def list_named_variables(entry: Mapping[str, object]) -> set[str]:
     auth = as_object(entry.get("auth")) or {}
     found.update(str(auth[key]) for key in ("client_id_env", "client_secret_env", "env_var_name") if key in auth)
     return found
-
-
-def list_texts(value: object) -> Iterator[str]:
-    """All texts in a value and in what it holds."""
-    members = as_object(value)
-    if isinstance(value, str):
-        yield value
-    for item in as_list(value) or (members.values() if members is not None else ()):
-        yield from list_texts(item)
 
 
 @dataclass(slots=True, kw_only=True)

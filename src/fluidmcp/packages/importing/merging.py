@@ -14,7 +14,7 @@ from typing import Final
 from fluidmcp.config.entries import MAX_NAME_CHARACTERS, EntryContext, parse_entry, parse_package_name
 from fluidmcp.config.filling.expand import Expander, ExpansionError
 from fluidmcp.config.filling.foreign_commands import NotHereError
-from fluidmcp.config.reading import as_object, show_key
+from fluidmcp.config.reading import as_object, list_texts, show_key
 from fluidmcp.config.schema import SCHEMA_ADDRESS
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.answers import Answers, name_variable
@@ -22,7 +22,7 @@ from fluidmcp.packages.formats.answers import make_example
 from fluidmcp.packages.formats.inputs import write_inputs
 from fluidmcp.packages.formats.shapes import Input, ReadEntry, ReadFile
 from fluidmcp.packages.importing.credentials import find_secrets
-from fluidmcp.packages.importing.exports import Export, Exports, Hider, list_named_variables, list_texts
+from fluidmcp.packages.importing.exports import Export, Exports, Hider, list_named_variables
 from fluidmcp.packages.importing.own_form import Move, OwnForm
 from fluidmcp.packages.importing.texts import Spelling
 
