@@ -28,7 +28,11 @@ the person who caused the failure: they never hold a token, a code, a verifier, 
 exception.
 """
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+MIN_HIDDEN_CHARACTERS: Final = 4
+"""Shorter values are left alone: hiding "1" would make a message unreadable."""
 
 
 class FluidMCPError(Exception):
@@ -41,6 +45,16 @@ class FluidMCPError(Exception):
         self.what = what
         self.why = why
         self.hint = hint
+
+
+def hide_values(error: FluidMCPError, values: Iterable[str]) -> None:
+    """Take values out of the message of an error, which quoted text that was filled in."""
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= MIN_HIDDEN_CHARACTERS:
+            error.what = error.what.replace(value, "***")
+            error.why = error.why.replace(value, "***")
+            error.hint = error.hint.replace(value, "***")
+    error.args = (error.what,)
 
 
 class WouldWaitError(Exception):

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.config.entries import ServersFile
+from fluidmcp.cli.serving.checks import find_launch_faults
+from fluidmcp.cli.serving.sources import add_packages
+from fluidmcp.config.entries import ServerEntry, ServersFile
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.formats.shapes import Input
+from fluidmcp.packages.resolve import LoadedServer, LoadedServers
 from fluidmcp.packages.servers_file import ReadingOptions, parse_servers_file
 
 
@@ -25,6 +28,10 @@ def refuse_file(text: bytes) -> ConfigurationError:
 def refuse_entry(entry: object, options: ReadingOptions | None = None, *, inputs: object = None) -> str:
     (refused,) = parse({"mcpServers": {"a": entry}, "inputs": inputs}, options).refused
     return refused.error.why
+
+
+def loaded_server(entry: ServerEntry) -> LoadedServer:
+    return LoadedServer(entry=entry)
 
 
 def test_a_package_owns_its_folder_and_a_file_does_not_own_the_working_directory():
@@ -173,6 +180,24 @@ def test_what_stands_for_a_value_is_filled_in_and_not_shown():
     assert dict(entry.env)["A"].value == "Bearer s3cret-value"
 
 
+@pytest.mark.threat("B37")
+@pytest.mark.parametrize("place", ["command", "cwd", "envFile", "package"])
+def test_b37_no_message_shows_what_was_filled_in(place: str, tmp_path: Path):
+    """Whatever a file puts a secret into: tables and errors are what people paste into issues."""
+    options = ReadingOptions(environ={"API_KEY": "Sup3r-Secret"})
+    value = {place: "/x/${API_KEY}/y", **({} if place in ("command", "package") else {"command": "no-such-program"})}
+    text = json.dumps({"mcpServers": {"a": value}}).encode()
+    parsed = parse_servers_file(text, path=tmp_path / "c.json", directory=tmp_path, options=options)
+    loaded = LoadedServers(servers=tuple(map(loaded_server, parsed.entries)), refused=parsed.refused)
+    loaded = add_packages(loaded, options)
+    errors = [refused.error for refused in loaded.refused]
+    errors += find_launch_faults(loaded.entries, {"PATH": "/usr/bin:/bin"}).values()
+    assert len(errors) == 1
+    assert "Sup3r" not in f"{errors[0].what} {errors[0].why} {errors[0].hint} {errors[0]}"
+    assert "***" in f"{errors[0].what} {errors[0].why}"
+    assert all("Sup3r" not in (entry.written_command or entry.command) for entry in loaded.entries)
+
+
 def test_a_variable_that_the_entry_gives_to_its_server_is_the_servers_to_fill_in():
     """As `mcp-remote` does, which is told to in many files."""
     value = {"command": "npx", "args": ["mcp-remote", "--header", "Authorization:${HEADER}"], "env": {"HEADER": "x y"}}
@@ -180,6 +205,16 @@ def test_a_variable_that_the_entry_gives_to_its_server_is_the_servers_to_fill_in
     assert entry.args[-1] == "Authorization:${HEADER}"
     (entry,) = parse({"mcpServers": {"a": value}}, ReadingOptions(environ={"HEADER": "of-the-operator"})).entries
     assert entry.args[-1] == "Authorization:of-the-operator"
+
+
+def test_what_was_filled_in_is_not_looked_at_again():
+    environ = {"A": "${B}", "B": "of-another", "C": "{env:B}", "D": "$B"}
+    local = {"type": "local", "command": ["x", "{env:A} ${C} {env:D}"]}
+    (entry,) = parse({"mcp": {"a": local}}, ReadingOptions(environ=environ)).entries
+    assert entry.args == ("${B} {env:B} $B",)
+    crush = {"type": "stdio", "command": "x", "args": ["$A ${C} $D ${NONE:-$A}"]}
+    (entry,) = parse({"mcp": {"a": crush}}, ReadingOptions(environ=environ)).entries
+    assert entry.args == ("${B} {env:B} $B ${B}",)
 
 
 def test_a_script_is_left_to_its_shell_which_gets_the_variables():

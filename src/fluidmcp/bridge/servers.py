@@ -25,7 +25,7 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.errors import CapacityError, ServerStartError, ServerTimeoutError, WouldWaitError
+from fluidmcp.errors import CapacityError, ServerStartError, ServerTimeoutError, WouldWaitError, hide_values
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
 from fluidmcp.processes.launch.runners import name_runner
@@ -284,7 +284,8 @@ class PackageServers:
                 is_check=is_check,
                 limits=self._limits,
             )
-        except (ServerStartError, ServerTimeoutError):
+        except (ServerStartError, ServerTimeoutError) as error:
+            hide_values(error, (secret.reveal() for secret in self._entry.hidden))
             # Without the token that its login brings, a failure says nothing yet.
             self._has_failed = not (is_check and self._entry.auth is not None)
             raise

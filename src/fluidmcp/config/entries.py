@@ -23,7 +23,7 @@ from fluidmcp.config.reading import ObjectReader, show_key
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.tools import ToolFilter, read_tools
 from fluidmcp.config.variables import OWN_PREFIX, VARIABLE_NAME, is_own_variable
-from fluidmcp.errors import ConfigurationError, UserError
+from fluidmcp.errors import ConfigurationError, UserError, hide_values
 
 RESERVED_NAMES = frozenset(
     "health ready docs schema openapi.json metrics auth authorize token register mcp sse .well-known".split()
@@ -57,6 +57,8 @@ class ServerEntry:
     written_name: str = ""
     """The name in the file, where it is another one."""
     command: str
+    written_command: str = ""
+    """As in the file, where something was filled in."""
     args: tuple[str, ...] = ()
     written_args: tuple[str, ...] = ()
     """As in the file, before values were filled in: what may be shown."""
@@ -195,11 +197,13 @@ def parse_entry(
     if not found:
         _refuse_remote(reader, name, source=context.source)
     if found:
-        raise ConfigurationError(
+        error = ConfigurationError(
             f"The entry {show_key(name)} in {context.source} is not valid.",
             why="; ".join(found) + ".",
             hint="Correct the file and run the command again.",
         )
+        hide_values(error, expander.hidden)
+        raise error
     return entry
 
 
@@ -215,11 +219,14 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
     env = _read_env(reader, values, context)
     launch = _read_launch(reader, values, frozenset(env))
     cwd = _read_directory(values, context)
+    if reader.get("python") is not None and not str(reader.get("package")).startswith("pypi:"):
+        reader.fault("python", 'is for packages of PyPI ("package": "pypi:..."), and would not be used')
     reader.flag("disabled")
     return ServerEntry(
         name=served,
         written_name="" if name == served else name,
         command=launch.command,
+        written_command=launch.written_command,
         args=launch.args,
         written_args=launch.written_args,
         env=(*env.items(), *((key, EnvVariable(value=value)) for key, value in launch.needed.items())),
@@ -247,6 +254,7 @@ class _Launch:
     args: tuple[str, ...]
     written_args: tuple[str, ...]
     """As they are written."""
+    written_command: str = ""
     needed: dict[str, str] = field(default_factory=dict[str, str])
     """Variables that a script among the arguments needs."""
 
@@ -255,7 +263,7 @@ def _read_launch(reader: ObjectReader, values: Values, own_names: frozenset[str]
     """The program and its arguments. `own_names` are the variables that the entry gives to it."""
     written = reader.texts("args", plain=True)
     path = reader.path_of("args")
-    command = ""
+    command = written_command = ""
     meant = written
     if reader.get("package") is not None:
         if reader.get("command") is not None:
@@ -267,9 +275,10 @@ def _read_launch(reader: ObjectReader, values: Values, own_names: frozenset[str]
         except NotHereError as error:
             reader.fault("command", str(error))
             return _Launch("", (), ())
+        written_command = command
         command = values.expand(command, reader.path_of("command"))
     values.expander.own_names = own_names
-    launch = _Launch(command, (), meant)
+    launch = _Launch(command, (), meant, written_command)
     script = find_script(command, meant)
     args: list[str] = []
     for index, text in enumerate(meant):

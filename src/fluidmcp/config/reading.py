@@ -14,7 +14,7 @@ def show_key(key: str) -> str:
     if _PLAIN_KEY.fullmatch(key):
         return key
     shown = key if len(key) <= _MAX_SHOWN_CHARACTERS else key[:_MAX_SHOWN_CHARACTERS] + "..."
-    return ascii(shown)
+    return repr(shown) if shown.isprintable() else ascii(shown)
 
 
 def name_type(value: object) -> str:

@@ -95,7 +95,10 @@ def parse_servers_file(
         home=options.home,
         owns_directory=directory is None,
         allowed_env_names=options.allowed_env_names,
-        read_env_file=lambda name: read_env_file(name, within=workspace, options=options),
+        # A file for all projects has no project: what lies beside it may be read, and not the whole home.
+        read_env_file=lambda name: read_env_file(
+            name, within=folder if str(workspace) == options.home else workspace, options=options
+        ),
     )
     return _read_all(shape.entries, context)
 

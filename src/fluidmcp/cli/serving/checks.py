@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fluidmcp.cli import deferred
 from fluidmcp.cli.serving.slow_starts import SlowStarts, StartObserver
 from fluidmcp.config.entries import ServerEntry
-from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError
+from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError, hide_values
 from fluidmcp.processes.isolation.reach import find_too_wide
 from fluidmcp.processes.isolation.wall import paths_too_wide
 from fluidmcp.processes.launch.environment import build_environment
@@ -107,6 +107,7 @@ def find_launch_faults(
         try:
             check_launch(entry, environ, is_guarded=is_guarded)
         except ConfigurationError as error:
+            hide_values(error, (secret.reveal() for secret in entry.hidden))
             faults[entry.name] = error
     return faults
 

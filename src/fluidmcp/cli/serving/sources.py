@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fluidmcp.cli import deferred
 from fluidmcp.config.entries import RefusedEntry, ServerEntry
-from fluidmcp.errors import ConfigurationError, UnknownPackageError, UserError
+from fluidmcp.errors import ConfigurationError, UnknownPackageError, UserError, hide_values
 from fluidmcp.packages.found import FoundPackage, find_installation_directory
 from fluidmcp.packages.resolve import LoadedServer, LoadedServers, find_file, load_file, load_packages, resolve
 from fluidmcp.packages.servers_file import ReadingOptions
@@ -74,8 +74,10 @@ def add_packages(loaded: LoadedServers, options: ReadingOptions, *, may_install:
         except ConfigurationError as error:
             why = f"{entry.path}.package: {error.what} {error.why}"
             named = ConfigurationError(f"The entry of {entry.name} cannot run.", why=why, hint=error.hint)
+            hide_values(named, (secret.reveal() for secret in entry.hidden))
             refused.append(RefusedEntry(name=entry.written_name or entry.name, error=named))
         except UserError as error:
+            hide_values(error, (secret.reveal() for secret in entry.hidden))
             refused.append(RefusedEntry(name=entry.written_name or entry.name, error=error))
     return replace(loaded, servers=tuple(servers), refused=tuple(refused))
 

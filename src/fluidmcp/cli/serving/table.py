@@ -105,5 +105,5 @@ def _describe_status(
 
 
 def _show_command(entry: ServerEntry) -> str:
-    command = " ".join((entry.command, *entry.written_args))
+    command = " ".join((entry.written_command or entry.command, *entry.written_args))
     return command if len(command) <= _MAX_COMMAND_CHARACTERS else command[: _MAX_COMMAND_CHARACTERS - 3] + "..."

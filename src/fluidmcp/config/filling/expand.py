@@ -103,7 +103,6 @@ class Expander:
         if self.braces_name_variables:
             if _FILE_IN_BRACES.search(text):
                 raise ExpansionError("holds {file:...}, which is not read here; put the value into a variable")
-            text = self._replace(_BRACES, text)
         if self.bare_names != "none":
             whole = _WHOLE.fullmatch(text)
             if whole is not None:
@@ -129,10 +128,12 @@ class Expander:
         return "".join(parts)
 
     def _expand_bare(self, text: str) -> str:
-        return self._replace(_ANYWHERE, text) if self.bare_names == "anywhere" and "$" in text else text
-
-    def _replace(self, pattern: re.Pattern[str], text: str) -> str:
-        return pattern.sub(lambda match: self._look_up(match[1], match[0]), text)
+        """Placeholders without a dollar and braces, in what stands between the others: each value is final."""
+        if self.braces_name_variables:
+            return _BRACES.sub(lambda match: self._look_up(match[1], match[0]), text)
+        if self.bare_names == "anywhere" and "$" in text:
+            return _ANYWHERE.sub(lambda match: self._look_up(match[1], match[0]), text)
+        return text
 
     def _fill(self, inner: str, depth: int) -> str:
         """The value of what stands between the braces."""

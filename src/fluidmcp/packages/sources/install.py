@@ -113,9 +113,16 @@ def uninstall_package(text: str, place: InstallPlace) -> list[LockedPackage]:
         # Out of the lock first: what is left behind when this is interrupted does not run.
         for package in removed:
             lock = lock.without(package)
-        write_lock(place.directory, lock)
-        for package in removed:
-            _remove(package.find_folder(place.directory), place.directory)
+        try:
+            write_lock(place.directory, lock)
+            for package in removed:
+                _remove(package.find_folder(place.directory), place.directory)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{removed[0].spec} could not be removed.",
+                why=f"{place.directory}: {error.strerror}.",
+                hint="Look at the permissions of the directory, and run the command again.",
+            ) from error
         return removed
 
 

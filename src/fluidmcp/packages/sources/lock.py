@@ -159,7 +159,9 @@ def hold_directory(
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        held = (directory / _HELD_FILE).open("ab")
+        # Not through a link, which would make a file wherever it leads.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        held = os.fdopen(os.open(directory / _HELD_FILE, flags, 0o600), "r+b")
     except OSError as error:
         raise ConfigurationError(
             f"Nothing can be installed in {directory}.",

@@ -17,6 +17,8 @@ from fluidmcp.packages.sources.runtimes import find_node
 from fluidmcp.packages.sources.spec import SourceSpec
 
 _OPTIONS: Final = (
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=5000",
     "--no-audit",
     "--no-fund",
     "--no-update-notifier",
@@ -35,6 +37,9 @@ _OPTIONS: Final = (
     "--bin-links=true",
 )
 _MAX_MANIFEST: Final = 64 * 1024 * 1024
+_UNREACHABLE: Final = re.compile(
+    r"\b(?:ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT)\b"
+)
 _NOT_THERE: Final = re.compile(r"\bcode (E404|ETARGET|ENOVERSIONS)\b")
 _ENGINE: Final = re.compile(
     r"EBADENGINE\s+package: '(?P<package>[^']+)',?\s+npm \w+ EBADENGINE\s+required: \{(?P<required>[^}]*)\}"
@@ -166,10 +171,15 @@ def _explain(spec: SourceSpec, ended: Ended, environment: Mapping[str, str]) -> 
             why="Its registry has no package of that name, or no such version.",
             hint="Check the name and the version.",
         )
+    unreachable = _UNREACHABLE.search(ended.stderr)
     return InstallError(
         f"npm could not install {spec}.",
-        why=f"It ended with exit code {ended.code}.",
-        hint="Read its last lines.",
+        why=f"It could not reach its registry ({unreachable[0]})."
+        if unreachable is not None
+        else f"It ended with exit code {ended.code}.",
+        hint="Look at the network and the proxy of this machine, and at npm's own settings."
+        if unreachable is not None
+        else "Read its last lines.",
         output_tail=quote(ended, environment),
     )
 
