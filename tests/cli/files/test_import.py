@@ -184,3 +184,11 @@ async def test_where_nothing_can_be_written_it_is_said(tmp_path: Path, arguments
     done = await import_in(tmp_path, *arguments)
     assert (done.code, done.stdout) == (2, "")
     assert f"Error: {what}" in done.stderr
+
+
+async def test_what_claude_code_keeps_for_this_directory_is_imported_as_run_reads_it(tmp_path: Path):
+    everybody = {"command": "everybody-mcp"}
+    project = {"mcpServers": {"shop": {"command": "shop-mcp"}}}
+    put(tmp_path / ".claude.json", {"mcpServers": {"all": everybody}, "projects": {str(tmp_path): project, "/x": {}}})
+    done = await import_in(tmp_path, ".claude.json")
+    assert json.loads(done.stdout)["mcpServers"] == {"all": everybody, "shop": {"command": "shop-mcp"}}

@@ -1,5 +1,6 @@
 """Every file of the corpus: what `import` writes means what the original meant, with the exported values set."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -9,7 +10,6 @@ from typing import Any, Final
 import pytest
 
 from fluidmcp.config.entries import ServerEntry, ServersFile
-from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.formats.documents import decode_document
 from fluidmcp.packages.formats.recognise import read_shape
 from fluidmcp.packages.importing.merging import Imported, Source, merge_sources, write_document
@@ -34,7 +34,7 @@ def copy(case: Case, folder: Path) -> Path:
 
 
 def import_file(path: Path, workspace: Path) -> Imported:
-    read = read_shape(decode_document(path.read_bytes(), source=path.name), source=path.name)
+    read = read_shape(decode_document(path.read_bytes(), source=path.name), source=path.name, typed_in=str(TYPED))
     workspace_read = find_workspace(path.parent)
     source = Source(shown=path.name, tool="test", workspace=workspace_read, folder=path.parent, read=read)
     return merge_sources([source], workspace=workspace)
@@ -56,12 +56,7 @@ def comparable(entry: ServerEntry) -> dict[str, Any]:
 def test_what_is_imported_means_what_was_read(case: Case, place: str, tmp_path: Path):
     path = copy(case, tmp_path)
     target = tmp_path / place / "fluidmcp.json"
-    try:
-        imported = import_file(path, target.parent)
-    except ConfigurationError:
-        with pytest.raises(ConfigurationError):  # nobody can read that shape yet
-            parse(path.read_bytes(), path, {}, frozenset())
-        return
+    imported = import_file(path, target.parent)
     written = write_document(imported.document).encode()
     env = case.given.get("env", {}) | {export.name: export.value.reveal() for export in imported.exports}
     allowed = frozenset(os.path.realpath(file) for file in tmp_path.rglob("*env*"))
@@ -85,3 +80,17 @@ def test_the_folder_of_the_file_that_was_read_stays_the_same(word: str, place: s
     imported = import_file(path, (tmp_path / place).resolve())
     after = parse(write_document(imported.document).encode(), target, {}, frozenset())
     assert after.entries[0].args == (f"{tmp_path}/files/index.js",)
+
+
+def test_the_folder_of_the_file_stays_the_same_in_scripts_and_defaults(tmp_path: Path):
+    script = {"command": "sh", "args": ["-c", "exec node ${__dirname}/index.js"]}
+    asking = {"command": "node", "args": ["${input:script}"]}
+    inputs = [{"id": "script", "type": "promptString", "default": "${__dirname}/index.js"}]
+    path = tmp_path / "files" / "mcp.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"servers": {"script": script, "asking": asking}, "inputs": inputs}), encoding="utf-8")
+    for place in ("files", "elsewhere"):
+        written = write_document(import_file(path, tmp_path / place).document).encode()
+        entries = parse(written, tmp_path / place / "fluidmcp.json", {}, frozenset()).entries
+        assert entries[0].args == ("-c", f"exec node {tmp_path}/files/index.js")
+        assert entries[1].args == (f"{tmp_path}/files/index.js",)

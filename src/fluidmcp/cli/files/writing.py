@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fluidmcp.cli.output import print_error, print_line, print_notice
-from fluidmcp.config.reading import as_object
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.files import read_regular
@@ -31,7 +30,7 @@ def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bo
     read: list[Path] = []
     for file in files:
         read.append(here / file)
-        sources += _read(here / file, shown=file, tool=name_tool(here / file))
+        sources.append(_read(here / file, shown=file, tool=name_tool(here / file), here=here))
     if find_all:
         sources += _read_usual_places(read_environment(), here, read)
     if not sources:
@@ -59,11 +58,12 @@ def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bo
     return 0
 
 
-def _read(path: Path, *, shown: str, tool: str) -> list[Source]:
+def _read(path: Path, *, shown: str, tool: str, here: Path) -> Source:
+    """Raises ConfigurationError where it cannot be read, or holds no servers."""
     document = decode_document(read_regular(path, shown=shown, max_bytes=MAX_FILE_BYTES), source=shown)
     folder = Path(os.path.abspath(path.parent))
-    read = read_shape(document, source=shown)
-    return [Source(shown=shown, tool=tool, workspace=find_workspace(folder), folder=folder, read=read)]
+    read = read_shape(document, source=shown, typed_in=str(here))
+    return Source(shown=shown, tool=tool, folder=folder, workspace=find_workspace(folder), read=read)
 
 
 def _read_usual_places(environ: Mapping[str, str], here: Path, read: list[Path]) -> Iterator[Source]:
@@ -81,29 +81,15 @@ def _read_usual_places(environ: Mapping[str, str], here: Path, read: list[Path])
         shown = f"~/{path.relative_to(home)}" if home and path.is_relative_to(home) else str(path)
         read.append(path)
         try:
-            document = decode_document(read_regular(path, shown=shown, max_bytes=MAX_FILE_BYTES), source=shown)
-            found = list(_read_document(document, path, shown=shown, tool=place.tool, here=here))
+            source = _read(path, shown=shown, tool=place.tool, here=here)
         except ConfigurationError as error:
-            print_error(error)
+            # Most settings of editors hold none.
+            if not error.what.endswith("has no servers."):
+                print_error(error)
             continue
-        names = [entry.name for source in found for entry in source.read.entries]
-        if names:
-            print_notice(f"Found {shown}: {', '.join(names)}")
-            yield from found
-
-
-def _read_document(
-    document: Mapping[str, object], path: Path, *, shown: str, tool: str, here: Path
-) -> Iterator[Source]:
-    """The servers of settings that may hold none, and those that Claude Code keeps there for the project `here`."""
-    folder = Path(os.path.abspath(path.parent))
-    with contextlib.suppress(ConfigurationError):
-        read = read_shape(document, source=shown)
-        yield Source(shown=shown, tool=tool, workspace=find_workspace(folder), folder=folder, read=read)
-    project = as_object((as_object(document.get("projects")) or {}).get(str(here)))
-    if tool == "claude-code" and project is not None and project.get("mcpServers"):
-        read = read_shape({"mcpServers": project["mcpServers"]}, source=shown)
-        yield Source(shown=f"{shown} (this project)", tool=tool, workspace=here, folder=folder, read=read)
+        if source.read.entries:
+            print_notice(f"Found {shown}: {', '.join(entry.name for entry in source.read.entries)}")
+            yield source
 
 
 def _check_target(target: Path, read: Sequence[Path], *, shown: str, force: bool) -> None:

@@ -136,7 +136,8 @@ class _Merger:
         ids: dict[str, str] = {}
         for item in source.read.inputs:
             for input_id in itertools.chain((item.id,), _suffix(item.id, source.tool)):
-                renamed = replace(item, id=input_id)
+                default = item.default and item.default.replace("${__dirname}", str(source.folder))
+                renamed = replace(item, id=input_id, default=default)
                 variable = name_variable(input_id)
                 others = [other for other in self.inputs.values() if name_variable(other.id) == variable]
                 if all(other == renamed for other in others):

@@ -16,7 +16,7 @@ _ORDER: Final = (
     " auth shared isolation paths disabled".split()
 )
 _ABSOLUTE: Final = frozenset({"${workspaceFolder}", "${userHome}", "${/}", "${pathSeparator}"})
-_IN_SCRIPT: Final = re.compile(r"\$\{(?:input:|user_config\.|workspaceFolder)[^{}]*\}", re.ASCII)
+_IN_SCRIPT: Final = re.compile(r"\$\{(?:input:|user_config\.|workspaceFolder|__dirname)[^{}]*\}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
