@@ -156,6 +156,12 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | {"PATH": path, "FMCP_FRONT": "on" if HAS_FRONT else "off"} | dict(changes or {})
 
 
+def add_port(args: Sequence[str], port: int) -> tuple[str, ...]:
+    """The command line with `--port`, before the command that stands behind `--`, if one does."""
+    end = args.index("--") if "--" in args else len(args)
+    return (*args[:end], "--port", str(port), *args[end:])
+
+
 async def run_fluidmcp(
     *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, program: str = "fluidmcp"
 ) -> Finished:
@@ -165,7 +171,7 @@ async def run_fluidmcp(
     the first thing that it complains about.
     """
     if "--start-server" in args and "--port" not in args:
-        args = (*args, "--port", str(free_port()))
+        args = add_port(args, free_port())
     process = await asyncio.create_subprocess_exec(
         str(BIN / program),
         *args,
@@ -298,7 +304,7 @@ async def _start(
 ) -> RunningGateway:
     for _ in range(PORT_ATTEMPTS):
         chosen = free_port() if port is None else port
-        arguments = (*args, "--port", str(chosen)) if says_port else args
+        arguments = add_port(args, chosen) if says_port else args
         gateway = await _spawn(arguments, chosen, env, cwd, before)
         try:
             await _wait_until_healthy(gateway)

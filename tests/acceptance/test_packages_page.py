@@ -29,7 +29,7 @@ def find_command(word: str) -> list[str]:
 async def test_the_first_commands_of_the_page_work_as_they_stand(tmp_path: Path) -> None:
     done = await run_fluidmcp(*find_command("install npm:@modelcontextprotocol"), cwd=tmp_path)
     assert done.code == 0, done
-    starting = start_fluidmcp(*find_command("--start-server"), cwd=tmp_path, env=OFFLINE)
+    starting = start_fluidmcp(*find_command("run npm:@modelcontextprotocol"), cwd=tmp_path, env=OFFLINE)
     async with starting as gateway, httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.post(f"{gateway.url}/modelcontextprotocol-server-memory/mcp", json=TOOLS_LIST)
         assert "read_graph" in answer.text

@@ -75,6 +75,29 @@ def stage(registry: Registry, tmp_path: Path, search_path: str) -> Stage:
     return Stage(registry, tmp_path, search_path)
 
 
+def test_a_registry_that_cannot_be_reached_is_named_as_the_reason(stage: Stage):
+    stage.environ = {**stage.environ, "npm_config_registry": "http://127.0.0.1:9/", "npm_config_fetch_retries": "0"}
+    with pytest.raises(InstallError) as caught:
+        stage.install("npm:any")
+    assert caught.value.why == "It could not reach its registry (ECONNREFUSED)."
+
+
+def test_what_cannot_be_removed_is_an_error_of_ours(stage: Stage):
+    stage.registry.add_npm("removed", "1.0.0", FILES, **BIN)
+    package = stage.install("npm:removed")
+    (stage.directory / ".staging").write_text("not a folder")
+    with pytest.raises(ConfigurationError, match="could not be removed"):
+        uninstall_package(package.spec, stage.place)
+
+
+def test_a_link_in_place_of_the_held_file_is_not_followed(stage: Stage, tmp_path: Path):
+    stage.directory.mkdir(exist_ok=True)
+    (stage.directory / ".installing").symlink_to(tmp_path / "made-by-us")
+    with pytest.raises(ConfigurationError):
+        stage.install("npm:any")
+    assert not (tmp_path / "made-by-us").exists()
+
+
 def test_a_package_of_npm_is_installed_with_what_it_needs(stage: Stage):
     stage.registry.add_npm("needed", "2.0.0", {"index.js": ""}, scripts={"install": "touch ran"})
     stage.registry.add_npm("@scope/full", "1.2.3", FILES, **BIN, dependencies={"needed": "^2.0.0"})
