@@ -3,6 +3,7 @@
     FluidMCPError
     ├── UserError                      a mistake of the person at the command line; exit code 2
     │   ├── ConfigurationError         a setting, a package file or an entry is wrong
+    │   │   └── RemoteEntryError       an entry of a file is a remote server, which cannot be served yet
     │   ├── UnknownPackageError        the named package is not there
     │   └── PortInUseError             a socket cannot be bound
     ├── InstallError                   npm or uv failed to install a package
@@ -72,6 +73,10 @@ class UserError(FluidMCPError):
 
 class ConfigurationError(UserError):
     code = "configuration"
+
+
+class RemoteEntryError(ConfigurationError):
+    """Nothing else is wrong with the entry."""
 
 
 class UnknownPackageError(UserError):

@@ -23,7 +23,7 @@ from fluidmcp.config.reading import ObjectReader, show_key
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.tools import ToolFilter, read_tools
 from fluidmcp.config.variables import OWN_PREFIX, VARIABLE_NAME, is_own_variable
-from fluidmcp.errors import ConfigurationError, UserError, hide_values
+from fluidmcp.errors import ConfigurationError, RemoteEntryError, UserError, hide_values
 
 RESERVED_NAMES = frozenset(
     "health ready docs schema openapi.json metrics auth authorize token register mcp sse .well-known".split()
@@ -300,7 +300,7 @@ def _refuse_remote(reader: ObjectReader, name: str, *, source: str) -> None:
     has_command = reader.get("command") is not None
     if not remote and kind is None:
         return
-    raise ConfigurationError(
+    raise RemoteEntryError(
         f"The entry {show_key(name)} in {source} is a remote server, which cannot be run.",
         why="It has a url; so far FluidMCP runs servers that are started with a command and speak stdio."
         if remote

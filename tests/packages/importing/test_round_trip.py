@@ -47,7 +47,9 @@ def parse(text: bytes, path: Path, env: dict[str, str], allowed: frozenset[str])
 
 def comparable(entry: ServerEntry) -> dict[str, Any]:
     """What the entry does, without what messages say of it, and without what only hides values in them."""
-    plain = replace(entry, written_name="", written_args=(), source="", path="", hidden=(), directory=Path())
+    plain = replace(
+        entry, written_name="", written_command="", written_args=(), source="", path="", hidden=(), directory=Path()
+    )
     return {"entry": plain, "directory": os.path.normpath(entry.directory)}
 
 

@@ -13,7 +13,7 @@ from fluidmcp.cli.serving.sources import add_packages
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.reading import as_object, list_texts, show_key
 from fluidmcp.config.settings import load_settings, read_environment
-from fluidmcp.errors import ConfigurationError, UserError
+from fluidmcp.errors import ConfigurationError, RemoteEntryError, UserError
 from fluidmcp.packages.answers import name_variable
 from fluidmcp.packages.files import read_regular
 from fluidmcp.packages.formats.answers import make_example
@@ -110,7 +110,7 @@ def _describe(
         name = entry.written_name or entry.name
         lines.setdefault(name, []).append(_describe_entry(entry, read[name], inputs, environ))
     for refused in loaded.refused:
-        state = "remote" if "url" in (as_object(read[refused.name].value) or {}) else "refused"
+        state = "remote" if isinstance(refused.error, RemoteEntryError) else "refused"
         lines.setdefault(refused.name, []).append(_Line(state, show_key(refused.name), refused.error))
     for name in loaded.disabled:
         lines.setdefault(name, []).append(_Line("disabled", show_key(name)))

@@ -3,6 +3,7 @@
 Pure module: no I/O.
 """
 
+import contextlib
 import itertools
 import json
 import re
@@ -16,7 +17,7 @@ from fluidmcp.config.filling.expand import Expander, ExpansionError
 from fluidmcp.config.filling.foreign_commands import NotHereError
 from fluidmcp.config.reading import as_object, list_texts, show_key
 from fluidmcp.config.schema import SCHEMA_ADDRESS
-from fluidmcp.errors import ConfigurationError
+from fluidmcp.errors import ConfigurationError, RemoteEntryError
 from fluidmcp.packages.answers import Answers, name_variable
 from fluidmcp.packages.formats.answers import make_example
 from fluidmcp.packages.formats.inputs import write_inputs
@@ -209,11 +210,8 @@ def _check(item: ReadEntry, source: Source, number: int) -> None:
         home="/",
         allowed_env_names=frozenset(str(auth.get(key)) for key in ("client_id_env", "client_secret_env")),
     )
-    try:
+    with contextlib.suppress(RemoteEntryError):
         parse_entry(item.name, item.value, context, path=item.path, names=item.names, faults=item.faults, number=number)
-    except ConfigurationError as error:
-        if "is a remote server" not in error.what:
-            raise
 
 
 class _Everything(Mapping[str, str]):
