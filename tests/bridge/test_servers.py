@@ -2,17 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from fluidmcp.bridge.channel import Channel
 from fluidmcp.bridge.servers import ChannelLease, PackageServers
-from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.entries import EnvVariable, ServerEntry
 from fluidmcp.config.settings import ProcessLimits
-from fluidmcp.processes.launch.launcher import ColdLauncher
+from fluidmcp.errors import ServerStartError
+from fluidmcp.processes.launch.launcher import ColdLauncher, ignore_install
+from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.pool.pool import Pool
+from fluidmcp.processes.process import ServerProcess
 from fluidmcp.processes.watchdog import Watchdog
 
 SERVER = Path(__file__).parents[1] / "servers" / "asking_server.py"
@@ -54,3 +57,30 @@ async def test_who_may_wait_for_a_process_of_the_group_does_not_wait_for_room(on
     # Room would have been made by ending this very process.
     assert second.worker is first.worker
     second.release()
+
+
+class RefusingLauncher:
+    """Starts nothing, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.specs: list[LaunchSpec] = []
+
+    async def launch(
+        self, spec: LaunchSpec, *, on_install: Callable[[ServerProcess], None] = ignore_install
+    ) -> ServerProcess:
+        self.specs.append(spec)
+        raise ServerStartError("Nothing is started here.")
+
+
+async def test_variables_of_an_entry_that_sound_secret_do_not_show_in_what_its_server_says(tmp_path: Path) -> None:
+    values = {"DB_PASS": "secret-1", "DATABASE_URL": "secret-2", "PASSPHRASE": "secret-3", "REGION": "europe"}
+    env = tuple((name, EnvVariable(value=value)) for name, value in values.items())
+    entry = ServerEntry(name="a", command="x", directory=tmp_path, source="a test", env=env)
+    limits = ProcessLimits()
+    launcher = RefusingLauncher()
+    servers = PackageServers(entry, {}, pool=Pool[Channel](limits), launcher=launcher, limits=limits)
+    with pytest.raises(ServerStartError):
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await servers.acquire(None, None)
+    hidden = {secret.reveal() for secret in launcher.specs[0].secrets}
+    assert hidden == {"secret-1", "secret-2", "secret-3"}

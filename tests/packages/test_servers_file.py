@@ -198,6 +198,14 @@ def test_b37_no_message_shows_what_was_filled_in(place: str, tmp_path: Path):
     assert all("Sup3r" not in (entry.written_command or entry.command) for entry in loaded.entries)
 
 
+@pytest.mark.parametrize("name", ["API_KEY", "DB_PASS", "DATABASE_URL", "PASSPHRASE", "SESSION"])
+@pytest.mark.parametrize("environ", [{}, {"REGION": "eu"}])
+def test_what_a_secret_is_without_its_variable_is_not_shown_either(name: str, environ: dict[str, str]):
+    value = {"command": "x", "args": [f"${{{name}:-sk-1-${{REGION:-us}}}}", f"${{{name}:-}}", "${HOST:-there}"]}
+    (entry,) = parse({"mcpServers": {"a": value}}, ReadingOptions(environ=environ, home="/")).entries
+    assert [secret.reveal() for secret in entry.hidden] == [entry.args[0]]
+
+
 def test_a_variable_that_the_entry_gives_to_its_server_is_the_servers_to_fill_in():
     """As `mcp-remote` does, which is told to in many files."""
     value = {"command": "npx", "args": ["mcp-remote", "--header", "Authorization:${HEADER}"], "env": {"HEADER": "x y"}}

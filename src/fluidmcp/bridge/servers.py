@@ -13,7 +13,6 @@ All other requests share the lane 0.
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Final, Literal, TypeAlias
@@ -25,6 +24,7 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
+from fluidmcp.config.variables import sounds_secret
 from fluidmcp.errors import CapacityError, ServerStartError, ServerTimeoutError, WouldWaitError, hide_values
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
@@ -44,9 +44,6 @@ LANE_SECONDS: Final = 30.0
 
 STATELESS: Final = "stateless"
 """The group of processes that were asked for the stateless era first."""
-
-_SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
-
 
 ServersState: TypeAlias = Literal["ok", "starting", "installing", "failed"]
 
@@ -356,7 +353,7 @@ class PackageServers:
 
     def _list_secrets(self, environment: Mapping[str, str], token: str | None) -> tuple[Secret, ...]:
         """What must not show in the process's stderr: the token, and variables of the entry that sound like keys."""
-        named = [environment.get(name, "") for name, _ in self._entry.env if _SOUNDS_SECRET.search(name)]
+        named = [environment.get(name, "") for name, _ in self._entry.env if sounds_secret(name)]
         filled_in = [secret.reveal() for secret in self._entry.hidden]
         values = {value for value in (token or "", *named, *filled_in) if len(value) >= MIN_SECRET_LENGTH}
         return tuple(Secret(value) for value in values)

@@ -1,7 +1,7 @@
-"""Which names of environment variables a package file may use, and for what. Pure module: no I/O."""
+"""Which names of environment variables a package file may use, for what, and which hold secrets. Pure: no I/O."""
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}", re.ASCII)
 """What an entry's `env` may set."""
@@ -31,6 +31,49 @@ _LOADER_PREFIXES = (
     *("PIP_", "PYTHON", "RUBY_", "UV_", "XDG_"),
 )
 _LOADER_SUFFIXES = ("_PROXY",)
+
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET_WORDS: Final = frozenset(
+    "key keys apikey token tokens secret secrets password passwords passwd passphrase pass pwd pw pat pats credential"
+    " credentials creds auth authorization authentication cookie cookies session sessions sessionid sid bearer jwt pin"
+    " otp totp mfa dsn private signing signature sig hmac salt seed mnemonic webhook webhooks license licence".split()
+)
+_SECRET_PARTS: Final = re.compile(
+    r"apikey|token|secret|passw|passphrase|credential|privatekey|accesskey|connectionstr|connstr|(?:db|user)pass\Z"
+)
+_KEYS_OF_OTHERS: Final = ("monkey", "donkey", "turkey", "hotkey", "whiskey", "jockey", "hockey")
+_OTHER_ENDS: Final = frozenset(
+    "file files path dir directory folder url uri endpoint host hostname port name names user username email"
+    " type mode limit limits count ttl timeout seconds expiry method provider enabled required header scope scopes"
+    " region version algorithm length size env prefix".split()
+)
+_ADDRESS_ENDS: Final = frozenset({"url", "urls", "uri", "uris", "string", "str"})
+_SECRET_ADDRESSES: Final = frozenset(
+    "database databases db postgres postgresql pg mysql mariadb mssql sql mongo mongodb redis amqp rabbitmq broker"
+    " connection conn jdbc smtp hook webhook webhooks sentry proxy".split()
+)
+"""Whose addresses hold a password, or are one."""
+_AMOUNT_OF_TOKENS: Final = re.compile(r"(?:max|min|num|total)_?(?:\w+_)?tokens", re.IGNORECASE)
+
+
+def sounds_secret(name: str) -> bool:
+    """Whether a variable, header, option or parameter of that name usually holds a secret.
+
+    In doubt it does: what is hidden or left out too much costs a line, what is shown may cost an account.
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or _AMOUNT_OF_TOKENS.search(name):
+        return False
+    if words[-1] in _ADDRESS_ENDS and not _SECRET_ADDRESSES.isdisjoint(words):
+        return True
+    joined = "".join(words)
+    if words[-1] in _OTHER_ENDS:
+        return False
+    if not _SECRET_WORDS.isdisjoint(words) or any(
+        word.endswith("key") and not word.endswith(_KEYS_OF_OTHERS) for word in words
+    ):
+        return True
+    return _SECRET_PARTS.search(joined) is not None or joined.endswith(("databaseurl", "databaseuri"))
 
 
 def is_loader_variable(name: str) -> bool:

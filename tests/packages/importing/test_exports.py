@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluidmcp.config.filling.expand import Expander
-from fluidmcp.packages.importing.credentials import sounds_secret
 from fluidmcp.packages.importing.exports import Exports, Hider, list_named_variables, list_texts
 
 Json = dict[str, Any]
@@ -128,13 +127,3 @@ def test_two_servers_with_one_name_for_different_secrets_get_a_variable_each():
         "${API_KEY}",
     ]
     assert exported == {"API_KEY": "one", "SECOND_API_KEY": "two"}
-
-
-@pytest.mark.parametrize("name", "GITHUB_TOKEN apiKey api-key X-API-Key DB_PASSWORD GH_PAT Cookie MYSECRET".split())
-def test_names_of_secrets(name: str):
-    assert sounds_secret(name)
-
-
-@pytest.mark.parametrize("name", "PATH KEYBOARD author MAX_TOKENS CLIENT_ID API_KEY_FILE AUTH_TYPE PATTERN".split())
-def test_names_of_other_things(name: str):
-    assert not sounds_secret(name)

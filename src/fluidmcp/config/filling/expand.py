@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fluidmcp.config.variables import OWN_PREFIX, is_own_variable
+from fluidmcp.config.variables import OWN_PREFIX, is_own_variable, sounds_secret
 
 BareNames = Literal["none", "whole", "anywhere"]
 """Where `$NAME` without braces stands for a variable: nowhere, as a whole value, or anywhere in one."""
@@ -26,7 +26,6 @@ _FILE_IN_BRACES: Final = re.compile(r"\{file:[^{}]*\}", re.ASCII)
 _WHOLE: Final = re.compile(r"\$([A-Z_][A-Z0-9_]*)", re.ASCII)
 _WHOLE_INPUT: Final = re.compile(r"\$\{(?:input:([^{}]+)|user_config\.([^{}]+))\}")
 _ANYWHERE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
-_SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|\bPAT\b|_PAT", re.IGNORECASE)
 _PERSONAL: Final = re.compile(r"\{\{LIBRECHAT_[A-Z_]+\}\}", re.ASCII)
 _WINDOWS_VARIABLE: Final = re.compile(
     r"%(?:APPDATA|LOCALAPPDATA|USERPROFILE|PROGRAMFILES(?:\(X86\))?|PROGRAMDATA|SYSTEMROOT|WINDIR|TEMP|TMP|HOMEPATH"
@@ -176,7 +175,7 @@ class Expander:
         value = self.environ.get(name)
         # As in a shell: `:-` takes the default for an empty variable too (POSIX, "Parameter Expansion").
         if value is None or (not value and operator == ":-"):
-            return self._expand(default, depth + 1)
+            return self._note(name, self._expand(default, depth + 1))
         return self._note(name, value)
 
     def is_left(self, name: str) -> bool:
@@ -196,7 +195,7 @@ class Expander:
         return self._note(name, value)
 
     def _note(self, name: str, value: str) -> str:
-        if _SOUNDS_SECRET.search(name):
+        if value and sounds_secret(name):
             self.hidden.add(value)
         return value
 

@@ -8,18 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SECRET_WORDS: Final = frozenset(
-    "key keys apikey token secret secrets password passwd passphrase pass pwd pw pat credential credentials creds auth"
-    " authorization cookie cookies bearer jwt pin otp dsn".split()
-)
-_SECRET_PARTS: Final = re.compile(r"apikey|token|secret|passw|credential|privatekey|accesskey")
-_OTHER_ENDS: Final = frozenset(
-    "file files path dir directory folder url uri endpoint host hostname port id ids name names user username email"
-    " type mode limit limits count ttl timeout seconds expiry method provider enabled required header scope scopes"
-    " region version algorithm length size env prefix".split()
-)
-_AMOUNT_OF_TOKENS: Final = re.compile(r"(?:max|min|num|total)_?(?:\w+_)?tokens", re.IGNORECASE)
+from fluidmcp.config.variables import sounds_secret
+
 _PLAIN_VALUES: Final = frozenset({"", "true", "false", "yes", "no", "on", "off", "none", "null", "0", "1"})
 
 _PREFIXES: Final = (
@@ -66,14 +56,6 @@ class Span:
     end: int
     hint: str = "SECRET"
     """What it is, as a part of a variable's name."""
-
-
-def sounds_secret(name: str) -> bool:
-    """Whether a variable, header, option or parameter of that name usually holds a secret."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[-1] in _OTHER_ENDS or _AMOUNT_OF_TOKENS.search(name):
-        return False
-    return not _SECRET_WORDS.isdisjoint(words) or _SECRET_PARTS.search("".join(words)) is not None
 
 
 def is_plain(value: str) -> bool:

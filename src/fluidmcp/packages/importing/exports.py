@@ -8,8 +8,8 @@ from typing import Final
 from fluidmcp.config.filling.scripts import find_script
 from fluidmcp.config.reading import as_list, as_object, list_texts, show_key, show_plain
 from fluidmcp.config.secret import Secret
-from fluidmcp.config.variables import VARIABLE_NAME, is_loader_variable, is_own_variable
-from fluidmcp.packages.importing.credentials import Span, find_in_value, find_secrets, is_plain, sounds_secret
+from fluidmcp.config.variables import VARIABLE_NAME, is_loader_variable, is_own_variable, sounds_secret
+from fluidmcp.packages.importing.credentials import Span, find_in_value, find_secrets, is_plain
 from fluidmcp.packages.importing.texts import (
     OWN,
     Literal,
