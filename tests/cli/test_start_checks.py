@@ -139,6 +139,7 @@ async def test_only_what_can_be_used_is_announced(tmp_path: Path) -> None:
             "Reading config.json...",
             "Added good endpoints",
             f"Starting FastAPI server on port {gateway.port}",
+            f"good answers at http://localhost:{gateway.port}/good/mcp",
             next(line for line in gateway.stdout.lines if line.startswith("Isolation of server processes: ")),
             "1 of 4 ready; not ready: missing (cannot start), locked (cannot start), far (refused)",
         ]

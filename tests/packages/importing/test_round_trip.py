@@ -96,3 +96,13 @@ def test_the_folder_of_the_file_stays_the_same_in_scripts_and_defaults(tmp_path:
         entries = parse(written, tmp_path / place / "fluidmcp.json", {}, frozenset()).entries
         assert entries[0].args == ("-c", f"exec node {tmp_path}/files/index.js")
         assert entries[1].args == (f"{tmp_path}/files/index.js",)
+
+
+def test_a_folder_that_a_shell_would_read_as_code_does_not_come_into_a_script(tmp_path: Path):
+    path = tmp_path / "a $(b)" / "mcp.json"
+    path.parent.mkdir()
+    entry = '{"command": "sh", "args": ["-c", "${workspaceFolder}/run"]}'
+    path.write_text(f'{{"mcpServers": {{"a": {entry}, "b": {{"command": "x"}}}}}}')
+    imported = import_file(path, tmp_path / "elsewhere")
+    assert imported.names == ("b",)
+    assert "a shell may read as code" in imported.left_out[0].why

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fluidmcp.config.filling.expand import ExpansionError
 from fluidmcp.config.filling.foreign_commands import find_meaning
-from fluidmcp.config.filling.scripts import find_script
+from fluidmcp.config.filling.scripts import find_script, is_harmless
 from fluidmcp.config.reading import as_list, as_object, show_plain
 from fluidmcp.packages.importing.texts import Literal, Part, Placeholder, Spelling, join_text, split_text
 
@@ -16,7 +17,9 @@ _ORDER: Final = (
     " auth shared isolation paths disabled".split()
 )
 _ABSOLUTE: Final = frozenset({"${workspaceFolder}", "${userHome}", "${/}", "${pathSeparator}"})
-_IN_SCRIPT: Final = re.compile(r"\$\{(?:input:|user_config\.|workspaceFolder|__dirname)[^{}]*\}", re.ASCII)
+_IN_SCRIPT: Final = re.compile(
+    r"\$\{(?:input:|user_config\.|workspaceFolder|__dirname|extensionPath)[^{}]*\}", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,10 @@ class OwnForm:
         def write(match: re.Match[str]) -> str:
             parts = split_text(match[0], self.spelling)
             # A script is no text of ours: nothing in it is escaped.
+            if not all(isinstance(part, Placeholder) or is_harmless(part.text) for part in parts):
+                raise ExpansionError(
+                    "would have a script with a folder whose name a shell may read as code; write its path by hand"
+                )
             return "".join(part.text for part in parts)
 
         return _IN_SCRIPT.sub(write, text)
