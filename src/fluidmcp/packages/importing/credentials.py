@@ -4,7 +4,7 @@ A false alarm costs one more variable to export; a secret that is overlooked sta
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,9 +39,22 @@ _USER_INFO: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:(?!\d+(?
 _LONE_USER: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^\s/:@\"']{20,})@", re.ASCII)
 _SETTING: Final = re.compile(r"(?<![A-Za-z0-9])([A-Za-z_][\w.-]*)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s;,&#\"']+)", re.ASCII)
 _MEMBER: Final = re.compile(r"\\?[\"']([\w.-]+)\\?[\"']\s*:\s*\\?\"((?:[^\"\\]|\\(?!\"))*)\\?\"", re.ASCII)
+_QUOTED_MEMBER: Final = re.compile(r"'([\w.-]+)'\s*:\s*'([^'\\]*)'", re.ASCII)
+_USER_OPTION: Final = re.compile(r"\A--?(?:u|user|userpwd|proxy-user|U)=(.*)\Z", re.ASCII | re.DOTALL)
+_HOOK: Final = re.compile(
+    r"https?://[^\s/\"']*hooks?[^\s/\"']*/(?:services/|hooks/catch/|workflows/)?([^\s\"'?#]+)"
+    r"|https?://[^\s/\"']+/(?:[^\s\"'?#]*/)?(?:webhooks?|hooks?|mcp/s)/([^\s\"'?#]+)"
+    r"|https?://api\.telegram\.org/bot([^\s/\"'?#]+)",
+    re.ASCII | re.IGNORECASE,
+)
+"""Addresses whose path is a secret."""
+_NAME_WORDS: Final = frozenset(
+    "access account admin api app auth authorization basic bearer bot client cookie credential credentials database db"
+    " dsn github google hook id jwt key license master openai otp pass passphrase password passwd pat pin private proxy"
+    " pwd refresh secret service session signing slack string token uri url user webhook connection".split()
+)
 _HEADER: Final = re.compile(r"\A([A-Za-z][\w-]*):\s*(.+)\Z", re.ASCII | re.DOTALL)
 _WHOLE_SETTING: Final = re.compile(r"\A-{0,2}([A-Za-z_][\w.-]*)=(.*)\Z", re.ASCII | re.DOTALL)
-_OPTION: Final = re.compile(r"(?<!\S)--?([A-Za-z][\w-]*)\s+(\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)", re.ASCII)
 _RANDOM: Final = re.compile(r"[A-Za-z0-9+/_=-]{20,}", re.ASCII)
 _DIGEST: Final = re.compile(r"(?:@|sha\d{1,3}[:-])\Z")
 _MIN_CHANGES: Final = 0.25
@@ -63,14 +76,17 @@ def is_plain(value: str) -> bool:
     return value.strip().lower() in _PLAIN_VALUES
 
 
-def find_secrets(text: str, *, may_guess: bool = True, is_script: bool = False) -> tuple[Span, ...]:
+def find_secrets(text: str, *, may_guess: bool = True) -> tuple[Span, ...]:
     """The secrets in a text that has no name of its own, in its order and without overlaps.
 
-    `may_guess`: whether disorder alone makes one; not in paths, which may hold digests. `is_script`: the text is a
-    command line of its own.
+    `may_guess`: whether disorder alone makes one; not in paths, which may hold digests.
     """
+    return unite_spans(_find_all(text, may_guess=may_guess))
+
+
+def unite_spans(found: Iterable[Span]) -> tuple[Span, ...]:
+    """The same in their order and without overlaps."""
     spans: list[Span] = []
-    found = _find_all(text, may_guess=may_guess, is_script=is_script)
     for span in sorted(found, key=lambda span: (span.start, -span.end)):
         if span.start < span.end and (not spans or span.start >= spans[-1].end):
             spans.append(span)
@@ -86,7 +102,12 @@ def find_in_value(text: str) -> tuple[Span, ...]:
     return () if is_plain(text[start:]) else (Span(start, len(text)),)
 
 
-def _find_all(text: str, *, may_guess: bool, is_script: bool) -> Iterator[Span]:
+def is_harmless_part(text: str) -> bool:
+    """Whether a stretch of a secret value between placeholders says nothing: `Bearer `, `:`, `https://`."""
+    return re.fullmatch(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^A-Za-z0-9]*", text) is not None or not find_in_value(text)
+
+
+def _find_all(text: str, *, may_guess: bool) -> Iterator[Span]:
     for match in _FORMS.finditer(text):
         yield Span(*match.span(), "PRIVATE_KEY" if match[0].startswith("-----") else "TOKEN")
     for match in _USER_INFO.finditer(text):
@@ -95,10 +116,12 @@ def _find_all(text: str, *, may_guess: bool, is_script: bool) -> Iterator[Span]:
         yield Span(*match.span(1), "TOKEN")
     for match in _BEARER.finditer(text):
         yield Span(*match.span(1), "TOKEN")
-    for pattern in (_OPTION,) if is_script else (_WHOLE_SETTING, _HEADER):
-        for match in pattern.finditer(text):
-            yield from _find_named(match)
-    for pattern in (_SETTING, _MEMBER):
+    for match in _HOOK.finditer(text):
+        yield Span(*match.span(match.lastindex or 0), "WEBHOOK")
+    user = _USER_OPTION.match(text)
+    if user is not None:
+        yield from find_user_password(user[1], user.start(1))
+    for pattern in (_WHOLE_SETTING, _HEADER, _SETTING, _MEMBER, _QUOTED_MEMBER):
         for match in pattern.finditer(text):
             yield from _find_named(match)
     if may_guess:
@@ -114,9 +137,25 @@ def _find_named(match: re.Match[str]) -> Iterator[Span]:
     value = match[2]
     if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
         start, end, value = start + 1, end - 1, value[1:-1]
-    hint = re.sub(r"[^A-Z0-9]+", "_", match[1].upper()).strip("_") or "SECRET"
     for span in find_in_value(value):
-        yield Span(start + span.start, start + span.end, hint)
+        yield Span(start + span.start, start + span.end, name_kind(match[1]))
+
+
+def find_user_password(text: str, start: int = 0) -> Iterator[Span]:
+    """The password in `me:password`, which begins at `start` of a longer text; not in `1000:1000` and `root:root`."""
+    user, colon, password = text.partition(":")
+    if colon and password and not (user.isdigit() and password.isdigit()) and user != password:
+        yield Span(start + len(user) + 1, start + len(text), "PASSWORD")
+
+
+def name_kind(name: str) -> str:
+    """What a secret is, by the usual words of a name only: what looks like a name may be a secret itself."""
+    words = [word.upper() for word in re.split(r"[^a-z]+", _split_humps(name)) if word in _NAME_WORDS]
+    return "_".join(dict.fromkeys(words)) or "SECRET"
+
+
+def _split_humps(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def _is_random(text: str) -> bool:

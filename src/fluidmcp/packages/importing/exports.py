@@ -9,7 +9,14 @@ from fluidmcp.config.filling.scripts import find_script
 from fluidmcp.config.reading import as_list, as_object, list_texts, show_key, show_plain
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.variables import VARIABLE_NAME, is_loader_variable, is_own_variable, sounds_secret
-from fluidmcp.packages.importing.credentials import Span, find_in_value, find_secrets, is_plain
+from fluidmcp.packages.importing.command_words import find_role, split_script
+from fluidmcp.packages.importing.credentials import (
+    Span,
+    find_in_value,
+    find_secrets,
+    is_harmless_part,
+    is_plain,
+)
 from fluidmcp.packages.importing.texts import (
     OWN,
     Literal,
@@ -23,6 +30,7 @@ from fluidmcp.packages.importing.texts import (
 _MAX_NAME_CHARACTERS: Final = 100
 _NAME_BEFORE: Final = re.compile(r"([A-Za-z_][\w.-]*)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+|Basic\s+)?\Z", re.ASCII)
 _VARIABLE: Final = re.compile(r"\$\{?(?:env:)?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+_PLAIN_HEADERS: Final = frozenset({"accept", "content-type", "user-agent"})
 _PATH_KEYS: Final = ("command", "cwd", "envFile", "package", "python")
 
 
@@ -130,47 +138,66 @@ class Hider:
             value = self._hide_member(name, parts["value"], f"{path}.value", is_variable=is_variable)
             return {**parts, "value": value}
         text = member if isinstance(member, str) else show_plain(member)
-        if text is None or (not isinstance(member, str) and not (sounds_secret(name) and not is_plain(text))):
+        is_secret = sounds_secret(name) or not is_variable
+        if text is None or (not isinstance(member, str) and (not is_secret or is_plain(text))):
             return member
         base = self._own_name(name)
-        if not sounds_secret(name):
+        if not sounds_secret(name) and (is_variable or name.lower() in _PLAIN_HEADERS):
             return self._hide_text(text, path, base=base)
         return self._hide_value(text, path, (name, base) if is_variable else (base,), base=base)
 
     def _hide_args(self, command: str, args: list[str]) -> list[str]:
-        script = find_script(command, tuple(args))
+        script = find_script(command, args)
         hidden: list[str] = []
+        option = ""
         for index, arg in enumerate(args):
-            option = args[index - 1] if index else ""
             path = f"args[{index}]"
+            role = find_role(command, option, arg)
             if index == script:
                 hidden.append(self._hide_script(arg, path))
-            elif _is_secret_option(option) and not arg.startswith("-"):
-                name = self._own_name(option)
-                hidden.append(self._hide_value(arg, path, (name,), base=name))
+            elif role.finds is not None:
+                kind = self._own_name(role.kind)
+                hidden.append(self._hide_value(arg, path, (kind,), base=kind, find=role.finds))
             else:
                 hidden.append(self._hide_text(arg, path))
+            # What was taken for a value names nothing.
+            option = arg if role.is_option and index != script else ""
         return hidden
 
     def _hide_script(self, script: str, path: str) -> str:
-        """A shell's script: `${env:NAME}` is what is filled in there before the shell sees it."""
+        """A shell's script: `${env:NAME}` is what is handed over to the shell there."""
         pieces: list[str] = []
         position = 0
-        for span in find_secrets(script, is_script=True):
-            value = script[span.start : span.end]
-            if "$" in value:
-                continue  # the shell's own variable
-            name = self.exports.add(value, (self._own_name(span.hint),), f"{self.place}.{path}")
-            pieces += [script[position : span.start], f"${{env:{name}}}"]
-            position = span.end
+        for word in split_script(script):
+            for span in word.list_secrets():
+                for start, end in word.list_literals(span.start, span.end):
+                    value = word.read(start, end)
+                    if is_plain(value) or is_harmless_part(value):
+                        continue
+                    kind = span.hint if span.hint != "SECRET" else word.kind
+                    name = self.exports.add(value, (self._own_name(kind),), f"{self.place}.{path}")
+                    pieces += [script[position : word.start + start], word.quote_variable(name, value)]
+                    position = word.start + end
         return "".join((*pieces, script[position:]))
 
-    def _hide_value(self, text: str, path: str, names: Iterable[str], *, base: str) -> str:
-        """A value whose name says that it is a secret: all of it, unless a part of it comes from elsewhere already."""
+    def _hide_value(
+        self,
+        text: str,
+        path: str,
+        names: Iterable[str],
+        *,
+        base: str,
+        find: Callable[[str], Iterable[Span]] = find_in_value,
+    ) -> str:
+        """A value whose name says that it is a secret: all of it, but for what comes from elsewhere already."""
         parts = split_text(text, OWN)
         if len(parts) == 1:
-            return self._hide_parts(parts, path, find_in_value, lambda _: names)
-        return self._hide_text(text, path, base=base)
+            return self._hide_parts(parts, path, find, lambda _: names)
+
+        def find_part(literal: str) -> Iterable[Span]:
+            return () if is_harmless_part(literal) else find_in_value(literal)
+
+        return self._hide_parts(parts, path, find_part, lambda _: (f"{base}_PART",))
 
     def _hide_text(self, text: str, path: str, *, base: str = "", may_guess: bool = True) -> str:
         def find(literal: str) -> tuple[Span, ...]:
@@ -184,7 +211,7 @@ class Hider:
         self,
         parts: Iterable[Part],
         path: str,
-        find: Callable[[str], tuple[Span, ...]],
+        find: Callable[[str], Iterable[Span]],
         choose: Callable[[Span], Iterable[str]],
     ) -> str:
         return join_text(self._replace(parts, path, find, choose))
@@ -193,13 +220,13 @@ class Hider:
         self,
         parts: Iterable[Part],
         path: str,
-        find: Callable[[str], tuple[Span, ...]],
+        find: Callable[[str], Iterable[Span]],
         choose: Callable[[Span], Iterable[str]],
     ) -> Iterator[Part]:
         before = ""
         for part in parts:
             if isinstance(part, Placeholder):
-                is_named = _ends_with_secret_name(before)
+                is_named = _ends_with_secret_name(before) or sounds_secret(part.name)
                 default = tuple(self._replace(part.default, path, find_in_value if is_named else find, choose))
                 yield Placeholder(part.text, part.name, part.operator, default)
                 before = ""
@@ -219,10 +246,6 @@ class Hider:
         words = [re.sub(r"[^A-Z0-9]+", "_", part.upper()).strip("_") for part in (self.name, text)]
         name = "_".join(filter(None, words))[:_MAX_NAME_CHARACTERS]
         return name if name[:1].isalpha() else f"MCP_{name}"
-
-
-def _is_secret_option(text: str) -> bool:
-    return text.startswith("-") and "=" not in text and sounds_secret(text)
 
 
 def _ends_with_secret_name(text: str) -> bool:
