@@ -17,12 +17,14 @@ from fluidmcp.config.filling.expand import Expander, ExpansionError
 from fluidmcp.config.filling.foreign_commands import NotHereError
 from fluidmcp.config.reading import as_object, list_texts, show_key
 from fluidmcp.config.schema import SCHEMA_ADDRESS
+from fluidmcp.config.variables import sounds_secret
 from fluidmcp.errors import ConfigurationError, RemoteEntryError
 from fluidmcp.packages.answers import Answers, name_variable
 from fluidmcp.packages.formats.answers import make_example
 from fluidmcp.packages.formats.inputs import write_inputs
 from fluidmcp.packages.formats.shapes import Input, ReadEntry, ReadFile
 from fluidmcp.packages.importing.credentials import find_secrets
+from fluidmcp.packages.importing.disabled import keep_known
 from fluidmcp.packages.importing.exports import Export, Exports, Hider, list_named_variables
 from fluidmcp.packages.importing.own_form import Move, OwnForm
 from fluidmcp.packages.importing.texts import Spelling
@@ -100,7 +102,7 @@ class _Merger:
             try:
                 name = parse_package_name(item.name, source=source.shown, number=number)
                 _check(item, source, number)
-                value = form.write(as_object(item.value) or {})
+                value = form.write(self._select(item, source))
             except ConfigurationError as error:
                 self.left_out.append(error)
             except (ExpansionError, NotHereError) as error:
@@ -109,6 +111,18 @@ class _Merger:
             else:
                 self._take(name, item, value, source)
                 self._note_places(item, value, form, source)
+
+    def _select(self, item: ReadEntry, source: Source) -> Mapping[str, object]:
+        """What is taken of an entry: all of it where it was checked, what is known where it is disabled."""
+        value = as_object(item.value) or {}
+        if value.get("disabled") is not True:
+            return value
+        kept, dropped = keep_known(value)
+        if dropped:
+            self.notes.append(
+                f"{item.path} of {source.shown} is disabled; left out, as it cannot be read: {', '.join(dropped)}."
+            )
+        return kept
 
     def _take(self, name: str, item: ReadEntry, value: Mapping[str, object], source: Source) -> None:
         same = next((key for key, other in self.taken.items() if other.base == name and other.value == value), None)
@@ -243,7 +257,11 @@ def _suffix(name: str, tool: str) -> Iterator[str]:
 
 
 def _has_secret_default(item: Input) -> bool:
-    return bool(item.default) and not item.choices and (item.is_secret or bool(find_secrets(item.default or "")))
+    return (
+        bool(item.default)
+        and not item.choices
+        and (item.is_secret or sounds_secret(item.id) or bool(find_secrets(item.default or "")))
+    )
 
 
 def name_tool(path: Path) -> str:
