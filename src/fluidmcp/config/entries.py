@@ -140,6 +140,22 @@ def parse_package_name(name: str, *, source: str, number: int = 1) -> str:
     Raises:
         ConfigurationError: the name is empty, too long, unprintable or reserved.
     """
+    served = make_address_name(name, source=source, number=number)
+    if served in RESERVED_NAMES:
+        raise ConfigurationError(
+            f"The name {show_key(name)} in {source} is reserved.",
+            why=f"The gateway itself answers at /{served}.",
+            hint=f'Rename it, for example to "{served.strip(".")}-server".',
+        )
+    return served
+
+
+def make_address_name(name: str, *, source: str, number: int) -> str:
+    """As `parse_package_name`, but it may be a reserved one.
+
+    Raises:
+        ConfigurationError: the name is empty, too long or unprintable.
+    """
     shown = show_key(name)
     served = name
     if name.strip() and name.isprintable() and not _NAME.fullmatch(name):
@@ -155,12 +171,6 @@ def parse_package_name(name: str, *, source: str, number: int = 1) -> str:
             why=f"The name becomes part of the address, which takes 1 to {MAX_NAME_CHARACTERS} characters that can be "
             "printed.",
             hint=f'Rename it, for example to "{suggestion}".',
-        )
-    if served in RESERVED_NAMES:
-        raise ConfigurationError(
-            f"The name {shown} in {source} is reserved.",
-            why=f"The gateway itself answers at /{served}.",
-            hint=f'Rename it, for example to "{served.strip(".")}-server".',
         )
     return served
 

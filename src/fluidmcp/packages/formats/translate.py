@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from fluidmcp.config.entries import KNOWN_KEYS
 from fluidmcp.config.reading import as_list, as_object, name_type, show_key
+from fluidmcp.config.variables import VARIABLE_NAME
 from fluidmcp.packages.formats.shapes import ReadEntry
 
 Unit = Literal["s", "ms", "guess"]
@@ -37,7 +38,7 @@ _QUIET: Final = frozenset(
     " dev debug watch watchPaths start_on_launch startOnLaunch startup autoStart auto_start fromGalleryId source_url"
     " installationId marketplace scope terminate_on_close required supports_parallel_tool_calls metadata"
     # Keys of remote entries, which are read elsewhere or need none of them here.
-    " oauth requiresOAuth authProviderType targetAudience bearer_token_env_var env_http_headers requestOptions"
+    " oauth requiresOAuth authProviderType targetAudience requestOptions"
     " faviconUrl sseUrl schema http_timeout_seconds"
     # Whatever else was seen to say nothing about the server itself.
     " stderr load_on_start include_instructions provider providerUrl logoUrl tool_prefix".split()
@@ -81,6 +82,8 @@ class Translation:
     faults: list[str] = field(default_factory=list[str])
     forwarded: dict[str, object] = field(default_factory=dict[str, object])
     """Variables that the server gets from the environment, as `env` would have them."""
+    variable_headers: dict[str, object] = field(default_factory=dict[str, object])
+    """Headers of a remote server whose values are in variables, as `headers` would have them."""
     taken: set[str] = field(default_factory=set[str])
     """Keys of the entry that its shape has dealt with already."""
 
@@ -126,6 +129,8 @@ def translate_entry(
     _split_command(entry)
     if entry.forwarded and isinstance(entry.value.get("env", {}), dict):
         entry.value["env"] = {**entry.forwarded, **(as_object(entry.value.get("env")) or {})}
+    if entry.variable_headers and "url" in entry.value and isinstance(entry.value.get("headers", {}), dict):
+        entry.value["headers"] = {**entry.variable_headers, **(as_object(entry.value.get("headers")) or {})}
     return entry.entry()
 
 
@@ -158,6 +163,8 @@ def _translate(entry: Translation, key: str, value: object) -> None:
         _forward_variables(entry, key, value, is_required=False)
     elif key == "env_keys":
         _forward_variables(entry, key, value, is_required=True)
+    elif key in ("bearer_token_env_var", "env_http_headers"):
+        _read_variable_headers(entry, key, value)
     elif key in ("sandbox", "sandboxEnabled"):
         _read_sandbox(entry, key, value)
     elif key in _UNSUPPORTED:
@@ -263,6 +270,21 @@ def _forward_variables(entry: Translation, key: str, value: object, *, is_requir
             entry.forwarded.setdefault(name, {"required": True} if is_required else {})
         else:
             entry.fault(key, "must be a list of names")
+
+
+def _read_variable_headers(entry: Translation, key: str, value: object) -> None:
+    """Codex: the variable of a bearer token, and variables by the names of headers."""
+    is_bearer = key == "bearer_token_env_var"
+    variables = {"Authorization": value} if is_bearer else as_object(value)
+    if variables is None:
+        entry.fault(key, f"must be an object, not {name_type(value)}")
+        return
+    for header, variable in variables.items():
+        # What is no name may be the secret itself, so it is not repeated.
+        if not isinstance(variable, str) or not VARIABLE_NAME.fullmatch(variable):
+            entry.fault(key, "must be the name of a variable" if is_bearer else "must hold names of variables")
+            return
+        entry.variable_headers[header] = f"Bearer ${{env:{variable}}}" if is_bearer else f"${{env:{variable}}}"
 
 
 def _read_sandbox(entry: Translation, key: str, value: object) -> None:

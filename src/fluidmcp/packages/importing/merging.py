@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from fluidmcp.config.entries import MAX_NAME_CHARACTERS, EntryContext, parse_entry, parse_package_name
+from fluidmcp.config.entries import MAX_NAME_CHARACTERS, RESERVED_NAMES, EntryContext, make_address_name, parse_entry
 from fluidmcp.config.filling.expand import Expander, ExpansionError
 from fluidmcp.config.filling.foreign_commands import NotHereError
 from fluidmcp.config.reading import as_object, list_texts, show_key
@@ -100,7 +100,14 @@ class _Merger:
         )
         for number, item in enumerate(source.read.entries, start=1):
             try:
-                name = parse_package_name(item.name, source=source.shown, number=number)
+                name = make_address_name(item.name, source=source.shown, number=number)
+                if name in RESERVED_NAMES:
+                    item = replace(item, name=f"{name.strip('.')}-server")
+                    self.notes.append(
+                        f"{show_key(name)} of {source.shown} is called {item.name}: "
+                        f"the gateway itself answers at /{name}."
+                    )
+                    name = item.name
                 _check(item, source, number)
                 value = form.write(self._select(item, source))
             except ConfigurationError as error:
