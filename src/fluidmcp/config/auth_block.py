@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from fluidmcp.config.known_providers import find_known_provider
+from fluidmcp.config.known_providers import KnownProvider, find_known_provider
+from fluidmcp.config.providers.fill import fill_block
 from fluidmcp.config.reading import ObjectReader, show_key
 from fluidmcp.config.urls import check_url, is_host_name
 from fluidmcp.config.variables import check_credential_variable, check_token_variable
 
 TokenEndpointAuthMethod = Literal["basic", "post", "none"]
+TokenRequest = Literal["form", "json"]
 Validation = Literal["jwt", "introspection", "userinfo", "google", "github", "gitlab", "issued_here"]
 
 
@@ -19,8 +21,12 @@ Validation = Literal["jwt", "introspection", "userinfo", "google", "github", "gi
 class AuthBlock:
     """The `auth` object of an entry: the package's own OAuth provider, and which of its people are let in."""
 
+    provider: str = ""
+    """The preset that filled in what the block left out; empty: the block says everything itself."""
     authorization_url: str
     token_url: str
+    refresh_url: str | None = None
+    """Where refresh tokens go, where that is not the token_url."""
     env_var_name: str
     scopes: tuple[str, ...] = ()
     client_id_env: str | None = None
@@ -30,6 +36,12 @@ class AuthBlock:
     scope_separator: str = " "
     token_endpoint_auth_method: TokenEndpointAuthMethod | None = None
     """None: `post` when a client secret is set, else `none`."""
+    token_request: TokenRequest = "form"
+    """How the body of a token request is written."""
+    refresh_with_redirect_uri: bool = False
+    """A refresh repeats the redirect URI of the login."""
+    send_pkce: bool = True
+    """False: for providers without PKCE that refuse what they do not know. Only with a client secret."""
     issuer: str | None = None
     introspection_url: str | None = None
     validation: Validation | None = None
@@ -80,11 +92,17 @@ def parse_auth_block(reader: ObjectReader, *, allowed_env_names: frozenset[str])
     before = len(reader.faults)
     if not reader.is_object:
         return None
+    reader = fill_block(reader)
+    if len(reader.faults) > before and reader.get("authorization_url") is None:
+        # Without its provider the block lacks what nobody is to write.
+        return None
     _check_keys(reader)
     _check_kind(reader)
     block = AuthBlock(
+        provider=reader.text("provider") or "",
         authorization_url=_read_url(reader, "authorization_url", required=True) or "",
         token_url=_read_url(reader, "token_url", required=True) or "",
+        refresh_url=_read_url(reader, "refresh_url"),
         env_var_name=_read_env_var_name(reader),
         scopes=_read_scopes(reader, "scopes"),
         client_id_env=_read_credential(reader, "client_id_env", "CLIENT_ID", allowed_env_names),
@@ -93,6 +111,9 @@ def parse_auth_block(reader: ObjectReader, *, allowed_env_names: frozenset[str])
         extra_params=_read_extra_params(reader),
         scope_separator=_read_scope_separator(reader),
         token_endpoint_auth_method=_read_method(reader),
+        token_request=_read_token_request(reader),
+        refresh_with_redirect_uri=reader.flag("refresh_with_redirect_uri"),
+        send_pkce=reader.flag("send_pkce", default=True),
         issuer=_read_url(reader, "issuer", allow_query=False),
         introspection_url=_read_url(reader, "introspection_url"),
         validation=_read_validation(reader),
@@ -242,6 +263,14 @@ def _read_method(reader: ObjectReader) -> TokenEndpointAuthMethod | None:
     return cast("TokenEndpointAuthMethod", method)
 
 
+def _read_token_request(reader: ObjectReader) -> TokenRequest:
+    form = reader.text("token_request") or "form"
+    if form not in get_args(TokenRequest):
+        reader.fault("token_request", 'must be "form" or "json"')
+        return "form"
+    return cast("TokenRequest", form)
+
+
 def _read_validation(reader: ObjectReader) -> Validation | None:
     validation = reader.text("validation")
     if validation is None:
@@ -290,6 +319,9 @@ def _check_client(reader: ObjectReader, block: AuthBlock) -> None:
         reader.fault("token_endpoint_auth_method", f'is "{method}", which needs a client_secret_env')
     if method == "none" and block.client_secret_env is not None:
         reader.fault("token_endpoint_auth_method", 'is "none", but client_secret_env is given; keep one of them')
+    if not block.send_pkce and method not in ("basic", "post"):
+        # Without both, whoever gets hold of a code has the token.
+        reader.fault("send_pkce", 'is false, which needs a client secret: "token_endpoint_auth_method" basic or post')
 
 
 def _check_people(reader: ObjectReader, block: AuthBlock) -> None:
@@ -315,7 +347,7 @@ def _check_scopes(reader: ObjectReader, block: AuthBlock) -> None:
 
 def _names_people(block: AuthBlock) -> bool:
     """Whether something other than an ID token tells whose a token is."""
-    known = find_known_provider(block.token_url)
+    known = known_of(block)
     # Google names the person only to clients that asked for the scope "openid".
     own = block.validation or known.check
     if own == "gitlab" or (own == "github" and block.client_secret_env is not None):
@@ -326,12 +358,17 @@ def _names_people(block: AuthBlock) -> bool:
 
 def issuer_of_jwts(block: AuthBlock) -> str | None:
     """The issuer whose JWTs the package may accept: the configured one, or that of a well-known provider."""
-    return block.issuer or find_known_provider(block.token_url).issuer
+    return block.issuer or known_of(block).issuer
+
+
+def known_of(block: AuthBlock) -> KnownProvider:
+    """What is known of the provider of a block, by its preset and its token endpoint."""
+    return find_known_provider(block.token_url, provider=block.provider)
 
 
 def _check_validation(reader: ObjectReader, block: AuthBlock) -> None:
     """A way to check tokens must have all that it needs, and no key may be set without effect."""
-    known = find_known_provider(block.token_url)
+    known = known_of(block)
     match block.validation:
         case "jwt":
             if block.audience is None:

@@ -6,11 +6,11 @@ everything can be set by hand instead.
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-TokenCheckKind = Literal["google", "github", "gitlab"]
-UserinfoDialect = Literal["oidc", "slack", "atlassian"]
+from fluidmcp.config.providers.preset import Check as TokenCheckKind
+from fluidmcp.config.providers.preset import Dialect as UserinfoDialect
+from fluidmcp.config.providers.table import find_by_token_host, find_preset
 
 _TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|common|organizations", re.ASCII)
 _OKTA_SERVER = re.compile(r"(/oauth2/[A-Za-z0-9_-]+)/v1/token", re.ASCII)
@@ -33,6 +33,8 @@ class KnownProvider:
 
     check: TokenCheckKind | None = None
     """The provider's own way to tell whether a token was made for our client."""
+    instance_url: str | None = None
+    """Where to ask that, where the provider is one's own: the origin of its pages."""
     issuer: str | None = None
     """The issuer of access tokens that are JWTs."""
     introspection_url: str | None = None
@@ -42,31 +44,28 @@ class KnownProvider:
 UNKNOWN = KnownProvider()
 
 
-def find_known_provider(token_url: str) -> KnownProvider:
-    """What is known of the provider whose token endpoint this is."""
+def find_known_provider(token_url: str, *, provider: str = "") -> KnownProvider:
+    """What is known of the provider whose token endpoint this is; `provider` is the preset that the operator named."""
     parts = urlsplit(token_url)
     host = parts.hostname or ""
+    named = find_preset(provider)
+    if named is not None and named.check is not None and named.values and host not in named.token_hosts:
+        return KnownProvider(check=named.check, instance_url=f"{parts.scheme}://{parts.netloc}")
     realm = _KEYCLOAK_REALM.fullmatch(parts.path)
     if realm is not None:
         issuer = f"{parts.scheme}://{parts.netloc}{realm[1]}"
         return KnownProvider(issuer=issuer, introspection_url=f"{issuer}/protocol/openid-connect/token/introspect")
     if parts.scheme != "https" or parts.port not in (None, 443):
         return UNKNOWN
-    match host:
-        case "oauth2.googleapis.com" | "accounts.google.com":
-            return KnownProvider(check="google")
-        case "github.com":
-            return KnownProvider(check="github")
-        case "gitlab.com":
-            return KnownProvider(check="gitlab")
-        case "slack.com":
-            return KnownProvider(userinfo=UserinfoEndpoint(url="https://slack.com/api/auth.test", dialect="slack"))
-        case "auth.atlassian.com":
-            return KnownProvider(userinfo=UserinfoEndpoint(url="https://api.atlassian.com/me", dialect="atlassian"))
-        case "login.microsoftonline.com" | "login.microsoftonline.us":
-            return _find_entra(host, parts)
-        case _:
-            return _find_by_suffix(host, parts)
+    preset = find_by_token_host(host)
+    if preset is not None:
+        userinfo = None
+        if preset.userinfo_url is not None:
+            userinfo = UserinfoEndpoint(url=preset.userinfo_url, dialect=preset.dialect)
+        return KnownProvider(check=preset.check, userinfo=userinfo)
+    if host in ("login.microsoftonline.com", "login.microsoftonline.us"):
+        return _find_entra(host, parts)
+    return _find_by_suffix(host, parts)
 
 
 def _find_entra(host: str, parts: SplitResult) -> KnownProvider:

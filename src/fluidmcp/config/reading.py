@@ -100,6 +100,10 @@ class ObjectReader:
     def nested(self, key: str) -> "ObjectReader":
         return ObjectReader(self._value[key], path=self.path_of(key), faults=self.faults)
 
+    def replaced(self, value: Mapping[str, object]) -> "ObjectReader":
+        """Another object at the same place, which shares the faults."""
+        return ObjectReader(dict(value), path=self.path, faults=self.faults, names=self._names)
+
     def text(self, key: str) -> str | None:
         """The string under `key`; None when it is absent, null or not a string (which is then a fault)."""
         value = self._value.get(key)

@@ -378,7 +378,10 @@ def _read_client(block: AuthBlock, environ: Mapping[str, str]) -> tuple[Provider
         if not secret and block.token_endpoint_auth_method is not None:
             missing.append(block.client_secret_env)
     client = ProviderClient(
-        client_id=client_id, client_secret=secret or None, auth_method=block.token_endpoint_auth_method
+        client_id=client_id,
+        client_secret=secret or None,
+        auth_method=block.token_endpoint_auth_method,
+        sends_json=block.token_request == "json",
     )
     return client, tuple(missing)
 
@@ -387,6 +390,9 @@ def _endpoints(block: AuthBlock) -> LoginEndpoints:
     return LoginEndpoints(
         authorization_url=block.authorization_url,
         token_url=block.token_url,
+        refresh_url=block.refresh_url,
+        refresh_with_redirect_uri=block.refresh_with_redirect_uri,
+        send_pkce=block.send_pkce,
         issuer=block.issuer,
         scopes=block.scopes,
         scope_separator=block.scope_separator,

@@ -1,8 +1,8 @@
 """Which ways to check tokens an auth block gives its package: what it says, and what is known of its provider."""
 
 from fluidmcp.authentication.verifiers.choose import JwtRule, Kind, ProviderChecks
-from fluidmcp.config.auth_block import AuthBlock, issuer_of_jwts
-from fluidmcp.config.known_providers import TokenCheckKind, UserinfoEndpoint, find_known_provider
+from fluidmcp.config.auth_block import AuthBlock, issuer_of_jwts, known_of
+from fluidmcp.config.known_providers import TokenCheckKind, UserinfoEndpoint
 from fluidmcp.errors import ProviderAnswerError
 from fluidmcp.oauth_client.discovery import discover
 from fluidmcp.oauth_client.fetch import Fetcher
@@ -27,7 +27,7 @@ def accepting_kinds(block: AuthBlock) -> frozenset[Kind]:
 
 def choose_package_checks(block: AuthBlock, client: ProviderClient, *, issuer: str, fetcher: Fetcher) -> ProviderChecks:
     """The checks of an auth block; `issuer` is used when an answer names none."""
-    known = find_known_provider(block.token_url)
+    known = known_of(block)
     own = known.check
     if block.validation in _OWN_CHECKS:
         own = block.validation
@@ -50,6 +50,7 @@ def choose_package_checks(block: AuthBlock, client: ProviderClient, *, issuer: s
         introspection_url=introspection_url if block.validation != "issued_here" else block.introspection_url,
         audience=block.audience,
         own=own if client.client_id and block.validation != "issued_here" else None,
+        instance_url=known.instance_url,
         userinfo=userinfo,
     )
 

@@ -57,6 +57,10 @@ class LoginEndpoints:
 
     authorization_url: str
     token_url: str
+    refresh_url: str | None = None
+    """Where refresh tokens go, where that is not the token_url."""
+    refresh_with_redirect_uri: bool = False
+    send_pkce: bool = True
     issuer: str | None = None
     """What a callback that names its issuer (RFC 9207) has to name."""
     names_issuer: bool = False
@@ -204,7 +208,11 @@ class LoginFlow:
             raise self._refused("The provider did not complete the login", why=f"It said {shown}." if shown else "")
         if error is not None or not code or len(code) > MAX_CODE_CHARACTERS or not _CODE.fullmatch(code):
             raise self._refused("The callback has no usable code")
-        grant = authorization_code_grant(code=code, code_verifier=taken.code_verifier, redirect_uri=self._redirect_uri)
+        grant = authorization_code_grant(
+            code=code,
+            code_verifier=taken.code_verifier if self._endpoints.send_pkce else None,
+            redirect_uri=self._redirect_uri,
+        )
         return await request_token(self._fetcher, token_url=self._endpoints.token_url, client=self._client, grant=grant)
 
     async def refresh(self, refresh_token: str) -> TokenAnswer:
@@ -214,9 +222,12 @@ class LoginFlow:
         """
         answer = await request_token(
             self._fetcher,
-            token_url=self._endpoints.token_url,
+            token_url=self._endpoints.refresh_url or self._endpoints.token_url,
             client=self._client,
-            grant=refresh_token_grant(refresh_token),
+            grant=refresh_token_grant(
+                refresh_token,
+                redirect_uri=self._redirect_uri if self._endpoints.refresh_with_redirect_uri else None,
+            ),
         )
         if answer.refresh_token is None:
             return replace(answer, refresh_token=refresh_token)
@@ -260,8 +271,9 @@ class LoginFlow:
             separator = scope_separator(self._endpoints.authorization_url, self._endpoints.scope_separator)
             parameters["scope"] = separator.join(scopes)
         parameters["state"] = state
-        parameters["code_challenge"] = code_challenge
-        parameters["code_challenge_method"] = "S256"
+        if self._endpoints.send_pkce:
+            parameters["code_challenge"] = code_challenge
+            parameters["code_challenge_method"] = "S256"
         return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(parameters), ""))
 
     async def _count_login(self, client_address: str) -> None:

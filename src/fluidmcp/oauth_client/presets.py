@@ -1,30 +1,20 @@
 """What known providers want in the authorization request beyond RFC 6749, by the host of their endpoint."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
-# Google gives a refresh token only to who asks for offline access, and again only after a new consent; Atlassian
-# wants to know for which API the token is.
-_EXTRA_PARAMS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
-    {
-        "accounts.google.com": (("access_type", "offline"), ("prompt", "consent")),
-        "auth.atlassian.com": (("audience", "api.atlassian.com"), ("prompt", "consent")),
-    }
-)
-_SCOPE_SEPARATORS: Mapping[str, str] = MappingProxyType({"linear.app": ","})
+from fluidmcp.config.providers.table import find_by_authorization_host
 
 
 def preset_params(authorization_url: str) -> dict[str, str]:
     """Parameters that the provider behind this endpoint needs; empty for providers that need none."""
-    return dict(_EXTRA_PARAMS.get(urlsplit(authorization_url).hostname or "", ()))
+    preset = find_by_authorization_host(urlsplit(authorization_url).hostname or "")
+    return {} if preset is None else dict(preset.extra_params)
 
 
 def scope_separator(authorization_url: str, configured: str) -> str:
     """What joins the scopes: the configured separator, or the provider's own where the default was left."""
-    if configured != " ":
-        return configured
-    return _SCOPE_SEPARATORS.get(urlsplit(authorization_url).hostname or "", " ")
+    preset = find_by_authorization_host(urlsplit(authorization_url).hostname or "")
+    return configured if configured != " " or preset is None else preset.scope_separator
 
 
 def refresh_token_advice(authorization_url: str) -> str:

@@ -4,7 +4,7 @@ import logging
 
 from fluidmcp.errors import ProviderAnswerError, ProviderUnavailableError
 from fluidmcp.oauth_client.fetch import Fetcher
-from fluidmcp.oauth_client.token_endpoint import ProviderClient
+from fluidmcp.oauth_client.token_endpoint import ProviderClient, call_as_client
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +17,11 @@ async def give_tokens_back(
     What the provider answers changes nothing; failures are logged.
     """
     kind = "access_token" if refresh_token is None else "refresh_token"
-    form, headers = client.authenticate({"token": refresh_token or access_token, "token_type_hint": kind})
+    parameters = {"token": refresh_token or access_token}
+    if not client.sends_json:
+        # Optional, and not shown by Notion, which wants JSON and checks its members.
+        parameters["token_type_hint"] = kind
     try:
-        await fetcher.post_form(url, form, headers=headers)
+        await call_as_client(fetcher, url, client, parameters)
     except (ProviderUnavailableError, ProviderAnswerError) as error:
         logger.warning("tokens are not given back to the provider: %s", error.why)

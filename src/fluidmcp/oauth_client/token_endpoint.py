@@ -45,6 +45,8 @@ class ProviderClient:
     client_id: str
     client_secret: Secret | None = None
     auth_method: TokenEndpointAuthMethod | None = None
+    sends_json: bool = False
+    """The provider wants JSON instead of a form at the endpoints that clients call."""
 
     def authenticate(self, form: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         """The form and the headers of a call with our client authentication added (RFC 6749 section 2.3.1)."""
@@ -87,19 +89,28 @@ def is_token_text(text: str) -> bool:
     return len(text) <= MAX_TOKEN_CHARACTERS and _TOKEN.fullmatch(text) is not None
 
 
-def authorization_code_grant(*, code: str, code_verifier: str, redirect_uri: str) -> dict[str, str]:
-    """The parameters that redeem a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
-    return {
-        "grant_type": "authorization_code",
-        "code": code,
-        "code_verifier": code_verifier,
-        "redirect_uri": redirect_uri,
-    }
+def authorization_code_grant(*, code: str, code_verifier: str | None, redirect_uri: str) -> dict[str, str]:
+    """The parameters that redeem a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5); None: no PKCE."""
+    grant = {"grant_type": "authorization_code", "code": code}
+    if code_verifier is not None:
+        grant["code_verifier"] = code_verifier
+    return {**grant, "redirect_uri": redirect_uri}
 
 
-def refresh_token_grant(refresh_token: str) -> dict[str, str]:
-    """The parameters that use a refresh token (RFC 6749 section 6)."""
-    return {"grant_type": "refresh_token", "refresh_token": refresh_token}
+def refresh_token_grant(refresh_token: str, *, redirect_uri: str | None = None) -> dict[str, str]:
+    """The parameters that use a refresh token (RFC 6749 section 6); some providers want the `redirect_uri` again."""
+    grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    return grant if redirect_uri is None else {**grant, "redirect_uri": redirect_uri}
+
+
+async def call_as_client(
+    fetcher: Fetcher, url: str, client: ProviderClient, parameters: Mapping[str, str]
+) -> FetchAnswer:
+    """POST parameters with our client authentication, in the form that the provider wants. Raises as `post_form`."""
+    form, headers = client.authenticate(parameters)
+    if client.sends_json:
+        return await fetcher.post_json(url, form, headers=headers)
+    return await fetcher.post_form(url, form, headers=headers)
 
 
 async def request_token(
@@ -112,8 +123,7 @@ async def request_token(
             that) or its answer is not a usable token.
         ProviderUnavailableError: the provider cannot be reached, is broken, or wants fewer calls.
     """
-    form, headers = client.authenticate(grant)
-    return read_token_answer(await fetcher.post_form(token_url, form, headers=headers))
+    return read_token_answer(await call_as_client(fetcher, token_url, client, grant))
 
 
 def read_token_answer(answer: FetchAnswer) -> TokenAnswer:

@@ -42,7 +42,8 @@ class ProviderChecks:
     audience: str | None = None
     """What introspected tokens may be meant for, beside our client."""
     own: TokenCheckKind | None = None
-    gitlab_url: str = "https://gitlab.com"
+    instance_url: str | None = None
+    """Where to ask `own`, where it is a GitLab or GitHub of one's own; None: the public one."""
     userinfo: UserinfoEndpoint | None = None
 
 
@@ -92,9 +93,20 @@ def _build_own(
         case "google":
             return GoogleCheck(client_id=client_id, wants_domain=checks.wants_domain, fetcher=fetcher, now=now)
         case "gitlab":
-            return GitLabCheck(instance_url=checks.gitlab_url, client_id=client_id, fetcher=fetcher, now=now)
+            return GitLabCheck(
+                instance_url=checks.instance_url or "https://gitlab.com", client_id=client_id, fetcher=fetcher, now=now
+            )
         case "github":
             secret = checks.client.client_secret
             if secret is None:
                 raise ValueError("GitHub wants the client secret")
-            return GitHubCheck(client_id=client_id, client_secret=secret, fetcher=fetcher, now=now)
+            if checks.instance_url is None:
+                return GitHubCheck(client_id=client_id, client_secret=secret, fetcher=fetcher, now=now)
+            return GitHubCheck(
+                client_id=client_id,
+                client_secret=secret,
+                fetcher=fetcher,
+                now=now,
+                api_url=f"{checks.instance_url}/api/v3",
+                issuer=checks.instance_url,
+            )

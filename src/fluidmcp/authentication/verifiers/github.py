@@ -32,11 +32,14 @@ class GitHubCheck:
         fetcher: Fetcher,
         now: Callable[[], float],
         api_url: str = API_URL,
+        issuer: str = ISSUER,
     ) -> None:
+        """`api_url` and `issuer` are others at a GitHub Enterprise."""
         self._client_id = client_id
         self._client_secret = client_secret
         self._fetcher = fetcher
         self._now = now
+        self._issuer = issuer
         self._url = f"{api_url}/applications/{client_id}/token"
 
     async def check(self, token: str, digest: str) -> Principal:
@@ -59,7 +62,7 @@ class GitHubCheck:
         if expires_at is not None and expires_at <= self._now():
             raise TokenRefusedError("It has expired.")
         return Principal(
-            issuer=ISSUER,
+            issuer=self._issuer,
             subject=str(_read_account(document.get("user"))),
             client_id=self._client_id,
             token_digest=digest,

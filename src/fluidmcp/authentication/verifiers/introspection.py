@@ -7,7 +7,7 @@ from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import holds, read_object, read_scopes, read_text, read_time
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
-from fluidmcp.oauth_client.token_endpoint import ProviderClient
+from fluidmcp.oauth_client.token_endpoint import ProviderClient, call_as_client
 
 _ACCESS_TOKEN_KINDS = frozenset({"bearer", "at+jwt", "access_token", "access"})
 
@@ -39,8 +39,12 @@ class IntrospectionCheck:
 
     async def check(self, token: str, digest: str) -> Principal:
         """Raises as `TokenCheck.check`; an answer that is not as RFC 7662 says is a failure of the provider."""
-        form, headers = self._client.authenticate({"token": token, "token_type_hint": "access_token"})
-        return self._read(digest, await self._fetcher.post_form(self._introspection_url, form, headers=headers))
+        parameters = {"token": token}
+        if not self._client.sends_json:
+            parameters["token_type_hint"] = "access_token"
+        return self._read(
+            digest, await call_as_client(self._fetcher, self._introspection_url, self._client, parameters)
+        )
 
     def _read(self, digest: str, answer: FetchAnswer) -> Principal:
         """The principal of an answer (RFC 7662 section 2.2)."""

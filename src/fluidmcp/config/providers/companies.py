@@ -1,0 +1,268 @@
+"""Presets of identity providers: the login of a company, or of everybody. Data only; see `preset`."""
+
+from typing import Final
+
+from fluidmcp.config.providers.preset import Preset, Value
+
+_OIDC: Final = (
+    ("access_token", "AT"),
+    ("refresh_token", "RT"),
+    ("id_token", "ID"),
+    ("token_type", "Bearer"),
+    ("expires_in", 3600),
+)
+_RENEWED: Final = (
+    ("access_token", "AT2"),
+    ("refresh_token", "RT2"),
+    ("token_type", "Bearer"),
+    ("expires_in", 3600),
+)
+_OFFLINE: Final = "for the scope offline_access"
+
+GOOGLE: Final = Preset(
+    name="google",
+    title="Google",
+    authorization_url="https://accounts.google.com/o/oauth2/v2/auth",
+    token_url="https://oauth2.googleapis.com/token",
+    revocation_url="https://oauth2.googleapis.com/revoke",
+    check="google",
+    token_hosts=("oauth2.googleapis.com", "accounts.google.com"),
+    authorization_hosts=("accounts.google.com",),
+    scopes=("openid", "email", "profile"),
+    # A refresh token comes only with offline access, and again only after a new consent.
+    extra_params=(("access_type", "offline"), ("prompt", "consent")),
+    documentation="https://developers.google.com/identity/protocols/oauth2/web-server",
+    steps=(
+        "Google Cloud console, APIs & Services: enable the API that the server calls (Gmail, Drive, ...).",
+        "OAuth consent screen: add the scopes; while the app is in testing, add the people as test users.",
+        "Credentials, Create credentials, OAuth client ID, Web application.",
+        "Authorized redirect URIs: {redirect_uri}",
+        "Copy the client ID and the client secret.",
+    ),
+    refresh="always, with the parameters that the preset sends; a week at most while the app is in testing",
+    answer=(
+        ("access_token", "AT"),
+        ("expires_in", 3599),
+        ("refresh_token", "RT"),
+        ("scope", "openid https://www.googleapis.com/auth/userinfo.email"),
+        ("token_type", "Bearer"),
+        ("id_token", "ID"),
+    ),
+    renewed=(("access_token", "AT2"), ("expires_in", 3599), ("scope", "openid"), ("token_type", "Bearer")),
+)
+MICROSOFT: Final = Preset(
+    name="microsoft",
+    title="Microsoft Entra ID",
+    values=(
+        Value(
+            name="tenant",
+            what="the directory (tenant) ID, organizations, or common",
+            example="00000000-0000-0000-0000-000000000000",
+            kind="tenant",
+        ),
+    ),
+    authorization_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/authorize",
+    token_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+    issuer="https://login.microsoftonline.com/{tenant}/v2.0",
+    scopes=("openid", "profile", "offline_access"),
+    needs_secret=False,
+    documentation="https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-auth-code-flow",
+    steps=(
+        "Entra admin center, App registrations, New registration.",
+        "Redirect URI, platform Web: {redirect_uri}",
+        "Certificates & secrets, New client secret: copy its value.",
+        "API permissions: add the delegated permissions that the server needs.",
+        "Copy the application (client) ID and the directory (tenant) ID.",
+    ),
+    refresh=_OFFLINE + "; each refresh brings a new one",
+    answer=(
+        ("token_type", "Bearer"),
+        ("scope", "openid profile"),
+        ("expires_in", 3599),
+        ("access_token", "AT"),
+        ("refresh_token", "RT"),
+        ("id_token", "ID"),
+    ),
+    renewed=(("token_type", "Bearer"), ("expires_in", 3599), ("access_token", "AT2"), ("refresh_token", "RT2")),
+    note="A client of the platform Mobile and desktop must not send a secret: do not set MICROSOFT_CLIENT_SECRET then. "
+    "Tokens for Microsoft Graph cannot be checked by anybody else; those of the callback are known all the same.",
+)
+AUTH0: Final = Preset(
+    name="auth0",
+    title="Auth0",
+    values=(Value(name="domain", what="the domain of the tenant", example="your-domain.auth0.com", kind="host"),),
+    authorization_url="https://{domain}/authorize",
+    token_url="https://{domain}/oauth/token",
+    issuer="https://{domain}/",
+    userinfo_url="https://{domain}/userinfo",
+    revocation_url="https://{domain}/oauth/revoke",
+    scopes=("openid", "profile", "email", "offline_access"),
+    needs_secret=False,
+    documentation="https://auth0.com/docs/get-started/authentication-and-authorization-flow/authorization-code-flow-with-pkce",
+    steps=(
+        "Auth0 dashboard, Applications, Create Application: Regular Web Application (or Native, without a secret).",
+        "Allowed Callback URLs: {redirect_uri}",
+        "Applications, APIs: allow offline access for the API, where refresh tokens are wanted.",
+        "Copy the domain, the client ID and the client secret.",
+    ),
+    refresh=_OFFLINE + ', and "Allow Offline Access" on the API',
+    answer=_OIDC,
+    renewed=(("access_token", "AT2"), ("token_type", "Bearer"), ("expires_in", 86400)),
+    note='Access tokens are opaque unless an API is named: "extra_params": {"audience": "YOUR-API"}; "audience" in the '
+    "auth block then lets other holders of such tokens in.",
+)
+OKTA: Final = Preset(
+    name="okta",
+    title="Okta",
+    values=(
+        Value(name="domain", what="the domain of the organisation", example="your-domain.okta.com", kind="host"),
+        Value(name="server", what="the name of the custom authorization server", example="default", default="default"),
+    ),
+    authorization_url="https://{domain}/oauth2/{server}/v1/authorize",
+    token_url="https://{domain}/oauth2/{server}/v1/token",
+    issuer="https://{domain}/oauth2/{server}",
+    userinfo_url="https://{domain}/oauth2/{server}/v1/userinfo",
+    revocation_url="https://{domain}/oauth2/{server}/v1/revoke",
+    scopes=("openid", "profile", "email", "offline_access"),
+    needs_secret=False,
+    documentation="https://developer.okta.com/docs/guides/implement-grant-type/authcodepkce/main/",
+    steps=(
+        "Okta admin console, Applications, Create App Integration: OIDC, Web Application (Native: without a secret).",
+        "Grant types: Authorization Code, and Refresh Token.",
+        "Sign-in redirect URIs: {redirect_uri}",
+        "Security, API: check the access policy of the authorization server.",
+        "Copy the client ID and the client secret.",
+    ),
+    refresh=_OFFLINE + " at a custom authorization server",
+    answer=(*_OIDC, ("scope", "openid profile offline_access")),
+    renewed=_RENEWED,
+)
+KEYCLOAK: Final = Preset(
+    name="keycloak",
+    title="Keycloak",
+    values=(
+        Value(name="host", what="the host of Keycloak", example="keycloak.example.com", kind="host"),
+        Value(name="realm", what="the realm", example="your-realm"),
+    ),
+    authorization_url="https://{host}/realms/{realm}/protocol/openid-connect/auth",
+    token_url="https://{host}/realms/{realm}/protocol/openid-connect/token",
+    issuer="https://{host}/realms/{realm}",
+    userinfo_url="https://{host}/realms/{realm}/protocol/openid-connect/userinfo",
+    revocation_url="https://{host}/realms/{realm}/protocol/openid-connect/revoke",
+    scopes=("openid", "profile", "email"),
+    needs_secret=False,
+    documentation="https://www.keycloak.org/securing-apps/oidc-layers",
+    steps=(
+        "Admin console, the realm, Clients, Create client: OpenID Connect.",
+        "Standard flow on; Client authentication on for a client with a secret.",
+        "Valid redirect URIs: {redirect_uri}",
+        "Client scopes: an audience mapper, where other holders of tokens should get in.",
+        "Copy the client ID, and the secret from Credentials.",
+    ),
+    refresh="by default",
+    answer=(
+        ("access_token", "AT"),
+        ("expires_in", 300),
+        ("refresh_expires_in", 1800),
+        ("refresh_token", "RT"),
+        ("token_type", "Bearer"),
+        ("id_token", "ID"),
+        ("not-before-policy", 0),
+        ("session_state", "5d5e"),
+        ("scope", "openid email profile"),
+    ),
+    renewed=(
+        ("access_token", "AT2"),
+        ("expires_in", 300),
+        ("refresh_expires_in", 1800),
+        ("refresh_token", "RT2"),
+        ("token_type", "Bearer"),
+        ("not-before-policy", 0),
+        ("scope", "openid email profile"),
+    ),
+    note="Keycloak below a path (/auth in old versions): write the addresses yourself.",
+)
+COGNITO: Final = Preset(
+    name="cognito",
+    title="Amazon Cognito",
+    values=(
+        Value(
+            name="domain",
+            what="the domain of the user pool",
+            example="mydomain.auth.us-east-1.amazoncognito.com",
+            kind="host",
+        ),
+        Value(name="region", what="the region", example="us-east-1"),
+        Value(name="pool", what="the ID of the user pool", example="us-east-1_EXAMPLE"),
+    ),
+    authorization_url="https://{domain}/oauth2/authorize",
+    token_url="https://{domain}/oauth2/token",
+    issuer="https://cognito-idp.{region}.amazonaws.com/{pool}",
+    userinfo_url="https://{domain}/oauth2/userInfo",
+    revocation_url="https://{domain}/oauth2/revoke",
+    scopes=("openid", "email", "profile"),
+    token_endpoint_auth_method="basic",
+    documentation="https://docs.aws.amazon.com/cognito/latest/developerguide/token-endpoint.html",
+    steps=(
+        "Cognito console, the user pool, App clients, Create app client: with a client secret.",
+        "Login pages, Allowed callback URLs: {redirect_uri}",
+        "OAuth grant types: Authorization code grant; tick the scopes.",
+        "Copy the client ID, the client secret, the domain and the user pool ID.",
+    ),
+    refresh="by default; the same one stays good unless rotation is on",
+    answer=_OIDC,
+    renewed=(("access_token", "AT2"), ("id_token", "ID2"), ("token_type", "Bearer"), ("expires_in", 3600)),
+    note='A client without a secret: "token_endpoint_auth_method": "none".',
+)
+ZITADEL: Final = Preset(
+    name="zitadel",
+    title="Zitadel",
+    values=(Value(name="host", what="the domain of the instance", example="example.zitadel.cloud", kind="host"),),
+    authorization_url="https://{host}/oauth/v2/authorize",
+    token_url="https://{host}/oauth/v2/token",
+    issuer="https://{host}",
+    userinfo_url="https://{host}/oidc/v1/userinfo",
+    revocation_url="https://{host}/oauth/v2/revoke",
+    scopes=("openid", "profile", "email", "offline_access"),
+    needs_secret=False,
+    documentation="https://zitadel.com/docs/apis/openidoauth/endpoints",
+    steps=(
+        "Zitadel console, a project, New application: Web.",
+        "Authentication method: PKCE, which needs no secret, or POST.",
+        "Redirect URIs: {redirect_uri} (development mode on, while it is http).",
+        "Token settings: refresh token, where it is wanted.",
+        "Copy the client ID.",
+    ),
+    refresh=_OFFLINE + ", where the application may have them",
+    answer=_OIDC,
+    renewed=_RENEWED,
+)
+AUTHENTIK: Final = Preset(
+    name="authentik",
+    title="authentik",
+    values=(
+        Value(name="host", what="the host of authentik", example="auth.example.com", kind="host"),
+        Value(name="application", what="the slug of the application", example="fluidmcp"),
+    ),
+    authorization_url="https://{host}/application/o/authorize/",
+    token_url="https://{host}/application/o/token/",
+    issuer="https://{host}/application/o/{application}/",
+    userinfo_url="https://{host}/application/o/userinfo/",
+    revocation_url="https://{host}/application/o/revoke/",
+    scopes=("openid", "profile", "email", "offline_access"),
+    needs_secret=False,
+    documentation="https://docs.goauthentik.io/add-secure-apps/providers/oauth2/",
+    steps=(
+        "Admin interface, Applications, Create with provider: OAuth2/OpenID.",
+        "Client type: confidential, or public without a secret.",
+        "Redirect URIs, strict: {redirect_uri}",
+        "Scopes: add offline_access, where refresh tokens are wanted.",
+        "Copy the client ID, the client secret and the slug.",
+    ),
+    refresh=_OFFLINE,
+    answer=_OIDC,
+    renewed=_RENEWED,
+    note="The issuer is that of the mode in which each provider has a different one, which is the default.",
+)
+
+COMPANIES: Final = (GOOGLE, MICROSOFT, AUTH0, OKTA, KEYCLOAK, COGNITO, ZITADEL, AUTHENTIK)
