@@ -313,6 +313,24 @@ async def test_a_login_and_a_refresh_send_what_the_provider_documents(name: str)
             assert data["refresh_token"] == dict(preset.renewed).get("refresh_token", "RT")
 
 
+async def test_tokens_of_a_self_managed_gitlab_are_checked_there():
+    block = read_block("gitlab", host="git.example.com")
+    async with replaying() as replay, gateway_before(replay, block) as gateway:
+        info = {"application": {"uid": CLIENT_ID}, "resource_owner_id": 7, "scope": ["read_user"], "expires_in": 7200}
+        replay.answer("GET /git.example.com/oauth/token/info", info)
+        principal = await gateway.auths["mine"].authenticate("AT")
+        assert (principal.issuer, principal.subject) == ("https://git.example.com", "7")
+
+
+async def test_tokens_of_a_github_enterprise_are_checked_there():
+    block = read_block("github", host="git.example.com")
+    async with replaying() as replay, gateway_before(replay, block) as gateway:
+        document = {"id": 1, "app": {"client_id": CLIENT_ID}, "user": {"id": 9}, "scopes": ["repo"]}
+        replay.answer(f"POST /git.example.com/api/v3/applications/{CLIENT_ID}/token", document)
+        principal = await gateway.auths["mine"].authenticate("AT")
+        assert (principal.issuer, principal.subject) == ("https://git.example.com", "9")
+
+
 async def test_two_scopes_are_joined_by_a_comma_where_the_provider_wants_it():
     for name in ("linear", "slack", "todoist"):
         block = read_block(name, scopes=["one:read", "two:read"])

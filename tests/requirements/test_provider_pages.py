@@ -24,7 +24,7 @@ from tests.providers.fault_making import query_of
 from tests.providers.replayed import DOCUMENTS, ReplayFetcher
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "providers"
-PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
+PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name not in ("README.md", "presets.md"))
 NOW = 1_800_000_000.0
 HEADINGS = (
     *("At the provider", "Just you", "Others, too", "Why the defaults alone are not enough", "A package's login"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fluidmcp.cli.packages.work import run_install as run_install
     from fluidmcp.cli.packages.work import run_uninstall as run_uninstall
     from fluidmcp.cli.packages.work import show_installed as show_installed
+    from fluidmcp.cli.providers.show import list_providers as list_providers
+    from fluidmcp.cli.providers.show import show_provider as show_provider
     from fluidmcp.cli.serving.ask import ask_at_terminal as ask_at_terminal
     from fluidmcp.cli.serving.diagnosis import choose_line as choose_line
     from fluidmcp.cli.serving.diagnosis import diagnose as diagnose
@@ -53,6 +55,8 @@ _MODULES: Final = {
     "run_doctor": "fluidmcp.cli.doctor.run",
     "validate_files": "fluidmcp.cli.files.checking",
     "import_files": "fluidmcp.cli.files.writing",
+    "list_providers": "fluidmcp.cli.providers.show",
+    "show_provider": "fluidmcp.cli.providers.show",
     "ask_at_terminal": "fluidmcp.cli.serving.ask",
     "Spinner": "fluidmcp.cli.packages.progress",
     "install_missing": "fluidmcp.cli.packages.work",

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, or bundles (.mcpb)."),
     "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),
+    "providers": ("fluidmcp.cli.providers.command", "Show the providers that an auth block can name."),
     "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
     "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),

@@ -69,6 +69,9 @@ async def test_an_active_token_of_our_client_stands_for_its_subject() -> None:
         {"client_id": None, "aud": ["api", "gateway"]},
         {"token_type": None, "typ": "Bearer"},
         {"token_type": None, "token_use": "access_token"},
+        # As the documentation of IdentityServer and of Autodesk shows it.
+        {"token_type": None, "client_id": None, "aud": ["api", "gateway"], "iss": "https://id.example"},
+        {"token_type": None},
     ],
 )
 async def test_tokens_bound_to_us_in_other_words_are_good(changes: dict[str, Any]) -> None:
@@ -87,7 +90,8 @@ async def test_tokens_bound_to_us_in_other_words_are_good(changes: dict[str, Any
         {"client_id": ["gateway"]},
         {"client_id": "other-app", "aud": "gateway2"},
         {"exp": 1},
-        {"token_type": None},
+        {"token_type": None, "client_id": "other-app"},
+        {"token_type": 7},
         {"token_type": "refresh_token"},
         {"typ": "Refresh"},
         {"token_type": "mac"},
@@ -97,6 +101,17 @@ async def test_b38_tokens_that_are_not_active_not_ours_or_no_access_tokens_are_r
     async with asking() as (verifier, provider):
         provider.answer_introspection = lambda _form: JSONResponse(active(**changes))
         assert await verifier.verify("at") is None
+
+
+@pytest.mark.threat("V14")
+async def test_an_endpoint_that_names_access_tokens_is_taken_at_its_word_where_it_names_none() -> None:
+    async with asking() as (verifier, provider):
+        # oidc-provider answers so for its refresh tokens.
+        provider.answer_introspection = lambda form: JSONResponse(
+            active(token_type="Bearer" if form["token"] == "at" else None)
+        )
+        assert await verifier.verify("at") is not None
+        assert await verifier.verify("rt") is None
 
 
 @pytest.mark.threat("V14")

@@ -15,9 +15,10 @@ _ACCESS_TOKEN_KINDS = frozenset({"bearer", "at+jwt", "access_token", "access"})
 class IntrospectionCheck:
     """Accepts every token that the provider calls active and that is bound to our client.
 
-    Bound means: `client_id` is ours, or `aud` contains our client id or our audience. The answer must also say that it
-    is an access token (`token_type` Bearer, `typ`, or `token_use`), because endpoints call refresh tokens active as
-    well.
+    Bound means: `client_id` is ours, or `aud` contains our client id or our audience. Endpoints call refresh tokens
+    active as well. An answer that names the kind of the token (`token_type`, `typ` or `token_use`) must name an access
+    token. One that names none (section 2.2: optional) is good at an endpoint that never names any; one that has named
+    access tokens leaves the kind out because it is another.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class IntrospectionCheck:
         self._issuer = issuer
         self._fetcher = fetcher
         self._now = now
+        self._names_access_tokens = False
+        """Whether this endpoint has named the kind of an access token."""
 
     async def check(self, token: str, digest: str) -> Principal:
         """Raises as `TokenCheck.check`; an answer that is not as RFC 7662 says is a failure of the provider."""
@@ -58,8 +61,12 @@ class IntrospectionCheck:
             raise TokenRefusedError("The provider says that it is not active.")
         if not self._is_ours(claims):
             raise TokenRefusedError("The provider says that it was made for another client or audience.")
-        if not _is_access_token(claims):
-            raise TokenRefusedError("The provider does not say that it is an access token.")
+        kinds = _read_kinds(claims)
+        if not kinds <= _ACCESS_TOKEN_KINDS:
+            raise TokenRefusedError("The provider says that it is no access token.")
+        if not kinds and self._names_access_tokens:
+            raise TokenRefusedError("The provider does not say that it is an access token, as it does of others.")
+        self._names_access_tokens = self._names_access_tokens or bool(kinds)
         issuer = read_text(claims, "iss") or self._issuer
         return Principal(
             issuer=issuer,
@@ -79,6 +86,7 @@ class IntrospectionCheck:
         return any(name is not None and holds(claims.get("aud"), name) for name in ours)
 
 
-def _is_access_token(claims: Mapping[str, object]) -> bool:
-    kinds = [claims[name] for name in ("token_type", "typ", "token_use") if claims.get(name) is not None]
-    return bool(kinds) and all(isinstance(kind, str) and kind.lower() in _ACCESS_TOKEN_KINDS for kind in kinds)
+def _read_kinds(claims: Mapping[str, object]) -> frozenset[str]:
+    """What the answer calls the token, in small letters; what is no text is a kind of its own."""
+    named = (claims.get(name) for name in ("token_type", "typ", "token_use"))
+    return frozenset(kind.lower() if isinstance(kind, str) else "?" for kind in named if kind is not None)

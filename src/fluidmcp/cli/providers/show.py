@@ -1,0 +1,56 @@
+"""What `fluidmcp providers` prints."""
+
+from fluidmcp.cli.output import print_line, print_table
+from fluidmcp.config.providers.describe import describe_needs, entry_to_copy, exports_to_copy, facts, steps_to_take
+from fluidmcp.config.providers.table import PRESETS, find_preset, nearest_names
+from fluidmcp.config.settings import DEFAULT_PORT, read_environment
+from fluidmcp.config.urls import parse_public_url
+from fluidmcp.errors import UserError
+
+
+def list_providers() -> None:
+    """All presets: name, what the operator gives, and the provider's own page."""
+    rows = [(preset.name, describe_needs(preset), preset.documentation) for preset in PRESETS.values()]
+    print_table(("PROVIDER", "YOU GIVE", "DOCUMENTATION"), rows)
+    print_line()
+    print_line("What to click, and the entry to copy: fluidmcp providers NAME")
+
+
+def show_provider(name: str, *, package: str, public_url: str | None) -> None:
+    """One preset: what to click, what to export, the entry to copy and what is to know.
+
+    Raises:
+        UserError: there is no such preset, or the address is none.
+    """
+    preset = find_preset(name)
+    if preset is None:
+        near = " or ".join(nearest_names(name))
+        raise UserError(
+            "There is no preset of this name.",
+            hint=f"Did you mean {near}?" if near else "Run: fluidmcp providers",
+        )
+    print_line(f"{preset.title}: {preset.documentation}")
+    print_line()
+    print_line("At the provider:")
+    redirect_uri = f"{_find_public_url(public_url)}/{package}/auth/callback"
+    for number, step in enumerate(steps_to_take(preset, redirect_uri=redirect_uri), start=1):
+        print_line(f"  {number}. {step}")
+    print_line()
+    print_line("In the shell that starts the gateway:")
+    for line in exports_to_copy(preset):
+        print_line(f"  {line}")
+    print_line()
+    print_line("The entry (the scopes, and the variable that your server reads, are yours to choose):")
+    for line in entry_to_copy(preset, package=package).splitlines():
+        print_line(f"  {line}")
+    print_line()
+    for title, text in facts(preset):
+        print_line(f"{title}: {text}")
+
+
+def _find_public_url(option: str | None) -> str:
+    given = option or read_environment().get("FMCP_PUBLIC_URL") or f"http://localhost:{DEFAULT_PORT}"
+    url, fault = parse_public_url(given)
+    if fault is not None:
+        raise UserError(f"The public address {fault}.", hint="Correct --public-url or FMCP_PUBLIC_URL.")
+    return url
