@@ -11,6 +11,9 @@ from jsonschema import Draft202012Validator
 from fluidmcp.config.auth_block import KEYS
 from fluidmcp.config.entries import ENV_KEYS, KNOWN_KEYS
 from fluidmcp.config.isolation import PATH_KEYS
+from fluidmcp.config.providers.describe import entry_to_copy
+from fluidmcp.config.providers.fill import VALUE_NAMES
+from fluidmcp.config.providers.table import PRESETS
 from fluidmcp.config.schema import SCHEMA_ADDRESS, build_schema
 from fluidmcp.config.tools import TOOL_KEYS
 from tests.config.schema_file import SCHEMA_FILE, write_schema
@@ -43,7 +46,7 @@ def test_it_has_the_keys_that_are_read_and_no_others():
     definitions = cast("dict[str, Json]", build_schema()["$defs"])
     server = definitions["server"]["properties"]
     assert set(server) == KNOWN_KEYS
-    assert set(definitions["auth"]["properties"]) == KEYS
+    assert set(definitions["auth"]["properties"]) == KEYS | VALUE_NAMES
     assert set(server["tools"]["properties"]) == TOOL_KEYS
     assert set(server["paths"]["properties"]) == PATH_KEYS
     assert set(server["env"]["additionalProperties"]["anyOf"][1]["properties"]) == ENV_KEYS
@@ -78,11 +81,19 @@ def test_our_own_files_of_the_corpus_are_good(name: str):
         {"command": "x", "isolation": "some"},
         {"command": "x", "auth": None},
         {"command": "x", "auth": {"type": "oauth2", "client_secret": "s"}},
+        {"command": "x", "auth": {"provider": "githb", "env_var_name": "T"}},
+        {"command": "x", "auth": {"provider": "entra", "env_var_name": "T"}},
+        {"command": "x", "auth": {"env_var_name": "T", "tenant": "common"}},
     ],
     ids=str,
 )
 def test_mistakes_are_marked(entry: Json):
     assert find_faults({"mcpServers": {"a": entry}}) != []
+
+
+def test_the_entries_of_presets_are_good():
+    for preset in PRESETS.values():
+        assert find_faults(json.loads(entry_to_copy(preset))) == [], preset.name
 
 
 def test_the_file_in_the_documents_is_up_to_date():

@@ -7,8 +7,11 @@ is read depends on the machine, or on more than one key.
 from collections.abc import Mapping
 from typing import Final, get_args
 
-from fluidmcp.config.auth_block import MAX_DESCRIPTION_CHARACTERS, TokenEndpointAuthMethod, Validation
+from fluidmcp.config.auth_block import MAX_DESCRIPTION_CHARACTERS, TokenEndpointAuthMethod, TokenRequest, Validation
 from fluidmcp.config.isolation import LEVELS
+from fluidmcp.config.providers.fill import VALUE_NAMES
+from fluidmcp.config.providers.preset import Preset
+from fluidmcp.config.providers.table import ALIASES, PRESETS
 from fluidmcp.config.reading import MAX_SECONDS
 
 SCHEMA_PATH: Final = "/schema/config.json"
@@ -122,19 +125,27 @@ def _describe_env() -> Json:
 
 def _describe_auth() -> Json:
     properties: Json = {
+        "provider": {"description": "A provider that is known.", "enum": sorted([*PRESETS, *ALIASES])},
         "type": {"const": "oauth2"},
         "flow": {"const": "pkce"},
         "authorization_url": _text("Where the provider asks the person."),
         "token_url": _text("Where the gateway exchanges the code."),
+        "refresh_url": _text("Where refresh tokens go, where that is another address."),
         "env_var_name": _text("The variable in which the server gets the caller's token.", pattern="^[A-Z][A-Z0-9_]*$"),
         "scopes": _list("What to ask for.", _name("A scope")),
         "client_id_env": _text("The variable that holds the client id; its name ends in CLIENT_ID."),
         "client_id": _text("The client id itself, for public clients."),
-        "client_secret_env": _text("The variable that holds the client secret; its name ends in CLIENT_SECRET."),
+        "client_secret_env": {
+            "description": "The variable that holds the client secret; its name ends in CLIENT_SECRET. null: none.",
+            "type": ["string", "null"],
+        },
         "token_endpoint_auth_method": {
             "description": "How the secret is sent.",
             "enum": [*get_args(TokenEndpointAuthMethod)],
         },
+        "token_request": {"description": "How token requests are written.", "enum": [*get_args(TokenRequest)]},
+        "refresh_with_redirect_uri": _flag("A refresh repeats the redirect URI."),
+        "send_pkce": _flag("false: for providers without PKCE that refuse what they do not know."),
         "extra_params": {
             "description": "Further parameters of the authorization request.",
             "type": "object",
@@ -164,8 +175,26 @@ def _describe_auth() -> Json:
         "allow_any_user": _flag("Everybody with an account at the provider is let in."),
     }
     return {
-        **_object("A login per person.", properties),
-        "required": ["type", "flow", "authorization_url", "token_url", "env_var_name"],
+        **_object("A login per person.", {**properties, **_describe_values()}),
+        "required": ["env_var_name"],
+        "anyOf": [{"required": ["provider"]}, {"required": ["type", "flow", "authorization_url", "token_url"]}],
+        "dependentRequired": {name: ["provider"] for name in sorted(VALUE_NAMES)},
+        "allOf": [_describe_preset(preset) for preset in PRESETS.values() if preset.required_values],
+    }
+
+
+def _describe_values() -> Json:
+    """What presets ask of the operator: for each name, what it is at each of them."""
+    values = [(preset.name, value) for preset in PRESETS.values() for value in preset.values]
+    found = {name: [f"{of}: {value.what}" for of, value in values if value.name == name] for name in VALUE_NAMES}
+    return {name: _text("; ".join(found[name]) + ".", minLength=1) for name in sorted(found)}
+
+
+def _describe_preset(preset: Preset) -> Json:
+    names = [preset.name, *(alias for alias, name in ALIASES.items() if name == preset.name)]
+    return {
+        "if": {"properties": {"provider": {"enum": names}}, "required": ["provider"]},
+        "then": {"required": [value.name for value in preset.required_values]},
     }
 
 
