@@ -127,3 +127,8 @@ def test_two_servers_with_one_name_for_different_secrets_get_a_variable_each():
         "${API_KEY}",
     ]
     assert exported == {"API_KEY": "one", "SECOND_API_KEY": "two"}
+
+
+def test_the_variables_of_a_provider_are_taken_although_the_entry_does_not_write_them():
+    entry: dict[str, object] = {"command": "x", "auth": {"provider": "github", "env_var_name": "MY_TOKEN"}}
+    assert list_named_variables(entry) == {"GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "MY_TOKEN"}

@@ -45,18 +45,25 @@ def fill_block(reader: ObjectReader) -> ObjectReader:
     if values is None:
         return reader
     own = {key: value for key, value in reader.items() if key not in VALUE_NAMES or key not in values}
-    filled = {**preset_keys(preset, values, prefix=written.upper(), block=own), **own}
+    filled = {**preset_keys(preset, values, written=written, block=own), **own}
     parameters = as_object(own.get("extra_params"))
     if parameters is not None:
         filled["extra_params"] = {**dict(preset.extra_params), **parameters}
     return reader.replaced(filled)
 
 
+def default_variables(provider: str) -> tuple[str, str]:
+    """The variables of client id and client secret where a block that names this provider names none."""
+    return f"{provider.upper()}_CLIENT_ID", f"{provider.upper()}_CLIENT_SECRET"
+
+
 def preset_keys(
-    preset: Preset, values: Mapping[str, str], *, prefix: str, block: Mapping[str, object]
+    preset: Preset, values: Mapping[str, str], *, written: str, block: Mapping[str, object]
 ) -> dict[str, object]:
-    """What a preset says, as keys of an auth block. `block` is what the block itself says, because some keys go
-    without others: a client id of its own needs no variable, and a client that sends no secret names none.
+    """What a preset says, as keys of an auth block.
+
+    `written` is its name there, `block` what the block itself says, because some keys go without others: a client id
+    of its own needs no variable, and a client that sends no secret names none.
     """
     keys: dict[str, object] = {
         "type": "oauth2",
@@ -70,11 +77,12 @@ def preset_keys(
         "send_pkce": preset.pkce != "omitted",
         "extra_params": dict(preset.extra_params),
     }
+    id_variable, secret_variable = default_variables(written)
     if block.get("client_id") is None:
-        keys["client_id_env"] = f"{prefix}_CLIENT_ID"
+        keys["client_id_env"] = id_variable
     has_no_secret = "client_secret_env" in block and block["client_secret_env"] is None
     if block.get("token_endpoint_auth_method") != "none" and not has_no_secret:
-        keys["client_secret_env"] = f"{prefix}_CLIENT_SECRET"
+        keys["client_secret_env"] = secret_variable
         if preset.token_endpoint_auth_method is not None:
             keys["token_endpoint_auth_method"] = preset.token_endpoint_auth_method
     addresses = {"issuer": preset.issuer, "revocation_url": preset.revocation_url}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluidmcp.config.filling.scripts import find_script
+from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.config.reading import as_list, as_object, list_texts, show_key, show_plain
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.variables import VARIABLE_NAME, is_loader_variable, is_own_variable, sounds_secret
@@ -96,6 +97,9 @@ def list_named_variables(entry: Mapping[str, object]) -> set[str]:
             found.add(name)
     auth = as_object(entry.get("auth")) or {}
     found.update(str(auth[key]) for key in ("client_id_env", "client_secret_env", "env_var_name") if key in auth)
+    provider = auth.get("provider")
+    if isinstance(provider, str):
+        found.update(default_variables(provider))
     return found
 
 
