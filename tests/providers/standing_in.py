@@ -25,6 +25,9 @@ class StandInFetcher(Fetcher):
     ) -> FetchAnswer:
         return await super().post_json(self._moved(url), document, headers=headers)
 
+    async def look(self, url: str) -> FetchAnswer:
+        return await super().look(self._moved(url))
+
     def _moved(self, url: str) -> str:
         assert url.startswith("https://"), url
         return f"{self._address}/{url.removeprefix('https://')}"

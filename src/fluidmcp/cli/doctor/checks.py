@@ -50,7 +50,7 @@ _VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 # What a provider says to `prompt=none` when nobody is signed in: the request itself was in order.
-_NOBODY_SIGNED_IN: Final = frozenset(
+NOBODY_SIGNED_IN: Final = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
 _HINTS: Final[Mapping[str, str]] = MappingProxyType(
@@ -206,7 +206,7 @@ def read_login_page(answer: FetchAnswer, settings: OAuthSettings) -> Finding:
         if not answer.location.startswith(f"{settings.redirect_uri}?"):
             return ok(subject, "answers; whether it knows client id and redirect URI shows at the login")
         error = sanitise_error_code(dict(parse_qsl(urlsplit(answer.location).query)).get("error"))
-        if not error or error in _NOBODY_SIGNED_IN:
+        if not error or error in NOBODY_SIGNED_IN:
             return ok(subject, "answers, and knows client id, redirect URI and scopes")
         return problem(subject, f"refuses the login request: {error}", _HINTS.get(error, _PAGE_HINT))
     text = f"answers the login request with HTTP {answer.status}"

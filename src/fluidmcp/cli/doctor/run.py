@@ -5,8 +5,9 @@ import contextlib
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import click
@@ -27,7 +28,9 @@ from fluidmcp.cli.doctor.checks import (
     problem,
     warning,
 )
-from fluidmcp.cli.output import print_line
+from fluidmcp.cli.doctor.package import find_package_problems
+from fluidmcp.cli.output import print_error, print_line
+from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import ALLOWED_EMAIL_DOMAINS, ALLOWED_SUBJECTS, OAuthSettings, load_oauth_settings
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import is_exposed, load_settings, read_environment
@@ -47,6 +50,8 @@ from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.operator.operator_token import OperatorToken
 from fluidmcp.operator.token_file import find_token_file
+from fluidmcp.packages.resolve import find_file, is_servers_file, load_file, load_packages, resolve
+from fluidmcp.packages.servers_file import ReadingOptions
 
 EXIT_PROBLEM: Final = 1
 DIGEST_KEY_BYTES: Final = 32
@@ -60,11 +65,52 @@ def run_doctor(*, with_token: bool) -> int:
         UserError: a token was announced, and what came on standard input is none.
     """
     environ = read_environment()
-    # What would be logged as a warning is a finding here.
+    _log_little(environ)
+    token = _read_token() if with_token else None
+    return _conclude(asyncio.run(_print(find_problems(environ, token=token))))
+
+
+def run_package_doctor(target: str, *, public_url: str | None, allow_env: Sequence[str]) -> int:
+    """Check the logins of a package, or of each entry of a file, print the findings, and return the exit code.
+
+    Raises:
+        UserError: there is no such package or file, or it cannot be read.
+    """
+    environ = read_environment()
+    _log_little(environ)
+    settings = load_settings(environ, public_url=public_url, allow_env=allow_env)
+    options = ReadingOptions(
+        environ=environ, home=environ.get("HOME", ""), allowed_env_names=settings.allowed_env_names
+    )
+    if is_servers_file(target, working_directory=Path.cwd()):
+        loaded = load_file(
+            find_file(target, working_directory=Path.cwd()) or target, working_directory=Path.cwd(), options=options
+        )
+    else:
+        loaded = load_packages(resolve(target, working_directory=Path.cwd(), environ=environ), options=options)
+    for refused in loaded.refused:
+        print_error(refused.error)
+    problems = asyncio.run(_examine_entries(loaded.entries, environ, public_url=settings.public_url))
+    return _conclude(problems + len(loaded.refused))
+
+
+async def _examine_entries(entries: Sequence[ServerEntry], environ: Mapping[str, str], *, public_url: str) -> int:
+    problems = 0
+    async with contextlib.aclosing(Fetcher(allow_private=True)) as fetcher:
+        for entry in entries:
+            if len(entries) > 1:
+                print_line(f"{entry.name}:")
+            problems += await _print(find_package_problems(entry, environ, public_url=public_url, fetcher=fetcher))
+    return problems
+
+
+def _log_little(environ: Mapping[str, str]) -> None:
+    """What would be logged as a warning is a finding here."""
     is_debugging = environ.get("FMCP_LOG_LEVEL", "").strip().lower() == "debug"
     configure_logging("debug" if is_debugging else "error")
-    token = _read_token() if with_token else None
-    problems = asyncio.run(_examine(environ, token))
+
+
+def _conclude(problems: int) -> int:
     if problems:
         print_line(f"{problems} problem{'s' if problems > 1 else ''} found.")
         return EXIT_PROBLEM
@@ -72,9 +118,10 @@ def run_doctor(*, with_token: bool) -> int:
     return 0
 
 
-async def _examine(environ: Mapping[str, str], token: Secret | None) -> int:
+async def _print(findings: AsyncGenerator[Finding]) -> int:
+    """Print findings as they are made; how many are problems."""
     problems = 0
-    async with contextlib.aclosing(find_problems(environ, token=token)) as findings:
+    async with contextlib.aclosing(findings):
         async for finding in findings:
             print_line(f"{finding.level:<8} {finding.subject}: {finding.text}")
             if finding.hint:

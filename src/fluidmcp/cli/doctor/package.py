@@ -1,0 +1,179 @@
+"""What `fluidmcp doctor PACKAGE` looks at: the login of one package, and the provider behind it. Nothing is logged in.
+
+Endpoints are asked what anybody may ask, and get no credential: see `checks`.
+"""
+
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from fluidmcp.cli.doctor.checks import (
+    NOBODY_SIGNED_IN,
+    Finding,
+    describe_error,
+    ok,
+    problem,
+    read_token_page,
+    warning,
+)
+from fluidmcp.config.auth_block import AuthBlock
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.providers.describe import facts
+from fluidmcp.config.providers.preset import Preset
+from fluidmcp.config.providers.table import find_preset
+from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.errors import FluidMCPError, ProviderAnswerError, ProviderUnavailableError
+from fluidmcp.guards.package_auth import PackageAuth
+from fluidmcp.oauth_client.discovery import ProviderMetadata, discover
+from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
+from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.oauth_client.token_endpoint import sanitise_error_code
+from fluidmcp.store.memory import MemoryStore
+
+DIGEST_KEY_BYTES: Final = 32
+_HINTS: Final[Mapping[str, str]] = {
+    "invalid_scope": "Correct scopes: the provider has to know each, and allow it for this client.",
+    "unauthorized_client": "Allow the authorization code grant for this client at the provider.",
+    "invalid_client": "Check the client id.",
+    "redirect_uri_mismatch": "Register the redirect URI letter by letter.",
+}
+
+
+async def find_package_problems(
+    entry: ServerEntry, environ: Mapping[str, str], *, public_url: str, fetcher: Fetcher
+) -> AsyncGenerator[Finding]:
+    """The findings about the `auth` block of one entry, as they are made."""
+    block = entry.auth
+    if block is None:
+        yield ok("auth", f"{entry.name} has no auth block: nobody logs in to it")
+        return
+    preset = find_preset(block.provider)
+    auth = _build(entry, environ, public_url=public_url, fetcher=fetcher)
+    yield _check_client(block, preset, auth, environ)
+    yield _check_redirect_uri(preset, auth.redirect_uri)
+    if block.issuer is not None:
+        found, metadata = await _check_discovery(block, block.issuer, fetcher)
+        yield found
+        if metadata is not None and metadata.scopes_supported:
+            yield _check_scopes(block, metadata.scopes_supported)
+    if not auth.missing_variables:
+        yield await _check_login_page(auth, fetcher)
+    yield await _check_token_endpoint(block, fetcher)
+    if preset is not None:
+        members = ", ".join(name for name, _ in preset.answer)
+        yield replace(ok("token answer", f"holds {members}"), details=tuple(f"{a}: {b}" for a, b in facts(preset)))
+
+
+def _build(entry: ServerEntry, environ: Mapping[str, str], *, public_url: str, fetcher: Fetcher) -> PackageAuth:
+    """The login of the package as a gateway would have it, which remembers nothing for long."""
+    stores = [MemoryStore(max_entries=10) for _ in range(4)]
+    services = LoginServices(
+        public_url=public_url,
+        digest_key=secrets.token_bytes(DIGEST_KEY_BYTES),
+        sealer=Sealer(()),
+        fetcher=fetcher,
+        pending_auth_states=stores[0],
+        handed_out=stores[1],
+        grants=stores[2],
+        codes=stores[3],
+    )
+    return PackageAuth(entry, environ, services)
+
+
+def _check_client(block: AuthBlock, preset: Preset | None, auth: PackageAuth, environ: Mapping[str, str]) -> Finding:
+    subject = "client"
+    if auth.missing_variables:
+        names = " and ".join(auth.missing_variables)
+        return problem(subject, f"not set: {names}", "Export what the provider gave you.")
+    name = block.client_secret_env
+    if name is not None and environ.get(name):
+        return ok(subject, "client id and client secret are set")
+    if name is not None and preset is not None and preset.needs_secret:
+        return problem(subject, f"not set: {name}; {preset.title} wants a client secret", f"Export {name}.")
+    return ok(subject, "the client id is set; no client secret will be sent")
+
+
+def _check_redirect_uri(preset: Preset | None, redirect_uri: str) -> Finding:
+    subject = "redirect URI"
+    if preset is not None and preset.https_redirect and not redirect_uri.startswith("https:"):
+        hint = "Reach the gateway over https, and say so: --public-url https://..."
+        return problem(subject, f"{redirect_uri} is not https, which {preset.title} wants", hint)
+    return ok(subject, f"register {redirect_uri}")
+
+
+async def _check_discovery(block: AuthBlock, issuer: str, fetcher: Fetcher) -> tuple[Finding, ProviderMetadata | None]:
+    """Whether the document of the issuer names the endpoints of the block."""
+    subject = "discovery"
+    try:
+        metadata = await discover(issuer, fetcher, trusted_endpoints=(block.authorization_url, block.token_url))
+    except (ProviderAnswerError, ProviderUnavailableError) as error:
+        return replace(describe_error(subject, error, hint="Check issuer."), level="warning"), None
+    pairs = (
+        ("authorization_url", block.authorization_url, metadata.authorization_endpoint),
+        ("token_url", block.token_url, metadata.token_endpoint),
+    )
+    other = [name for name, ours, theirs in pairs if theirs is not None and ours != theirs]
+    if other:
+        return warning(
+            subject, f"{issuer} names another {' and '.join(other)}", "Correct the one or the other."
+        ), metadata
+    return ok(subject, f"{issuer} names the same endpoints"), metadata
+
+
+def _check_scopes(block: AuthBlock, known: tuple[str, ...]) -> Finding:
+    unknown = [scope for scope in block.scopes if scope not in known]
+    if unknown:
+        # Many list the scopes of OpenID Connect only.
+        text = f"not in the list that the provider publishes: {', '.join(unknown)}"
+        return warning("scopes", text, "Look them up in the provider's documentation.")
+    return ok("scopes", "the provider publishes each of them")
+
+
+async def _check_login_page(auth: PackageAuth, fetcher: Fetcher) -> Finding:
+    """Whether the authorization endpoint answers, and accepts client id, redirect URI and scopes."""
+    subject = "authorization endpoint"
+    try:
+        start = await auth.begin_login(client_address="127.0.0.1")
+        answer = await fetcher.look(_ask_silently(start.location))
+    except FluidMCPError as error:
+        return describe_error(subject, error, hint="Check authorization_url, and whether this machine reaches it.")
+    return read_login_page(answer, auth.redirect_uri)
+
+
+def _ask_silently(location: str) -> str:
+    parts = urlsplit(location)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True)) | {"prompt": "none"}
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
+
+
+def read_login_page(answer: FetchAnswer, redirect_uri: str) -> Finding:
+    """What the answer to a login request with `prompt=none` says. Pure."""
+    subject = "authorization endpoint"
+    if answer.status >= 400:
+        # Some refuse programs that are no browsers, or those that ask too often.
+        say = warning if answer.status in (403, 405, 429) else problem
+        hint = "Register the redirect URI letter by letter; check the client id and the values of the provider."
+        return say(subject, f"answers the login request with HTTP {answer.status}", hint)
+    if not answer.location.startswith(f"{redirect_uri}?"):
+        return ok(subject, "answers; whether it knows client id and redirect URI shows at the login")
+    error = sanitise_error_code(dict(parse_qsl(urlsplit(answer.location).query)).get("error"))
+    if not error or error in NOBODY_SIGNED_IN:
+        return ok(subject, "answers, and knows client id, redirect URI and scopes")
+    hint = _HINTS.get(error, "Compare the client at the provider with: fluidmcp providers NAME")
+    return problem(subject, f"refuses the login request: {error}", hint)
+
+
+async def _check_token_endpoint(block: AuthBlock, fetcher: Fetcher) -> Finding:
+    subject = "token endpoint"
+    grant = {"grant_type": "authorization_code"}
+    try:
+        if block.token_request == "json":
+            answer = await fetcher.post_json(block.token_url, grant)
+        else:
+            answer = await fetcher.post_form(block.token_url, grant)
+    except (ProviderAnswerError, ProviderUnavailableError) as error:
+        return describe_error(subject, error, hint="Check token_url, and whether this machine reaches it.")
+    finding = read_token_page(answer)
+    return finding if finding.level == "ok" else replace(finding, hint="Check token_url.")
