@@ -44,7 +44,8 @@ SLACK: Final = Preset(
     ),
     note="The token is that of the person, not of a bot. PKCE, once on, makes the app a public client: do not set "
     "SLACK_CLIENT_SECRET then. The older oauth.v2.access puts the person's token into authed_user, where it is found "
-    "too: write its addresses yourself, with user_scope in extra_params.",
+    "too: write its addresses yourself, with user_scope in extra_params. Not confirmed: that an app with PKCE off "
+    "ignores the code_challenge.",
 )
 DISCORD: Final = Preset(
     name="discord",
