@@ -273,7 +273,7 @@ def test_an_input_is_answered_by_a_variable_a_person_or_its_default():
         ("${input:cmd}", {}, "which only an editor can run"),
         ("${input:none}", {}, "refers to the input none, which the file does not define"),
         ("${command:x.y}", {}, "holds ${command:x.y}, which is not known here"),
-        ("${auth.access_token}", {}, "which is not known here"),
+        ("${auth.access_token}", {}, "holds ${auth.access_token}, but the entry has no auth"),
         ("${open", {}, "holds ${ without its }"),
     ],
 )

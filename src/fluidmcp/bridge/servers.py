@@ -20,7 +20,8 @@ from typing import Final, Literal, TypeAlias
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.start import NO_CAPABILITIES, ChannelStarter, build_initialize_params
-from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.entries import AuthBlock, ServerEntry
+from fluidmcp.config.filling.templates import Credentials
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
@@ -28,6 +29,7 @@ from fluidmcp.config.variables import sounds_secret
 from fluidmcp.errors import CapacityError, ServerStartError, ServerTimeoutError, WouldWaitError, hide_values
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
+from fluidmcp.processes.launch.personal import fill_in
 from fluidmcp.processes.launch.runners import name_runner
 from fluidmcp.processes.launch.spec import LaunchSpec
 from fluidmcp.processes.pool.pool import CAPACITY_WAIT_SECONDS, CHECK_WAIT_SECONDS, Lease, Pool
@@ -332,8 +334,11 @@ class PackageServers:
     def _build_spec(self, principal: Principal | None, token: str | None) -> LaunchSpec:
         is_personal = not self.is_shared(principal)
         entry = self._entry
-        handed_token = token if is_personal and entry.auth is not None else None
-        environment = build_environment(entry, self._environ, token=handed_token, person_known=is_personal)
+        credentials = None
+        if is_personal and entry.auth is not None and principal is not None and token is not None:
+            credentials = read_credentials(entry.auth, principal, token, self._environ)
+        personal = fill_in(entry, credentials)
+        environment = build_environment(entry, self._environ, personal=personal.variables, person_known=is_personal)
         return LaunchSpec(
             package=entry.name,
             command=entry.command,
@@ -341,24 +346,43 @@ class PackageServers:
             environment=environment,
             directory=entry.directory,
             private_home=is_personal,
-            token_variable="" if entry.auth is None else entry.auth.env_var_name,
+            personal_variables=entry.personal_variables,
+            personal_args=personal.args,
+            files=personal.files if is_personal else (),
             isolation=self._isolation,
             paths=entry.paths,
-            named=tuple(environment[name] for name, _ in entry.env if name in environment),
+            # Never what a person's value names: it would choose what the process may read.
+            named=tuple(environment[name] for name in self._list_own_variables() if name in environment),
             owns_directory=entry.owns_directory,
             default_directory=entry.default_directory,
             source=entry.source,
-            secrets=self._list_secrets(environment, handed_token),
+            secrets=self._list_secrets(environment, personal.secrets),
         )
 
-    def _list_secrets(self, environment: Mapping[str, str], token: str | None) -> tuple[Secret, ...]:
-        """What must not show in the process's stderr: the token, and variables of the entry that sound like keys."""
-        named = [environment.get(name, "") for name, _ in self._entry.env if sounds_secret(name)]
+    def _list_own_variables(self) -> list[str]:
+        """The variables of the entry that hold nothing of the person."""
+        personal = self._entry.personal_variables
+        return [name for name, _ in self._entry.env if name not in personal]
+
+    def _list_secrets(self, environment: Mapping[str, str], personal: frozenset[str]) -> tuple[Secret, ...]:
+        """What must not show in the process's stderr: the person's, and variables of the entry that sound like keys."""
+        named = [environment.get(name, "") for name in self._list_own_variables() if sounds_secret(name)]
         filled_in = [secret.reveal() for secret in self._entry.hidden]
-        values = {value for value in (token or "", *named, *filled_in) if len(value) >= MIN_SECRET_LENGTH}
+        values = {value for value in (*personal, *named, *filled_in) if len(value) >= MIN_SECRET_LENGTH}
         return tuple(Secret(value) for value in values)
 
 
 def _name_group(capabilities: Json) -> str:
     """Processes that were told of the same capabilities; a digest, because a client may write long ones."""
     return hashlib.sha256(capabilities).hexdigest()[:16]
+
+
+def read_credentials(auth: AuthBlock, principal: Principal, token: str, environ: Mapping[str, str]) -> Credentials:
+    """What a process of this person may be given; the client id is the one at the provider."""
+    return Credentials(
+        access_token=token,
+        scope=" ".join(sorted(principal.scopes)) or None,
+        expires_at=principal.expires_at,
+        client_id=auth.client_id or environ.get(auth.client_id_env or ""),
+        subject=principal.subject,
+    )

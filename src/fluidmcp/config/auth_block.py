@@ -28,6 +28,7 @@ class AuthBlock:
     refresh_url: str | None = None
     """Where refresh tokens go, where that is not the token_url."""
     env_var_name: str
+    """The variable that holds the token; empty: the entry's placeholders alone say where it goes."""
     scopes: tuple[str, ...] = ()
     client_id_env: str | None = None
     client_secret_env: str | None = None
@@ -169,8 +170,7 @@ def _read_url(reader: ObjectReader, key: str, *, required: bool = False, allow_q
 def _read_env_var_name(reader: ObjectReader) -> str:
     name = reader.text("env_var_name")
     if name is None:
-        if reader.get("env_var_name") is None:
-            reader.fault("env_var_name", "is missing")
+        # Whether something else hands the credential to the server, the entry knows.
         return ""
     fault = check_token_variable(name)
     if fault is not None:

@@ -8,15 +8,18 @@ import os.path
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fluidmcp.config.auth_block import AuthBlock as AuthBlock
 from fluidmcp.config.auth_block import TokenEndpointAuthMethod as TokenEndpointAuthMethod
 from fluidmcp.config.auth_block import parse_auth_block
 from fluidmcp.config.filling.expand import Expander
+from fluidmcp.config.filling.files import FileTemplate, read_content, read_files
 from fluidmcp.config.filling.foreign_commands import NotHereError, find_meaning
+from fluidmcp.config.filling.person_rules import PersonalPlaces, check_argument, check_places, find_personal_names
 from fluidmcp.config.filling.scripts import find_script
+from fluidmcp.config.filling.templates import Content, Template, looks_personal
 from fluidmcp.config.filling.values import Values
 from fluidmcp.config.isolation import IsolationLevel, Paths, read_level, read_paths
 from fluidmcp.config.reading import ObjectReader, show_key
@@ -33,17 +36,19 @@ MAX_NAME_CHARACTERS = 64
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*", re.ASCII)
 KNOWN_KEYS = frozenset(
     "command args env cwd envFile auth shared isolation paths tools request_timeout_seconds start_timeout_seconds"
-    " package python disabled url headers type".split()
+    " package python disabled url headers type files secrets_in_args".split()
 )
 _PACKAGE_FILES = (".mcpb", ".dxt", ".json")
-ENV_KEYS = frozenset({"value", "required", "description"})
+ENV_KEYS = frozenset({"value", "json", "required", "description"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVariable:
-    """One variable of an entry's `env`: a string in the file, or `{"value"?, "required"?, "description"?}`."""
+    """One variable of an entry's `env`: a string in the file, or `{"value" | "json", "required"?, "description"?}`."""
 
     value: str | None = None
+    personal: Content | None = None
+    """The value of a variable that holds something of the person; `value` is None then."""
     required: bool = False
     description: str = ""
 
@@ -63,6 +68,11 @@ class ServerEntry:
     written_args: tuple[str, ...] = ()
     """As in the file, before values were filled in: what may be shown."""
     env: tuple[tuple[str, EnvVariable], ...] = ()
+    files: tuple[FileTemplate, ...] = ()
+    """What is written into the home of a person's process before it starts."""
+    personal_args: tuple[tuple[str, Template], ...] = ()
+    """The arguments that hold something of a person, each with what stands for it in `args`: that begins with a NUL
+    character, so that it can reach no process by mistake."""
     auth: AuthBlock | None = None
     shared: bool = False
     isolation: IsolationLevel | None = None
@@ -91,6 +101,13 @@ class ServerEntry:
     """Values that were filled in and must not show in what the server writes to stderr."""
     start_hint: str = ""
     """What to do when its server does not start, where something is known that may be missing."""
+
+    @property
+    def personal_variables(self) -> frozenset[str]:
+        """The variables that hold something of a person."""
+        named = {name for name, variable in self.env if variable.personal is not None}
+        short = set[str]() if self.auth is None or not self.auth.env_var_name else {self.auth.env_var_name}
+        return frozenset(named | short)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,14 +242,15 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
         auth = parse_auth_block(reader.nested("auth"), allowed_env_names=context.allowed_env_names)
         if shared:
             reader.fault("shared", "cannot be true together with auth: each person has an own process")
-    values.expander.person_names = frozenset() if auth is None else frozenset({auth.env_var_name})
+    token_variable = set[str]() if auth is None else {auth.env_var_name}
+    values.expander.person_names = frozenset(find_personal_names(reader) | token_variable)
     env = _read_env(reader, values, context)
     launch = _read_launch(reader, values, frozenset(env))
     cwd = _read_directory(values, context)
     if reader.get("python") is not None and not str(reader.get("package")).startswith("pypi:"):
         reader.fault("python", 'is for packages of PyPI ("package": "pypi:..."), and would not be used')
     reader.flag("disabled")
-    return ServerEntry(
+    entry = ServerEntry(
         name=served,
         written_name="" if name == served else name,
         command=launch.command,
@@ -240,6 +258,8 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
         args=launch.args,
         written_args=launch.written_args,
         env=(*env.items(), *((key, EnvVariable(value=value)) for key, value in launch.needed.items())),
+        files=read_files(reader, values.expander),
+        personal_args=tuple(launch.personal.items()),
         auth=auth,
         shared=shared,
         isolation=read_level(reader),
@@ -256,6 +276,20 @@ def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, co
         source=context.source,
         path=reader.path,
     )
+    _check_person(entry, reader)
+    return entry
+
+
+def _check_person(entry: ServerEntry, reader: ObjectReader) -> None:
+    personal = {name: variable.personal for name, variable in entry.env if variable.personal is not None}
+    places = PersonalPlaces(
+        env=personal,
+        args=entry.personal_args,
+        files=entry.files,
+        other_variables=frozenset(name for name, _ in entry.env if name not in personal),
+        token_variable="" if entry.auth is None else entry.auth.env_var_name,
+    )
+    check_places(reader, places)
 
 
 @dataclass(slots=True)
@@ -267,12 +301,15 @@ class _Launch:
     written_command: str = ""
     needed: dict[str, str] = field(default_factory=dict[str, str])
     """Variables that a script among the arguments needs."""
+    personal: dict[str, Template] = field(default_factory=dict[str, Template])
+    """The arguments that hold something of a person, by what stands for them."""
 
 
 def _read_launch(reader: ObjectReader, values: Values, own_names: frozenset[str]) -> _Launch:
     """The program and its arguments. `own_names` are the variables that the entry gives to it."""
     written = reader.texts("args", plain=True)
     path = reader.path_of("args")
+    secrets_in_args = reader.flag("secrets_in_args")
     command = written_command = ""
     meant = written
     if reader.get("package") is not None:
@@ -293,7 +330,16 @@ def _read_launch(reader: ObjectReader, values: Values, own_names: frozenset[str]
     args: list[str] = []
     for index, text in enumerate(meant):
         where = f"{path}[{index + len(written) - len(meant)}]"
-        if index == script:
+        if looks_personal(text):
+            fault = check_argument(command, meant, index, secrets_in_args=secrets_in_args)
+            if fault is not None:
+                reader.faults.append(f"{where} {fault}")
+            template = values.template(text, where)
+            mark = f"\0{text}"
+            if template.is_personal:
+                launch.personal[mark] = template
+            args.append(mark if template.is_personal else template.text)
+        elif index == script:
             text, needed = values.script(text, where, own_names)
             args.append(text)
             launch.needed.update(needed)
@@ -346,6 +392,10 @@ def _read_env(reader: ObjectReader, values: Values, context: EntryContext) -> di
                 nested.fault(name, f"begins with {OWN_PREFIX}, but those variables belong to the gateway alone")
             elif isinstance(value, dict):
                 variables[name] = _read_variable(nested.nested(name), values.expander)
+            elif isinstance(value, str):
+                text = nested.text(name)
+                if text is not None:
+                    variables[name] = _make_variable(texts.template(text, nested.path_of(name)))
             else:
                 text = texts.plain(name, value)
                 if text is not None:
@@ -394,13 +444,22 @@ def _read_directory(values: Values, context: EntryContext) -> Path | None:
 
 def _read_variable(reader: ObjectReader, expander: Expander) -> EnvVariable:
     for key in reader.unknown(ENV_KEYS):
-        reader.fault(key, 'is not known here; use "value", "required" and "description"')
+        reader.fault(key, 'is not known here; use "value" or "json", "required" and "description"')
     value = reader.get("value")
-    return EnvVariable(
-        value=Values(reader, expander).plain("value", value),
-        required=reader.flag("required"),
-        description=reader.text("description") or "",
+    has_content = isinstance(value, str) or "json" in reader
+    content = read_content(reader, expander, text_key="value") if has_content else None
+    plain = None if has_content else Values(reader, expander).plain("value", value)
+    return _make_variable(
+        content,
+        EnvVariable(value=plain, required=reader.flag("required"), description=reader.text("description") or ""),
     )
+
+
+def _make_variable(content: Content | None, variable: EnvVariable | None = None) -> EnvVariable:
+    variable = variable or EnvVariable()
+    if content is None:
+        return variable
+    return replace(variable, personal=content) if content.is_personal else replace(variable, value=content.text)
 
 
 def check_names_differ(entries: Iterable[ServerEntry]) -> None:

@@ -34,6 +34,7 @@ AUTH = AuthBlock(
     env_var_name="MAIL_TOKEN",
     client_secret_env="GOOGLE_CLIENT_SECRET",
 )
+PERSONAL = {"MAIL_TOKEN": "the-token"}
 
 
 def entry(auth: AuthBlock | None = None, **env: EnvVariable) -> ServerEntry:
@@ -41,9 +42,9 @@ def entry(auth: AuthBlock | None = None, **env: EnvVariable) -> ServerEntry:
 
 
 @pytest.mark.threat("B36")
-@pytest.mark.parametrize("token", [None, "the-token"])
-def test_a_server_process_gets_no_secret_of_the_gateway_or_of_other_packages(token: str | None) -> None:
-    environment = build_environment(entry(AUTH), GATEWAY, token=token)
+@pytest.mark.parametrize("personal", [None, PERSONAL])
+def test_a_server_process_gets_no_secret_of_the_gateway_or_of_other_packages(personal: dict[str, str] | None) -> None:
+    environment = build_environment(entry(AUTH), GATEWAY, personal=personal)
     assert not [name for name in environment if name.startswith("FMCP_")]
     assert "canary" not in repr(environment)
 
@@ -58,30 +59,30 @@ def test_what_a_program_needs_on_this_machine_passes() -> None:
 
 @pytest.mark.promise(84)
 def test_the_token_is_in_the_variable_that_the_entry_names() -> None:
-    assert build_environment(entry(AUTH), GATEWAY, token="the-token")["MAIL_TOKEN"] == "the-token"
+    assert build_environment(entry(AUTH), GATEWAY, personal=PERSONAL)["MAIL_TOKEN"] == "the-token"
 
 
 def test_the_token_variable_comes_from_nowhere_else() -> None:
     with_value = entry(AUTH, MAIL_TOKEN=EnvVariable(value="of-the-operator"))
     assert "MAIL_TOKEN" not in build_environment(with_value, {**GATEWAY, "MAIL_TOKEN": "global"})
-    assert build_environment(with_value, GATEWAY, token="the-token")["MAIL_TOKEN"] == "the-token"
+    assert build_environment(with_value, GATEWAY, personal=PERSONAL)["MAIL_TOKEN"] == "the-token"
 
 
 def test_a_known_person_does_not_meet_the_operator() -> None:
     for environment in (
-        build_environment(entry(AUTH), GATEWAY, token="the-token"),
+        build_environment(entry(AUTH), GATEWAY, personal=PERSONAL),
         build_environment(entry(), GATEWAY, person_known=True),
     ):
         assert not {"HOME", "USER", "LOGNAME", "SHELL", "TERM", "XDG_CONFIG_HOME"} & environment.keys()
 
 
 def test_downloads_are_kept_where_the_operator_keeps_them() -> None:
-    environment = build_environment(entry(AUTH), GATEWAY, token="the-token")
+    environment = build_environment(entry(AUTH), GATEWAY, personal=PERSONAL)
     assert environment["npm_config_cache"] == "/home/operator/.npm"
     assert environment["UV_CACHE_DIR"] == "/home/operator/.cache/uv"
     assert environment["UV_PYTHON_INSTALL_DIR"] == "/home/operator/.local/share/uv/python"
     moved = {**GATEWAY, "NPM_CONFIG_CACHE": "/big/npm", "XDG_CACHE_HOME": "/big/cache", "XDG_DATA_HOME": "relative"}
-    environment = build_environment(entry(AUTH), moved, token="the-token")
+    environment = build_environment(entry(AUTH), moved, personal=PERSONAL)
     assert (environment["NPM_CONFIG_CACHE"], "npm_config_cache" in environment) == ("/big/npm", False)
     assert environment["UV_CACHE_DIR"] == "/big/cache/uv"
     assert environment["UV_TOOL_DIR"] == "/home/operator/.local/share/uv/tools"
@@ -97,7 +98,7 @@ def test_downloads_are_kept_where_the_operator_keeps_them() -> None:
 )
 def test_the_operators_npm_settings_pass_unless_they_hold_a_credential(tmp_path: Path, text: str, passes: bool) -> None:
     (tmp_path / ".npmrc").write_text(text)
-    environment = build_environment(entry(AUTH), {"HOME": str(tmp_path)}, token="the-token")
+    environment = build_environment(entry(AUTH), {"HOME": str(tmp_path)}, personal=PERSONAL)
     assert environment.get("npm_config_userconfig") == (str(tmp_path / ".npmrc") if passes else None)
 
 
@@ -134,7 +135,7 @@ def test_an_entry_cannot_ask_for_a_variable_of_the_gateway(name: str) -> None:
 
 
 def test_caches_that_may_not_be_written_are_forgotten_in_any_case() -> None:
-    environment = build_environment(entry(AUTH), {**GATEWAY, "PIP_CACHE_DIR": "/big/pip"}, token="the-token")
+    environment = build_environment(entry(AUTH), {**GATEWAY, "PIP_CACHE_DIR": "/big/pip"}, personal=PERSONAL)
     kept = {name: value for name, value in environment.items() if "cache" not in name.lower() and name != "UV_TOOL_DIR"}
     assert len(kept) < len(environment)
     environment["NPM_CONFIG_CACHE"] = environment["npm_config_cache"]

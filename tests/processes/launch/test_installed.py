@@ -79,7 +79,7 @@ class Runner:
             "command": "npx",
             "args": ("-y", "server", "--flag", "a"),
             "environment": environment,
-            "token_variable": "TOKEN",
+            "personal_variables": frozenset({"TOKEN"}),
             **changes,
         }
         return await self.stage.launch("landlock", **asked)

@@ -4,6 +4,7 @@ The spellings are those of the programs whose files people bring: `${NAME}` and 
 shells), `${env:NAME}`, `${workspaceFolder}`, `${userHome}`, `${pathSeparator}`, `${/}` and `${input:ID}` (VS Code,
 Cursor), `${__dirname}` and `${user_config.KEY}` (MCPB), `${{ secrets.NAME }}` (Continue), `{env:NAME}` (opencode), and
 `$NAME` (Gemini CLI). `$${` is the text `${`. What is not understood is a fault, never text that reaches a server.
+`${auth.access_token}` and other values of a person stay placeholders, where there may be any: see `templates`.
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from fluidmcp.config.filling.templates import ExpansionError, Placeholder, Template, parse_placeholder
 from fluidmcp.config.variables import OWN_PREFIX, is_own_variable, sounds_secret
 
 BareNames = Literal["none", "whole", "anywhere"]
@@ -33,10 +35,6 @@ _WINDOWS_VARIABLE: Final = re.compile(
     re.IGNORECASE,
 )
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:\\")
-
-
-class ExpansionError(Exception):
-    """What is wrong with a text, as the end of a sentence that begins with the field's name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +66,17 @@ class Expander:
         """The text with everything filled in.
 
         Raises:
+            ExpansionError: something in it is not known here, not set, for another system, or a value of a person.
+        """
+        template = self.expand_template(text)
+        for part in template.placeholders():
+            raise ExpansionError(f"holds {part}, a value of a person, which may stand in env, args and files only")
+        return template.text
+
+    def expand_template(self, text: str) -> Template:
+        """The text with everything filled in but the values of a person.
+
+        Raises:
             ExpansionError: something in it is not known here, not set, or for another system.
         """
         windows = _WINDOWS_VARIABLE.search(text)
@@ -79,8 +88,8 @@ class Expander:
         if personal is not None:
             raise ExpansionError(f"holds {personal[0]}, a value per person, which cannot be honoured yet")
         if "$" not in text and not self.braces_name_variables:
-            return text
-        return self._expand(text, 0)
+            return Template((text,))
+        return Template(tuple(part for part in self._expand(text, 0) if part))
 
     def expand_several(self, text: str) -> list[str] | None:
         """The values of an input of several, where the text is its placeholder and nothing else; else None.
@@ -96,17 +105,16 @@ class Expander:
             self.hidden.update(several)
         return several
 
-    def _expand(self, text: str, depth: int) -> str:
+    def _expand(self, text: str, depth: int) -> list[str | Placeholder]:
         if depth > _MAX_DEPTH:
             raise ExpansionError("nests placeholders too deeply")
-        if self.braces_name_variables:
-            if _FILE_IN_BRACES.search(text):
-                raise ExpansionError("holds {file:...}, which is not read here; put the value into a variable")
+        if self.braces_name_variables and _FILE_IN_BRACES.search(text):
+            raise ExpansionError("holds {file:...}, which is not read here; put the value into a variable")
         if self.bare_names != "none":
             whole = _WHOLE.fullmatch(text)
             if whole is not None:
-                return self._look_up(whole[1], whole[0])
-        parts: list[str] = []
+                return [self._look_up(whole[1], whole[0])]
+        parts: list[str | Placeholder] = []
         position = 0
         while (found := text.find("${", position)) >= 0:
             before = text[position:found]
@@ -121,10 +129,18 @@ class Expander:
                 position = template.end()
                 continue
             end = _find_end(text, found + 2)
-            parts.append(self._fill(text[found + 2 : end], depth))
+            inner = text[found + 2 : end]
+            parts.append(parse_placeholder(inner) or self._fill(inner, depth))
             position = end + 1
         parts.append(self._expand_bare(text[position:]))
-        return "".join(parts)
+        return parts
+
+    def _expand_default(self, text: str, shown: str, depth: int) -> str:
+        parts = self._expand(text, depth + 1)
+        if any(isinstance(part, Placeholder) for part in parts):
+            # Else everybody would get the operator's own where that is set.
+            raise ExpansionError(f"holds {_shorten(shown)}: a value of a person cannot be the default of another one")
+        return "".join(map(str, parts))
 
     def _expand_bare(self, text: str) -> str:
         """Placeholders without a dollar and braces, in what stands between the others: each value is final."""
@@ -175,7 +191,7 @@ class Expander:
         value = self.environ.get(name)
         # As in a shell: `:-` takes the default for an empty variable too (POSIX, "Parameter Expansion").
         if value is None or (not value and operator == ":-"):
-            return self._note(name, self._expand(default, depth + 1))
+            return self._note(name, self._expand_default(default, shown, depth))
         return self._note(name, value)
 
     def is_left(self, name: str) -> bool:

@@ -183,7 +183,7 @@ class Confinement:
             directory = str(place.home)
         return Order(
             program=place.program,
-            argv=(place.program, *spec.args),
+            argv=(place.program, *spec.fill_args()),
             environment=place.environment,
             directory=directory,
             has_landlock=place.wall.has_landlock,
@@ -199,7 +199,7 @@ class Confinement:
 
     def _warn_of_unreached(self, place: Place, directory: str, reach: Reach) -> None:
         """Warn once of each folder that arguments name and isolation keeps away: the server itself can only fail."""
-        for word in place.spec.args:
+        for word in place.spec.public_args:
             path = os.path.realpath(os.path.join(directory, word))
             if word.startswith("-") or "/" not in word or not os.path.isdir(path):
                 continue
@@ -233,7 +233,7 @@ class Confinement:
             self._reaches = ReachBuilder(self._operator_home)
         return self._reaches.build(
             program=place.program,
-            args=spec.args,
+            args=spec.public_args,
             environment=spec.environment,
             named=spec.named,
             directory=directory,

@@ -109,20 +109,24 @@ _MAX_FILE_BYTES = 64 * 1024
 
 
 def build_environment(
-    entry: ServerEntry, environ: Mapping[str, str], *, token: str | None = None, person_known: bool | None = None
+    entry: ServerEntry,
+    environ: Mapping[str, str],
+    *,
+    personal: Mapping[str, str] | None = None,
+    person_known: bool | None = None,
 ) -> dict[str, str]:
     """The whole environment of one server process of `entry`.
 
-    `environ` is the gateway's snapshot. `token` is the caller's provider token; it goes into the variable that the
-    entry's `auth` block names. That variable never comes from anywhere else: a process of such a package that was
-    started for nobody has no token at all. `person_known` says whether the process serves one known person, who must
-    not meet the operator's HOME; None means: exactly when there is a token.
+    `environ` is the gateway's snapshot. `personal` holds the variables that hold something of the person, filled in.
+    These never come from anywhere else: a process of such a package that was started for nobody does not have them.
+    `person_known` says whether the process serves one known person, who must not meet the operator's HOME; None means:
+    exactly when `personal` is given.
 
     Raises:
         ConfigurationError: a required variable is missing, or the entry asks for a variable of the gateway itself.
     """
     if person_known is None:
-        person_known = token is not None
+        person_known = personal is not None
     environment = {name: value for name, value in environ.items() if _is_allowed(name, value)}
     if not person_known:
         environment.update((name, environ[name]) for name in _OPERATOR_NAMES if name in environ)
@@ -132,10 +136,9 @@ def build_environment(
     known = {name.lower() for name in environment}
     environment.update((name, value) for name, value in defaults.items() if name.lower() not in known)
     environment.update(_entry_variables(entry, environ))
-    if entry.auth is not None:
-        environment.pop(entry.auth.env_var_name, None)
-        if token is not None:
-            environment[entry.auth.env_var_name] = token
+    for name in (*entry.personal_variables, *(file.variable for file in entry.files)):
+        environment.pop(name, None)
+    environment.update(personal or {})
     return environment
 
 
@@ -217,6 +220,8 @@ def _entry_variables(entry: ServerEntry, environ: Mapping[str, str]) -> dict[str
                 why=f"Variables that begin with {_GATEWAY_PREFIX} belong to the gateway and reach no server process.",
                 hint=f"Give the variable another name in `env` of '{entry.name}'{_in_source(entry)}.",
             )
+        if variable.personal is not None:
+            continue
         value = variable.value if variable.value is not None else environ.get(name)
         if variable.required and not value:
             raise _missing(entry, name, variable)

@@ -86,6 +86,13 @@ class InstalledPrograms:
         call = parse_runner(spec.command, spec.args)
         if call is None:
             return spec
+        if not spec.personal_args.keys().isdisjoint(call.question):
+            raise ServerStartError(
+                f"The server of '{spec.package}' could not be started.",
+                why=f"An argument of `{spec.command}` itself holds a value of a person, and the package is installed "
+                "once for everybody.",
+                hint="Put the placeholder behind the name of the package in `args`, or into `env`.",
+            )
         key = (spec.package, spec.command, spec.args)
         question = self._questions.get(key)
         if question is None or not question.is_good:
@@ -100,8 +107,10 @@ class InstalledPrograms:
 
     async def _ask(self, spec: LaunchSpec, call: RunnerCall, question: _Question) -> _Found | None:
         environment = {**spec.environment, **_FOR_THE_QUESTION}
-        environment.pop(spec.token_variable, None)
-        process = await self._launch(replace(spec, args=call.question, environment=environment, may_install=True))
+        for name in spec.personal_variables:
+            environment.pop(name, None)
+        asked = replace(spec, args=call.question, environment=environment, personal_args={}, files=(), may_install=True)
+        process = await self._launch(asked)
         question.tell(process)
         lines: list[bytes] = []
         process.connect(lines.append, lambda: None)

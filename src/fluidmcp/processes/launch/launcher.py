@@ -110,6 +110,9 @@ class ColdLauncher:
                 if not (place.wall.is_none or spec.may_install):
                     forget_caches(place.environment)
                 place.environment.update(home_variables(place.home))
+                place.environment.update(
+                    (file.variable, str(place.home / file.target)) for file in spec.files if file.variable
+                )
             process = await self._spawn(place, unless_started)
             unless_started.pop_all()
         return process
@@ -155,7 +158,7 @@ class ColdLauncher:
     def _create_home(self, spec: LaunchSpec, home: Path, user_id: int | None) -> None:
         self._watchdog.announce_home(home)
         try:
-            create_home(home, user_id=user_id)
+            create_home(home, user_id=user_id, files=spec.files)
         except OSError as exc:
             raise ServerStartError(
                 f"The server of '{spec.package}' could not be given a private home directory.",
@@ -193,7 +196,7 @@ def _spawn(place: Place, pipes: tuple[int, int, int]) -> PlainChild:
     spec = place.spec
     try:
         popen = subprocess.Popen(
-            [place.program, *spec.args],
+            [place.program, *spec.fill_args()],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fluidmcp.config.filling.files import PrivateFile
 from fluidmcp.config.isolation import IsolationLevel, Paths
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import ServerStartError
@@ -25,8 +26,12 @@ class LaunchSpec:
     private_home: bool = False
     """Whether it serves one known person, who has a home of their own and reaches nothing of the operator's."""
     secrets: tuple[Secret, ...] = ()
-    token_variable: str = ""
-    """The variable of the environment that holds the person's token, if any does."""
+    personal_variables: frozenset[str] = frozenset()
+    """The variables of the environment that hold something of the person."""
+    personal_args: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """The arguments that hold something of the person, by what stands for them in `args` until the birth."""
+    files: tuple[PrivateFile, ...] = field(default=(), repr=False)
+    """What is written into the private home before the start."""
     isolation: IsolationLevel = "none"
     paths: Paths = field(default_factory=Paths)
     """What it needs of the file system beyond what every process may reach."""
@@ -40,6 +45,15 @@ class LaunchSpec:
     """The file that describes the server, which its processes may not read."""
     may_install: bool = False
     """Whether it may write to the caches of package managers: the first start of a package, for nobody."""
+
+    @property
+    def public_args(self) -> tuple[str, ...]:
+        """The arguments that hold nothing of the person: files that they name may be read."""
+        return tuple(word for word in self.args if word not in self.personal_args)
+
+    def fill_args(self) -> tuple[str, ...]:
+        """The arguments as the process gets them."""
+        return tuple(self.personal_args.get(word, word) for word in self.args)
 
 
 @dataclass(slots=True, kw_only=True)
