@@ -77,7 +77,7 @@ def test_b27_a_value_of_a_person_decides_no_code(name: str) -> None:
         ({"env": {"A": {"json": {"x": ["${auth.id_token}"]}}}}, "mcpServers.a.env.A.json.x[0] holds ${auth.id_token}"),
         ({"env": {"A": "${keys.k}"}}, "mcpServers.a.env.A holds ${keys.k}, which cannot be honoured yet"),
         ({"env": {"A": TOKEN}, "auth": AUTH | {"env_var_name": "A"}}, "auth.env_var_name stands in env too"),
-        ({"cwd": TOKEN, "env": {"A": TOKEN}}, "mcpServers.a.cwd holds ${auth.access_token}, a value of a person, which"),
+        ({"cwd": TOKEN, "env": {"A": TOKEN}}, "mcpServers.a.cwd holds ${auth.access_token}, a value of a person"),
         ({"command": TOKEN}, "mcpServers.a.command holds ${auth.access_token}, a value of a person"),
         ({"args": [TOKEN]}, "mcpServers.a.args[0] holds a value of a person, and every user of this machine"),
         (

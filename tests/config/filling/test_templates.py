@@ -88,7 +88,9 @@ def test_every_name_has_its_value() -> None:
     assert read("$${auth.access_token}") == Template(("${", "auth.access_token}"))
 
 
-@pytest.mark.parametrize("name", ["auth.scope", "auth.expires_at", "auth.expires_at_ms", "auth.client_id", "person.sub"])
+@pytest.mark.parametrize(
+    "name", ["auth.scope", "auth.expires_at", "auth.expires_at_ms", "auth.client_id", "person.sub"]
+)
 def test_what_is_not_known_is_named(name: str) -> None:
     unknown = Credentials(access_token="t", subject="login:0123")
     with pytest.raises(FillError, match=f"needs ..{name.replace('.', '[.]')}., which the provider did not tell"):

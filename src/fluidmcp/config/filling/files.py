@@ -46,7 +46,7 @@ class PrivateFile:
     """A file for one process, filled in."""
 
     target: str
-    content: bytes = field(repr=False)
+    text: str = field(repr=False)
     variable: str = ""
 
 

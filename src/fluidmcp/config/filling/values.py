@@ -73,6 +73,11 @@ class Values:
         if any(isinstance(part, str) and "\0" in part for part in template.parts):
             self.reader.faults.append(f"{path} would hold a NUL character")
             return Template(())
+        try:
+            template.text.encode()
+        except UnicodeEncodeError:
+            self.reader.faults.append(f"{path} holds half of a character, which cannot be written")
+            return Template(())
         return template
 
     def json(self, key: str) -> JsonText:

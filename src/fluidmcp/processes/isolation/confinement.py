@@ -193,6 +193,7 @@ class Confinement:
             keeps_capabilities=place.home is None and not place.wall.has_user_ids,
             home=None if place.home is None else str(place.home),
             home_folders=FOLDERS,
+            home_files=tuple((file.target, file.text) for file in spec.files) if place.wall.has_namespaces else (),
             reach=reach,
             limits=self._limits,
         )

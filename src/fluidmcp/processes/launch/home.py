@@ -1,15 +1,14 @@
 """The private home of a server process that serves one person: made before the start, deleted after the end."""
 
-import contextlib
 import os
 import secrets
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from fluidmcp.config.filling.files import HOME_FOLDERS as FOLDERS
 from fluidmcp.config.filling.files import PrivateFile
+from fluidmcp.processes.starter_child.home_files import write_files
 from fluidmcp.processes.watchdog_child import remove_tree
 
 _DIRECTORIES = {
@@ -19,8 +18,6 @@ _DIRECTORIES = {
     "XDG_STATE_HOME": ".local/state",
     "TMPDIR": "tmp",
 }
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def homes_folder(base: Path | None = None) -> Path:
@@ -42,40 +39,11 @@ def create_home(home: Path, *, user_id: int | None = None, files: Sequence[Priva
     made = [home, *(home / name for name in FOLDERS)]
     for folder in made:
         folder.mkdir(mode=0o700)
-    for file in files:
-        made += write_file(home, file)
+    made += map(Path, write_files(str(home), [(file.target, file.text) for file in files]))
     if user_id is not None:
         # Inner ones first: whoever gave an outer directory away may not enter it any more.
         for path in reversed(made):
             os.chown(path, user_id, user_id, follow_symlinks=False)
-
-
-def write_file(home: Path, file: PrivateFile) -> list[Path]:
-    """Write a file that is not there yet below a home; what was made: its folders, outer ones first, and the file.
-
-    Each step goes from an open directory to a name in it, and no link is followed: wherever a name may lead, the file
-    lies below `home`. Raises OSError.
-    """
-    *folders, name = file.target.split("/")
-    made: list[Path] = []
-    path = home
-    directory = os.open(home, _DIRECTORY)
-    try:
-        for folder in folders:
-            path /= folder
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder, 0o700, dir_fd=directory)
-                made.append(path)
-            inner = os.open(folder, _DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = inner
-        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
-        with open(descriptor, "wb") as opened:
-            os.fchmod(descriptor, 0o600)
-            opened.write(file.content)
-    finally:
-        os.close(directory)
-    return [*made, path / name]
 
 
 def home_variables(home: Path) -> dict[str, str]:

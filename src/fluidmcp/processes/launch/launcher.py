@@ -106,7 +106,7 @@ class ColdLauncher:
             if spec.private_home:
                 place.home = choose_home(self._homes)
                 unless_started.push_async_callback(self._delete_home, place.home)
-                self._create_home(spec, place.home, place.user_id)
+                self._create_home(place, place.home)
                 if not (place.wall.is_none or spec.may_install):
                     forget_caches(place.environment)
                 place.environment.update(home_variables(place.home))
@@ -155,10 +155,12 @@ class ColdLauncher:
             self._confinement.watch(process, place)
         return process
 
-    def _create_home(self, spec: LaunchSpec, home: Path, user_id: int | None) -> None:
+    def _create_home(self, place: Place, home: Path) -> None:
+        spec = place.spec
         self._watchdog.announce_home(home)
+        # In namespaces the home that the process sees is another one: a file system in memory, with the files in it.
         try:
-            create_home(home, user_id=user_id, files=spec.files)
+            create_home(home, user_id=place.user_id, files=() if place.wall.has_namespaces else spec.files)
         except OSError as exc:
             raise ServerStartError(
                 f"The server of '{spec.package}' could not be given a private home directory.",

@@ -76,13 +76,13 @@ def _fill_files(entry: ServerEntry, credentials: Credentials, *, only_public: bo
     files = tuple(
         PrivateFile(
             target=file.target,
-            content=_fill(entry, f"files.{file.name}", file.content, credentials).encode(),
+            text=_fill(entry, f"files.{file.name}", file.content, credentials),
             variable=file.variable,
         )
         for file in entry.files
         if not (only_public and file.content.is_personal)
     )
-    if sum(len(file.content) for file in files) > MAX_FILES_BYTES:
+    if sum(len(file.text.encode()) for file in files) > MAX_FILES_BYTES:
         raise ServerStartError(
             f"The server of '{entry.name}' could not be started.",
             why=f"Its files would be larger than {MAX_FILES_BYTES // 1024} kB in all.",

@@ -8,6 +8,7 @@ import os
 import stat
 from typing import Final
 
+from fluidmcp.processes.starter_child.home_files import write_files
 from fluidmcp.processes.starter_child.order import Order
 from fluidmcp.processes.starter_child.syscalls import (
     MS_BIND,
@@ -128,8 +129,10 @@ def _make_home(root: str, home: str, order: Order) -> None:
     folders = (own + "/home", *(f"{own}/home/{name}" for name in order.home_folders), own + "/shm")
     for folder in folders:
         os.mkdir(folder, 0o700)
-        if order.user_id is not None:
-            os.chown(folder, order.user_id, order.user_id)
+    made = (*folders, *write_files(own + "/home", order.home_files))
+    if order.user_id is not None:
+        for path in made:
+            os.chown(path, order.user_id, order.user_id, follow_symlinks=False)
     os.chmod(own + "/shm", 0o1777)
     for source, target in ((own + "/home", root + home), (own + "/shm", root + SHARED_MEMORY)):
         os.makedirs(target, exist_ok=True)

@@ -61,6 +61,8 @@ class Order(NamedTuple):
     """The folders of a private home, for a file system of its own."""
     reach: Reach
     limits: Limits
+    home_files: tuple[tuple[str, str], ...] = ()
+    """What a home that is a file system of its own holds before the start: a path below it, and a text."""
 
 
 class Kept(NamedTuple):
