@@ -145,7 +145,7 @@ def parameters(cases: dict[str, tuple[int | None, str]]) -> pytest.MarkDecorator
 
 
 def verdict(exit_code: int | None, text: str) -> Verdict:
-    return diagnose(exit_code, text.splitlines(), variable="NOTION_TOKEN")
+    return diagnose(exit_code, text.splitlines(), variables={"NOTION_TOKEN"})
 
 
 @parameters(FAULTS)
@@ -179,3 +179,9 @@ def test_where_no_variable_is_known_any_credential_will_do() -> None:
 )
 def test_one_line_says_most(text: str, line: str) -> None:
     assert choose_line(text.splitlines()) == line
+
+
+def test_a_file_that_is_not_there_may_come_with_the_login():
+    lines = ["Error: ENOENT: no such file or directory, open '/tmp/h/.tool/login.json'"]
+    assert diagnose(1, lines, variables={"A_TOKEN"}) == "fault"
+    assert diagnose(1, lines, brings_more=True) == "unclear"

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from fluidmcp.config.auth_block import KEYS
 from fluidmcp.config.entries import ENV_KEYS, KNOWN_KEYS
+from fluidmcp.config.filling.files import FILE_KEYS
 from fluidmcp.config.isolation import PATH_KEYS
 from fluidmcp.config.providers.describe import entry_to_copy
 from fluidmcp.config.providers.fill import VALUE_NAMES
@@ -50,6 +51,7 @@ def test_it_has_the_keys_that_are_read_and_no_others():
     assert set(server["tools"]["properties"]) == TOOL_KEYS
     assert set(server["paths"]["properties"]) == PATH_KEYS
     assert set(server["env"]["additionalProperties"]["anyOf"][1]["properties"]) == ENV_KEYS
+    assert set(server["files"]["additionalProperties"]["properties"]) == FILE_KEYS
 
 
 def test_the_files_of_the_documents_are_good():
@@ -75,6 +77,8 @@ def test_our_own_files_of_the_corpus_are_good(name: str):
         {"command": "x", "args": "y"},
         {"command": "x", "env": {"FMCP_A": "1"}},
         {"command": "x", "env": {"A": ["1"]}},
+        {"command": "x", "files": {"~/a": {}}},
+        {"command": "x", "files": {"/etc/x": {"text": "y"}}},
         {"command": "x", "tools": {"denied": []}},
         {"command": "x", "tools": None},
         {"command": "x", "request_timeout_seconds": 0},

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, get_args
 
 from fluidmcp.config.auth_block import MAX_DESCRIPTION_CHARACTERS, TokenEndpointAuthMethod, TokenRequest, Validation
+from fluidmcp.config.filling.files import MAX_FILES
 from fluidmcp.config.isolation import LEVELS
 from fluidmcp.config.providers.fill import VALUE_NAMES
 from fluidmcp.config.providers.preset import Preset
@@ -63,7 +64,9 @@ def _describe_server() -> Json:
             "In place of command: a package by name, such as npm:@scope/name@1.2.3 or pypi:name==1.2.", minLength=1
         ),
         "python": _text("The Python for a package of PyPI, such as 3.12."),
+        "secrets_in_args": _flag("true: args may hold the credential of a person, which all users of the machine see."),
         "env": _describe_env(),
+        "files": _describe_files(),
         "envFile": _text("A file of NAME=VALUE lines in the folder of this file; env goes over it."),
         "cwd": _text("The working directory; relative ones count from the folder of this file."),
         "tools": _object(
@@ -114,12 +117,31 @@ def _describe_env() -> Json:
                     "A variable; without a value it comes from the gateway's environment.",
                     {
                         "value": {"type": ["string", "number", "boolean", "null"]},
+                        "json": {"description": "In place of value: any JSON, serialised when it is filled in."},
                         "required": _flag("Whether the server cannot do without it."),
                         "description": _text("What it is for."),
                     },
                 ),
             ]
         },
+    }
+
+
+def _describe_files() -> Json:
+    content = _object(
+        "A file: its content as text or json.",
+        {
+            "text": _text("What is in it."),
+            "json": {"description": "What is in it, serialised when it is filled in."},
+            "env": _text("The variable that holds the path of the file.", pattern="^[A-Z][A-Z0-9_]*$"),
+        },
+    )
+    return {
+        "description": "Files in the private home of a person's process: ~/PATH, or a name where env tells the path.",
+        "type": "object",
+        "propertyNames": {"pattern": r"^(?:~/)?[^/]"},
+        "maxProperties": MAX_FILES,
+        "additionalProperties": {**content, "oneOf": [{"required": ["text"]}, {"required": ["json"]}]},
     }
 
 
@@ -176,7 +198,6 @@ def _describe_auth() -> Json:
     }
     return {
         **_object("A login per person.", {**properties, **_describe_values()}),
-        "required": ["env_var_name"],
         "anyOf": [{"required": ["provider"]}, {"required": ["type", "flow", "authorization_url", "token_url"]}],
         "dependentRequired": {name: ["provider"] for name in sorted(VALUE_NAMES)},
         "allOf": [_describe_preset(preset) for preset in PRESETS.values() if preset.required_values],

@@ -282,3 +282,16 @@ async def test_a_runner_that_need_not_or_cannot_be_asked_is_started_as_it_is(
     child = await runner.stage.launch(level, **asked | changes)
     assert await child.line() == said
     assert runner.questions() == []
+
+
+async def test_an_argument_of_a_person_reaches_their_process_and_no_question(runner: Runner) -> None:
+    for person in ("ada", "grace"):
+        args = ("-y", "server", "--flag", "\0${auth.access_token}")
+        child = await runner.start(person, args=args, personal_args={args[-1]: person})
+        assert await child.line() == b"refused"
+        assert (await child.line()).startswith(f"program: --flag {person}, token: {person}".encode())
+    assert runner.questions() == ["nobody"]
+    with pytest.raises(ServerStartError) as caught:
+        args = ("--index", "\0https://${auth.access_token}@index.example", "server")
+        await runner.start("ada", command="uvx", args=args, personal_args={args[1]: "https://ada@index.example"})
+    assert "is installed once for everybody" in caught.value.why

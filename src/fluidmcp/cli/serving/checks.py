@@ -152,7 +152,12 @@ def _judge(entry: ServerEntry, error: FluidMCPError) -> "Verdict":
     if isinstance(error, ServerStartError) and not error.has_run:
         return "fault"
     exit_code = error.exit_code if isinstance(error, ServerStartError) else None
-    return deferred.diagnose(exit_code, error.stderr_tail, variable=entry.auth.env_var_name)
+    return deferred.diagnose(
+        exit_code,
+        error.stderr_tail,
+        variables=entry.personal_variables,
+        brings_more=bool(entry.files or entry.personal_args),
+    )
 
 
 def _find_program(command: str, entry: ServerEntry, search_path: str) -> str | None:

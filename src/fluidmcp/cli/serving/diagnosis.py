@@ -7,7 +7,7 @@ server.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final, Literal
 
 Verdict = Literal["fault", "login", "unclear"]
@@ -78,26 +78,30 @@ _PLACES: Final = re.compile(r"""(?:^|(?<=[\s'"(=\[]))(?:[a-z]+://|file:|~?/|\.{1
 """Paths and addresses: the words in them say nothing."""
 
 
-def diagnose(exit_code: int | None, lines: Sequence[str], *, variable: str = "") -> Verdict:
+def diagnose(
+    exit_code: int | None, lines: Sequence[str], *, variables: Set[str] = frozenset(), brings_more: bool = False
+) -> Verdict:
     """What ended a server that was started without a credential.
 
-    `exit_code` is None where it did not end by itself. `variable` is the one in which it would find the token of a
-    person: a server that asks for a credential in another one may not be content after a login.
+    `exit_code` is None where it did not end by itself. `variables` are those in which it would find something of a
+    person: a server that asks for a credential in another one may not be content after a login. `brings_more`: files
+    or arguments come with a login too.
     """
     text = "\n".join(line for line in lines if not _NOISE.search(line))
     words = _PLACES.sub(" ", text)
     if _OPTIONS.search(words) or _PROGRAMS.search(text):
         return "fault"
     names = _VARIABLE.findall(words)
-    if variable and variable in names:
+    is_named = not variables.isdisjoint(names)
+    if is_named:
         wish: Verdict = "login"
     elif not _CREDENTIALS.search(words):
         wish = "fault"
     else:
-        wish = "unclear" if variable and any(map(_SECRET_VARIABLE.search, names)) else "login"
+        wish = "unclear" if variables and any(map(_SECRET_VARIABLE.search, names)) else "login"
     if _ARGUMENTS.search(words) or _FILES.search(words):
-        # No login brings a file or an argument, unless the server also looks into its environment.
-        return "unclear" if wish == "login" and variable not in names else wish
+        # A login rarely brings a file or an argument; but the server may also look into its environment.
+        return "unclear" if (wish == "login" and not is_named) or (wish == "fault" and brings_more) else wish
     if exit_code in (COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE) or _is_last(_MODULES, words, after=_CREDENTIALS):
         return "fault"
     return "unclear" if wish == "fault" else wish

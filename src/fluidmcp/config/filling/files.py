@@ -25,7 +25,7 @@ MAX_FILES_BYTES: Final = 256 * 1024
 _UNNAMED_FOLDER: Final = ".fluidmcp-files"
 _MAX_NAME_BYTES: Final = 255
 _MAX_TARGET_BYTES: Final = 1024
-_FILE_KEYS: Final = frozenset({"json", "text", "env"})
+FILE_KEYS: Final = frozenset({"json", "text", "env"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def read_files(reader: ObjectReader, expander: Expander) -> tuple[FileTemplate, 
 def _read_file(files: ObjectReader, name: str, expander: Expander) -> FileTemplate | None:
     reader = files.nested(name)
     before = len(reader.faults)
-    for key in reader.unknown(_FILE_KEYS):
+    for key in reader.unknown(FILE_KEYS):
         reader.fault(key, 'is not known here; use "json" or "text", and "env"')
     fault = _check_name(name)
     if fault is not None:

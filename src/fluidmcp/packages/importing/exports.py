@@ -93,7 +93,7 @@ def list_named_variables(entry: Mapping[str, object]) -> set[str]:
     env = as_object(entry.get("env")) or {}
     for name, member in env.items():
         variable = as_object(member)
-        if variable is not None and variable.get("value") is None:
+        if variable is not None and variable.get("value") is None and "json" not in variable:
             found.add(name)
     auth = as_object(entry.get("auth")) or {}
     found.update(str(auth[key]) for key in ("client_id_env", "client_secret_env", "env_var_name") if key in auth)

@@ -13,8 +13,8 @@ from fluidmcp.config.reading import as_list, as_object, show_plain
 from fluidmcp.packages.importing.texts import Literal, Part, Placeholder, Spelling, join_text, split_text
 
 _ORDER: Final = (
-    "type command package python args cwd env envFile url headers tools request_timeout_seconds start_timeout_seconds"
-    " auth shared isolation paths disabled".split()
+    "type command package python args secrets_in_args cwd env envFile files url headers tools"
+    " request_timeout_seconds start_timeout_seconds auth shared isolation paths disabled".split()
 )
 _ABSOLUTE: Final = frozenset({"${workspaceFolder}", "${userHome}", "${/}", "${pathSeparator}"})
 _IN_SCRIPT: Final = re.compile(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluidmcp.config.filling.expand import BareNames, ExpansionError
+from fluidmcp.config.filling.templates import parse_placeholder
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _WITH_DEFAULT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:?-)(.*)", re.ASCII | re.DOTALL)
@@ -180,6 +181,8 @@ def _read(inner: str, spelling: Spelling) -> Iterator[Part]:
     elif inner.startswith("user_config."):
         key = inner.partition(".")[2]
         yield Placeholder(f"${{input:{spelling.input_ids.get(key, key)}}}")
+    elif (personal := parse_placeholder(inner)) is not None:
+        yield Placeholder(str(personal))
     else:
         yield _read_variable(rest if kind == "env" and rest else inner, spelling)
 
