@@ -1,6 +1,7 @@
 """Marked tokens, codes, secrets and verifiers go every way there is, with debug logging: none shows by accident."""
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 import psutil
@@ -87,7 +89,19 @@ def install(folder: Path, address: str) -> None:
         "token_endpoint_auth_method": "post",
         "env_var_name": "GMAIL_ACCESS_TOKEN",
     }
-    servers = {"mypackage": command, "mail": command | {"auth": auth}}
+    # Every form that a credential can have, but for arguments, which all users of the machine can read.
+    token = "${auth.access_token}"
+    forms = {
+        "env": {
+            "HEADERS": {"json": {"Authorization": f"Bearer {token}"}},
+            "ADDRESS": "https://x:${auth.access_token|url}@${auth.access_token|base64}.example/${person.sub}",
+        },
+        "files": {
+            "~/.mail/login.json": {"json": [token]},
+            "login.ini": {"text": f"token = {token}", "env": "LOGIN_FILE"},
+        },
+    }
+    servers = {"mypackage": command, "mail": command | forms | {"auth": auth}}
     (package / "metadata.json").write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
 
 
@@ -147,6 +161,10 @@ async def use_the_package_login(
     return str(renewed.json()["token_data"]["access_token"])
 
 
+def encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 async def call_everything(client: httpx2.AsyncClient, token: str, gate: str, seen: Seen) -> None:
     """Tools that write the token where it does not belong, and tokens that are no good, at all kinds of endpoints."""
 
@@ -156,7 +174,8 @@ async def call_everything(client: httpx2.AsyncClient, token: str, gate: str, see
     both = {"authorization": f"Bearer {token}", "x-fluidmcp-authorization": f"Bearer {gate}"}
     own = {"authorization": f"Bearer {gate}"}
     # A process knows the token that it was started with, and no other.
-    for headers, package, text in ((both, "mail", f"token {token}"), (own, "mypackage", "nothing")):
+    forms = f"token {token} {encode(token)} {quote(token, safe='')} {json.dumps(token)}"
+    for headers, package, text in ((both, "mail", forms), (own, "mypackage", "nothing")):
         assert (await client.post(f"/{package}/mcp", json=call("whoami"), headers=headers)).status_code == 200
         for tool in ("stderr", "die"):
             written = await client.post(f"/{package}/mcp", json=call(tool, text=text), headers=headers)
@@ -183,7 +202,9 @@ def look_around(gateway: RunningGateway, folder: Path, seen: Seen) -> None:
     for process in [psutil.Process(gateway.pid), *gateway.descendants()]:
         seen.add(f"command line of {process.pid}", " ".join(process.cmdline()))
     for place, _, names in os.walk(folder):
-        for path in (Path(place, name) for name in names if name != "tokens.json"):
+        # Where nothing better is to be had, a person's files are in their private home; its name is the gateway's.
+        is_private = place.startswith(f"{folder}/tmp/fluidmcp-")
+        for path in (Path(place, name) for name in names if name != "tokens.json" and not is_private):
             # A private home may be deleted while it is looked at.
             with suppress(FileNotFoundError):
                 seen.add(str(path), path.read_bytes().decode(errors="replace"))
@@ -218,7 +239,7 @@ async def test_b37_nothing_secret_is_seen_but_in_the_token_file_and_the_document
         seen.add("logout", done.stdout + done.stderr)
     verifiers = [form["code_verifier"] for form in provider.token_requests if "code_verifier" in form]
     assert len(verifiers) == 4
-    assert seen.find([MARK, *verifiers]) == []
+    assert seen.find([MARK, encode(token), *verifiers]) == []
 
 
 def look_for_debug_lines(gateway: RunningGateway) -> None:

@@ -126,3 +126,26 @@ async def try_every_form(tmp_path: Path, homes: Path, server: Path) -> None:
             written = gateway.report() + health.text + repr(environments)
     for secret in (token("ada"), token("bo"), "Z29vZC5hZGEuMQ", "Z29vZC5iby4x"):
         assert secret not in written
+
+
+@pytest.mark.threat("E12")
+async def test_what_a_person_s_value_names_is_not_opened_to_the_process(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="forms-") as place:
+        secret = Path(place, "secret")
+        secret.write_text("of the operator", encoding="utf-8")
+        config = tmp_path / "servers.json"
+        async with running_persons() as auth:
+            entry = build_entry(auth, "landlock", SERVER) | {
+                "command": sys.executable,
+                "files": {"~/who": {"text": "${person.sub}"}},
+            }
+            named = entry | {"env": {"PLACE": str(secret)}}
+            chosen = entry | {"env": {"PLACE": "${person.sub}"}}
+            config.write_text(json.dumps({"mcpServers": {"named": named, "chosen": chosen}}), encoding="utf-8")
+            env = {"HOME": str(tmp_path), **ENVIRONMENT}
+            async with start_fluidmcp("run", str(config), "--start-server", env=env, cwd=tmp_path) as gateway:
+                async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS, base_url=gateway.url) as client:
+                    for package, found in (("named", "of the operator"), ("chosen", "PermissionError")):
+                        told = await report(client, package, str(secret), read=str(secret))
+                        assert (told["env"]["PLACE"], told["argv"][-1]) == (str(secret), f"--who={secret}")
+                        assert told["read"] == found

@@ -1,7 +1,7 @@
 """A small MCP server that tells with what it was started: `report` answers with its arguments, environment and folder.
 
 Asked for `home`, it adds the files below HOME: their texts, and their modes and those of their folders. With `stderr`
-it writes that text to its stderr.
+it writes that text to its stderr, with `read` it tells what is in that file, or the error.
 
 tests/configurations gives it the names of programs that real files start (`npx`, `uvx`, `docker`, ...). Its other tools
 answer with their own name, and `hang` never does. With `--never-ready` among its arguments it answers nothing at all.
@@ -20,9 +20,19 @@ def describe_start(arguments: object) -> str:
     started: dict[str, object] = {"argv": sys.argv, "env": dict(os.environ), "cwd": os.getcwd()}
     if "home" in asked:
         started["home"] = describe_home(os.environ["HOME"])
+    if "read" in asked:
+        started["read"] = read_text(str(asked["read"]))
     if "stderr" in asked:
         print(asked["stderr"], file=sys.stderr, flush=True)
     return json.dumps(started)
+
+
+def read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        return type(error).__name__
 
 
 def describe_home(home: str) -> dict[str, list[object]]:
