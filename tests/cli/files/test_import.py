@@ -97,7 +97,7 @@ async def test_what_cannot_be_honoured_is_left_out_by_name_and_remote_ones_are_k
     }
     put(tmp_path / "mcp.json", {"mcpServers": servers})
     done = await import_in(tmp_path, "mcp.json")
-    assert done.code == 0
+    assert done.code == 2
     written = json.loads(done.stdout)["mcpServers"]
     assert list(written) == ["good", "far"]
     assert written["far"]["headers"] == {"Authorization": "Bearer ${FAR_AUTHORIZATION}"}

@@ -12,8 +12,8 @@ Examples:
 
 \b
 Exit codes:
-  0    written
-  2    a file cannot be read, or there is nothing to write
+  0    everything was written
+  2    an entry was left out, a file cannot be read, or there is nothing to write
 """
 
 

@@ -6,6 +6,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from fluidmcp.cli.output import print_error, print_line, print_notice
 from fluidmcp.config.settings import read_environment
@@ -17,9 +18,11 @@ from fluidmcp.packages.importing.merging import Imported, Source, merge_sources,
 from fluidmcp.packages.importing.places import list_places
 from fluidmcp.packages.servers_file import find_workspace
 
+EXIT_LEFT_OUT: Final = 2
+
 
 def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bool) -> int:
-    """Write the file; the exit code.
+    """Write the file; the exit code, 0 if all entries of the files are in it.
 
     Raises:
         ConfigurationError: a file that was named cannot be read, nothing is left to write, or the file to write is
@@ -55,7 +58,7 @@ def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bo
         for line in text.splitlines():
             print_line(line)
     _tell(imported)
-    return 0
+    return EXIT_LEFT_OUT if imported.left_out else 0
 
 
 def _read(path: Path, *, shown: str, tool: str, here: Path) -> Source:
