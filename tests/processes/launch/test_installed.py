@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fluidmcp.config.filling.files import PrivateFile
 from fluidmcp.errors import ServerStartError
 from fluidmcp.processes.process import ServerProcess
 from fluidmcp.processes.starter_child import landlock
@@ -282,6 +283,14 @@ async def test_a_runner_that_need_not_or_cannot_be_asked_is_started_as_it_is(
     child = await runner.stage.launch(level, **asked | changes)
     assert await child.line() == said
     assert runner.questions() == []
+
+
+async def test_what_installs_for_everybody_finds_no_file_of_a_person(runner: Runner) -> None:
+    runner.behave(f'ls -A "$HOME" > "$npm_config_cache/seen"\n{INSTALL}')
+    await runner.start("ada", files=(PrivateFile(target=".login.json", text="{}"),))
+    seen = (runner.cache / "seen").read_text().split()
+    assert ".config" in seen
+    assert ".login.json" not in seen
 
 
 async def test_an_argument_of_a_person_reaches_their_process_and_no_question(runner: Runner) -> None:
