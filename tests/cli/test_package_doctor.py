@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
+import logging
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +23,18 @@ LIMIT_SECONDS = 60.0
 PUBLIC_URL = "http://localhost:8099"
 REDIRECT_URI = f"{PUBLIC_URL}/mail/auth/callback"
 NOTION = {"NOTION_CLIENT_ID": "our-client", "NOTION_CLIENT_SECRET": "our-secret"}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Generator[None]:
+    """The command sets up logging for its own process, which here is that of all other tests too."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if type(handler) is logging.StreamHandler:  # pyright: ignore[reportUnknownArgumentType]
+            root.removeHandler(handler)  # pyright: ignore[reportUnknownArgumentType]
 
 
 @pytest.fixture(scope="module")
