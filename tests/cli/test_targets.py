@@ -65,7 +65,12 @@ async def test_an_entry_may_name_a_folder_as_its_package(tmp_path: Path) -> None
     inner = {"command": sys.executable, "args": ["-I", "${__dirname}/s.py"]}
     write(tmp_path / "shared" / "metadata.json", {"mcpServers": {"inner": inner}})
     write(tmp_path / "two" / "metadata.json", {"mcpServers": {"a": GOOD, "b": GOOD}})
+    closed = {"closed": GOOD | {"tools": {"deny": ["add"]}}}
+    write(tmp_path / "closed" / "metadata.json", {"mcpServers": closed})
+    write(tmp_path / "circle" / "metadata.json", {"mcpServers": {"circle": {"package": "./"}}})
     servers = {
+        "closed": {"package": "./closed"},
+        "circle": {"package": "./circle"},
         "Outer One": {"package": "./shared"},
         "two": {"package": "./two"},
         "gone": {"package": "./gone"},
@@ -74,8 +79,8 @@ async def test_an_entry_may_name_a_folder_as_its_package(tmp_path: Path) -> None
     write(tmp_path / "config.json", {"mcpServers": servers})
     async with start_fluidmcp("run", "config.json", "--start-server", cwd=tmp_path) as gateway:
         await gateway.stdout.wait_for('/outer-one/mcp ("Outer One" in the file)')
-        assert (await gateway.stdout.wait_for(" ready")).startswith("1 of 4 ready")
-        for name in ("two", "gone", "odd"):
+        assert (await gateway.stdout.wait_for(" ready")).startswith("1 of 6 ready")
+        for name in ("closed", "circle", "two", "gone", "odd"):
             await gateway.stderr.wait_for(f"mcpServers.{name}.package: ")
 
 

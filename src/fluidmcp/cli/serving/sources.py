@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from fluidmcp.cli import deferred
 from fluidmcp.config.entries import RefusedEntry, ServerEntry
@@ -18,6 +19,11 @@ from fluidmcp.packages.sources.installed import (
     resolve_spec,
 )
 from fluidmcp.packages.sources.spec import is_bundle_path, is_source_spec
+
+_NOT_TAKEN_OVER: Final = (
+    *("auth", "tools", "files", "personal_args", "shared", "isolation"),
+    *("request_timeout_seconds", "start_timeout_seconds"),
+)
 
 
 def load_named(target: str, options: ReadingOptions, *, may_install: bool = False) -> LoadedServers:
@@ -103,6 +109,13 @@ def _use_path(entry: ServerEntry, options: ReadingOptions, *, may_install: bool)
     elif path.startswith("/"):
         file = find_file(path, working_directory=Path.cwd())
         loaded = load_file(file or path, working_directory=Path.cwd(), options=options, is_folder=True)
+        if any(server.entry.package and not is_source_spec(server.entry.package) for server in loaded.servers):
+            # It could lead round in a circle.
+            raise ConfigurationError(
+                f"{path} names a path as its package too.",
+                why="A path leads to a server itself, not to another path.",
+                hint="Name that other path in this entry.",
+            )
         loaded = add_packages(loaded, options, may_install=may_install)
     else:
         raise ConfigurationError(
@@ -120,6 +133,14 @@ def _use_path(entry: ServerEntry, options: ReadingOptions, *, may_install: bool)
         )
     (found,) = loaded.servers
     theirs = found.entry
+    lost = [key for key in _NOT_TAKEN_OVER if getattr(theirs, key)]
+    if lost:
+        # A login or a list of tools that is left out would open what was meant to be closed.
+        raise ConfigurationError(
+            f"{path} sets {' and '.join(lost)} itself.",
+            why="Of a package, an entry takes the command, the arguments, the variables and the paths.",
+            hint="Write it into this entry and take it out there, or run that file by itself.",
+        )
     named = {name for name, _ in entry.env}
     read = (*theirs.paths.read, *entry.paths.read, str(theirs.directory))
     return replace(
