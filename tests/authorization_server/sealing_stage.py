@@ -14,6 +14,8 @@ from tests.providers.login_gateway import Clock
 CONTEXT = ("mail", "https://gateway.example", "", "fingerprint")
 CLIENT = "https://client.example/client.json"
 GRANT_ID = b"g" * 16
+# Long enough that no random text holds it: tests look for it in sealed and encoded bytes.
+PERSON = "ada-lovelace-1815"
 DAY = 24 * 3600
 
 
@@ -53,7 +55,7 @@ def token_sealer(clock: Clock, *names: str, context: tuple[str, ...] = CONTEXT) 
     return TokenSealer(sealer(*names), context, now=clock)
 
 
-def person(name: str = "ada", *, scopes: tuple[str, ...] = ("mail.read",)) -> Person:
+def person(name: str = PERSON, *, scopes: tuple[str, ...] = ("mail.read",)) -> Person:
     return Person(issuer="https://id.example", subject=name, email_domain="example.org", scopes=scopes)
 
 

@@ -8,7 +8,7 @@ from fluidmcp.authorization_server.codes import AuthorizationCodes, CodeGrant, C
 from fluidmcp.errors import OAuthError
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
 from fluidmcp.store.memory import MemoryStore
-from tests.authorization_server.sealing_stage import CLIENT, CONTEXT, GRANT_ID, YieldingStore, upstream_grant
+from tests.authorization_server.sealing_stage import CLIENT, CONTEXT, GRANT_ID, PERSON, YieldingStore, upstream_grant
 from tests.providers.login_gateway import Clock, contents_of
 
 REDIRECT = "http://localhost:33418/callback"
@@ -116,7 +116,7 @@ async def test_the_store_holds_neither_code_nor_token() -> None:
     stage = Stage()
     code = await stage.issue()
     stored = str(contents_of(stage.store))
-    assert all(text not in stored for text in (code, "provider-access", "provider-refresh", "ada", CLIENT))
+    assert all(text not in stored for text in (code, "provider-access", "provider-refresh", PERSON, CLIENT))
 
 
 async def test_a_full_store_is_told_to_the_client() -> None:

@@ -14,6 +14,7 @@ from tests.authorization_server.sealing_stage import (
     CONTEXT,
     DAY,
     GRANT_ID,
+    PERSON,
     package_grants,
     sealer,
     token_sealer,
@@ -40,7 +41,7 @@ def test_a_token_holds_the_person_and_the_providers_token_and_shows_neither() ->
     access = tokens.open_access(issued.access_token)
     assert access is not None
     assert access.package is not None
-    assert (access.package.subject, access.provider_token) == ("ada", "provider-access")
+    assert (access.package.subject, access.provider_token) == (PERSON, "provider-access")
     assert (access.gateway, access.provider_expires_at) == (None, int(clock.time) + 3600)
     refresh = tokens.open_refresh(issued.refresh_token or "", client_id=CLIENT)
     assert refresh is not None
@@ -48,7 +49,7 @@ def test_a_token_holds_the_person_and_the_providers_token_and_shows_neither() ->
     assert (refresh.package.refresh_token, refresh.package.access_token) == ("provider-refresh", "")
     shown = f"{issued!r} {access!r} {refresh!r} {refresh.package!r}"
     readable = base64.urlsafe_b64decode(issued.access_token.removeprefix("fmcp1.") + "==")
-    assert all(word not in shown and word.encode() not in readable for word in ("provider-", "ada", CLIENT))
+    assert all(word not in shown and word.encode() not in readable for word in ("provider-", PERSON, CLIENT))
 
 
 @pytest.mark.parametrize(
