@@ -24,9 +24,10 @@ SLOW_FOLDERS = tuple(
 )
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
-HEAVY_FOLDERS = ("conformance", "clients", "configurations")
-"""What other people's programs say of the gateway, and a gateway for each of a hundred files. They run where they are
-named: `pytest tests/conformance`.
+TESTS = Path(__file__).parent
+HEAVY_FOLDERS = (TESTS / "conformance", TESTS / "clients", TESTS / "configurations", TESTS / "isolation")
+"""What other people's programs say of the gateway, a gateway for each of a hundred files, and every attack at every
+level of isolation. They run where they are named: `pytest tests/conformance`.
 """
 
 Marks = dict[str, dict[str, list[str]]]
@@ -53,9 +54,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
     config.stash[MARKS_KEY] = _collect_marks(items)
     if is_whole_suite(config):
-        heavy = [item for item in items if item.path.parent.name in HEAVY_FOLDERS]
+        heavy = [item for item in items if _is_heavy(item)]
         config.hook.pytest_deselected(items=heavy)
-        items[:] = [item for item in items if item.path.parent.name not in HEAVY_FOLDERS]
+        items[:] = [item for item in items if not _is_heavy(item)]
+
+
+def _is_heavy(item: pytest.Item) -> bool:
+    return any(folder in item.path.parents for folder in HEAVY_FOLDERS)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
