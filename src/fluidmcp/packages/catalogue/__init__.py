@@ -1,0 +1,1 @@
+"""The catalogue: published servers, with an entry for each that was seen to work."""
