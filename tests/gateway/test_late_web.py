@@ -80,3 +80,22 @@ async def test_health_is_the_same_from_the_web_application_and_without_it(query:
     names = {name: value for name, value in answer.headers.items() if name not in ("date", "server")}
     expected = {name.decode(): value.decode() for name, value in plain.headers}
     assert names == {**expected, "content-length": str(len(plain.body))}
+
+
+async def test_of_two_gateways_one_builds_at_a_time() -> None:
+    """Their own FastAPI silences warnings while it builds, which Python does for the whole process."""
+    running: list[int] = []
+    together: list[int] = []
+
+    def build() -> FastAPI:
+        running.append(1)
+        together.append(len(running))
+        # A second one would come in while the first one builds these.
+        for _ in range(30):
+            FastAPI()
+        running.pop()
+        return FastAPI()
+
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await asyncio.gather(*(LateWeb(build).get() for _ in range(8)))
+    assert together == [1] * 8

@@ -4,13 +4,19 @@ FastAPI takes as long to load as all the rest of a start, and as much memory; MC
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluidmcp.gateway.garbage import spare_what_was_loaded
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""FastAPI silences warnings of pydantic while it builds, and Python does that for the whole process: of two gateways
+that build at once, one would show them, or fail where warnings are errors."""
 
 
 class LateWeb:
@@ -35,8 +41,12 @@ class LateWeb:
 
     async def _load(self) -> "FastAPI":
         try:
-            self._app = await asyncio.to_thread(self._build)
+            self._app = await asyncio.to_thread(self._build_alone)
         finally:
             self._building = None
         spare_what_was_loaded()
         return self._app
+
+    def _build_alone(self) -> "FastAPI":
+        with _ONE_AT_A_TIME:
+            return self._build()
