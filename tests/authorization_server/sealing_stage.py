@@ -4,7 +4,8 @@ import asyncio
 import base64
 import hashlib
 
-from fluidmcp.authorization_server.grant import Grants, Person, UpstreamGrant
+from fluidmcp.authentication.person import Person
+from fluidmcp.authorization_server.grant import Grants, UpstreamGrant
 from fluidmcp.authorization_server.sealed_tokens import TokenSealer
 from fluidmcp.config.secret import Secret
 from fluidmcp.crypto.sealing import Sealer
@@ -71,4 +72,4 @@ def upstream_grant(
 
 
 def package_grants(clock: Clock, **changes: object) -> Grants:
-    return Grants(None, upstream_grant(clock, **changes))  # type: ignore[arg-type]
+    return Grants(None, {"": upstream_grant(clock, **changes)})  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ class Stage:
             expires_at=self.clock.time + 60,
             grant_id=GRANT_ID,
             gateway=None,
-            package=upstream_grant(self.clock),
+            package={"": upstream_grant(self.clock)},
         )
         return await self.codes.issue(grant)
 
@@ -55,7 +55,7 @@ async def test_a_code_stands_for_its_grant_and_is_remembered_as_used() -> None:
     code = await stage.issue()
     assert len(code) == 43
     grant = await stage.redeem(code)
-    assert grant.package == upstream_grant(stage.clock)
+    assert grant.package == {"": upstream_grant(stage.clock)}
     with pytest.raises(CodeReplayedError) as replay:
         await stage.redeem(code)
     assert replay.value.grant_id == GRANT_ID

@@ -40,14 +40,14 @@ def test_a_token_holds_the_person_and_the_providers_token_and_shows_neither() ->
     issued = issue(tokens, clock)
     access = tokens.open_access(issued.access_token)
     assert access is not None
-    assert access.package is not None
-    assert (access.package.subject, access.provider_token) == (PERSON, "provider-access")
-    assert (access.gateway, access.provider_expires_at) == (None, int(clock.time) + 3600)
+    (held,) = access.package
+    assert (held.name, held.person.subject, held.access_token) == ("", PERSON, "provider-access")
+    assert (access.gateway, held.expires_at) == (None, int(clock.time) + 3600)
     refresh = tokens.open_refresh(issued.refresh_token or "", client_id=CLIENT)
     assert refresh is not None
-    assert refresh.package is not None
-    assert (refresh.package.refresh_token, refresh.package.access_token) == ("provider-refresh", "")
-    shown = f"{issued!r} {access!r} {refresh!r} {refresh.package!r}"
+    renewable = refresh.package[""]
+    assert (renewable.refresh_token, renewable.access_token) == ("provider-refresh", "")
+    shown = f"{issued!r} {access!r} {held!r} {refresh!r} {renewable!r}"
     readable = base64.urlsafe_b64decode(issued.access_token.removeprefix("fmcp1.") + "==")
     assert all(word not in shown and word.encode() not in readable for word in ("provider-", PERSON, CLIENT))
 
@@ -96,7 +96,7 @@ def test_a_client_hears_of_the_end_a_second_early_at_whatever_part_of_a_second_i
 def test_of_two_providers_the_one_that_ends_first_counts_and_a_grant_ends_after_all() -> None:
     clock = Clock()
     tokens = token_sealer(clock)
-    grants = Grants(upstream_grant(clock, expires_in=1200), upstream_grant(clock, expires_in=3600))
+    grants = Grants(upstream_grant(clock, expires_in=1200), {"": upstream_grant(clock, expires_in=3600)})
     assert issue(tokens, clock, grants).expires_in == 870
     assert issue(tokens, clock, ends_in=100).expires_in == 75
 
@@ -115,8 +115,7 @@ def test_there_is_a_refresh_token_where_something_can_be_renewed(
     if refresh_token is None and is_renewable:
         opened = tokens.open_refresh(issued.refresh_token or "", client_id=CLIENT)
         assert opened is not None
-        assert opened.package is not None
-        assert opened.package.access_token == "provider-access", "there is nothing else to go by"
+        assert opened.package[""].access_token == "provider-access", "there is nothing else to go by"
 
 
 @pytest.mark.threat("D15")
@@ -179,7 +178,7 @@ def test_a_long_provider_token_makes_a_token_under_four_kilobytes(characters: in
     assert len(issued.access_token) < 4096
     access = tokens.open_access(issued.access_token)
     assert access is not None
-    assert access.provider_token == provider_token
+    assert access.package[0].access_token == provider_token
 
 
 @pytest.mark.parametrize(("kind", "characters", "most"), [("access", 6000, 4096), ("refresh", 20_000, 16_384)])

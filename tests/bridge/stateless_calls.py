@@ -102,7 +102,7 @@ class RunningBridge:
     ) -> StatelessCall:
         request = make_request(method, params, capabilities, **meta)
         async with asyncio.timeout(LIMIT_SECONDS):
-            return await self.bridge.open_call(request, principal, None, wants_notifications=wants_notifications)
+            return await self.bridge.open_call(request, principal, (), wants_notifications=wants_notifications)
 
     async def send(self, method: str, params: dict[str, Any], **options: Any) -> Answer:
         """A request and all that comes of it, as the endpoints would read it."""

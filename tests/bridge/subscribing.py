@@ -93,7 +93,7 @@ class Running:
             make_request("subscriptions/listen", {"notifications": wanted}, capabilities or {}, **meta),
             request_id,
             principal,
-            None,
+            (),
             servers=self.servers,
             subscriptions=self.subscriptions,
             attach=self.bridge.attach,
@@ -109,7 +109,7 @@ class Running:
         """One of the server's methods for tests, in the process of callers without capabilities."""
         request = make_request(f"test/{name}", params, {})
         async with asyncio.timeout(LIMIT_SECONDS):
-            call = await self.bridge.open_call(request, principal, None, wants_notifications=False)
+            call = await self.bridge.open_call(request, principal, (), wants_notifications=False)
             return (await read(call)).result
 
     async def tell(self, *messages: Message, principal: Principal | None = None) -> None:
@@ -140,7 +140,7 @@ class Running:
 
     async def acquire(self) -> ChannelLease:
         """The process of callers without capabilities."""
-        return await self.servers.acquire_stateless(None, None, capabilities=b"{}", wants_logs=False, is_alone=False)
+        return await self.servers.acquire_stateless(None, (), capabilities=b"{}", wants_logs=False, is_alone=False)
 
     async def die(self) -> None:
         """End the process that serves callers without capabilities, and wait until that is known here."""

@@ -45,7 +45,7 @@ async def only_one(tmp_path: Path) -> AsyncIterator[PackageServers]:
 
 async def ask_alone(servers: PackageServers) -> ChannelLease:
     async with asyncio.timeout(LIMIT_SECONDS):
-        return await servers.acquire_stateless(None, None, capabilities=ASKED, wants_logs=False, is_alone=True)
+        return await servers.acquire_stateless(None, (), capabilities=ASKED, wants_logs=False, is_alone=True)
 
 
 async def test_who_may_wait_for_a_process_of_the_group_does_not_wait_for_room(only_one: PackageServers) -> None:
@@ -81,6 +81,6 @@ async def test_variables_of_an_entry_that_sound_secret_do_not_show_in_what_its_s
     servers = PackageServers(entry, {}, pool=Pool[Channel](limits), launcher=launcher, limits=limits)
     with pytest.raises(ServerStartError):
         async with asyncio.timeout(LIMIT_SECONDS):
-            await servers.acquire(None, None)
+            await servers.acquire(None, ())
     hidden = {secret.reveal() for secret in launcher.specs[0].secrets}
     assert hidden == {"secret-1", "secret-2", "secret-3"}

@@ -28,7 +28,7 @@ async def test_a_stateless_server_gets_the_params_byte_for_byte_and_its_answer_p
     envelope = Envelope(id=Raw(b'"i"'), method="tools/call", params=Raw(text.encode()))
     async with running_bridge("stateless") as bridge:
         request = read_stateless_request(envelope, headers)
-        call = await bridge.bridge.open_call(request, None, None, wants_notifications=True)
+        call = await bridge.bridge.open_call(request, None, (), wants_notifications=True)
         answer = await read(call)
         assert answer.result == json.loads(text), "no resultType, no _meta: nothing is added"
         lines = (await bridge.send("test/heard", {})).result["lines"]

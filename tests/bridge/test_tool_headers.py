@@ -54,7 +54,7 @@ class Checking:
     ) -> None:
         arguments = {} if place is None else {"place": place}
         request = make_request("tools/call", {"name": name, "arguments": arguments}, capabilities or {})
-        await self.tools.check(request, principal, None, {} if header is None else {"mcp-param-place": header})
+        await self.tools.check(request, principal, (), {} if header is None else {"mcp-param-place": header})
 
     async def asked(self) -> int:
         """How often this process was asked for its tools."""
@@ -117,7 +117,7 @@ async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
 async def test_a_call_without_a_name_is_for_the_server_to_refuse(members: dict[str, Raw]) -> None:
     async with checking() as call:
         request = replace(make_request("tools/call", {"name": "go"}, {}), members=members)
-        await call.tools.check(request, None, None, {})
+        await call.tools.check(request, None, (), {})
         assert await call.asked() == 0
 
 

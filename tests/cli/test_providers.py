@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fluidmcp.cli.main import EXIT_USAGE, run_commands
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.providers.table import PRESETS
 from tests.entries import read_entry
 
@@ -29,7 +30,7 @@ def test_one_provider_comes_with_its_redirect_uri_and_an_entry_that_can_be_read(
     assert "{redirect_uri}" not in out
     copied = json.loads(out[out.index("\n  {\n") : out.index("\n  }\n") + 4])
     auth = read_entry("mine", copied["mcpServers"]["mine"]).auth
-    assert auth is not None and auth.provider == name
+    assert isinstance(auth, AuthBlock) and auth.provider == name
     assert f"export {auth.client_id_env}=" in out
 
 

@@ -27,7 +27,7 @@ def load(changes: dict[str, object] | None = None, *, without: str = "", allow_e
         source="metadata.json",
         allowed_env_names=frozenset(allow_env),
     )
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     return entry.auth
 
 

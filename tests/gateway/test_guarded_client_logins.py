@@ -1,6 +1,6 @@
 """Logins by MCP clients where the whole gateway is guarded: at the company, or there and at the package's provider."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +11,13 @@ import pytest
 
 from fluidmcp.authorization_server.authorization_server import Journey
 from fluidmcp.authorization_server.grant import UpstreamGrant
+from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.config.secret import Secret
 from fluidmcp.guards.gateway_auth import GatewayAuth
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayProvider
 from fluidmcp.oauth_client.fetch import Fetcher
-from fluidmcp.oauth_client.pending_login import TakenLogin
+from fluidmcp.oauth_client.waiting_logins import TakenLogin
 from fluidmcp.operator.operator_token import OperatorToken
 from fluidmcp.operator.token_file import TokenFile
 from tests.authorization_server.sealing_stage import upstream_grant
@@ -46,9 +47,15 @@ class GuardedStage(Stage):
 
 @asynccontextmanager
 async def guarded(
-    home: Path, *, foreign_issuer: ForeignIssuer | None = None, names_issuer: bool = False, **oauth: Any
+    home: Path,
+    *,
+    foreign_issuer: ForeignIssuer | None = None,
+    names_issuer: bool = False,
+    entries: Sequence[ServerEntry] = (),
+    environ: Mapping[str, str] = ENVIRON,
+    **oauth: Any,
 ) -> AsyncGenerator[GuardedStage]:
-    """A gateway with `--oauth`; `tools` has no login of its own, `mail` has.
+    """A gateway with `--oauth`; `tools` has no login of its own, `mail` has; `entries` come beside them.
 
     `names_issuer`: the company's provider says that its callbacks name it (RFC 9207).
     """
@@ -64,7 +71,13 @@ async def guarded(
             **oauth,
         )
         running_one = run_guarded(
-            settings, home, provider_url, foreign_issuer=foreign_issuer, names_issuer=names_issuer
+            settings,
+            home,
+            provider_url,
+            foreign_issuer=foreign_issuer,
+            names_issuer=names_issuer,
+            more_entries=entries,
+            environ=environ,
         )
         async with running_one as running:
             yield GuardedStage(running, provider, provider_url, company=company, settings=settings, home=home)
@@ -78,6 +91,8 @@ async def run_guarded(
     *,
     foreign_issuer: ForeignIssuer | None = None,
     names_issuer: bool = False,
+    more_entries: Sequence[ServerEntry] = (),
+    environ: Mapping[str, str] = ENVIRON,
     **options: Any,
 ) -> AsyncGenerator[RunningGateway]:
     fetcher = Fetcher(allow_private=True)
@@ -90,11 +105,11 @@ async def run_guarded(
     if names_issuer:
         found = replace(found, metadata=replace(found.metadata, issuer=ISSUER, iss_parameter_supported=True))
     block = auth_block(provider_url, env_var_name="GMAIL_ACCESS_TOKEN")
-    entries = [stdlib_entry("tools"), stdlib_entry("mail", auth=block)]
+    entries = [stdlib_entry("tools"), stdlib_entry("mail", auth=block), *more_entries]
     try:
         async with running_gateway(
             entries,
-            ENVIRON,
+            environ,
             guard=guard,
             gateway_provider=None if foreign_issuer else found,
             foreign_issuer=foreign_issuer,

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from fluidmcp.errors import LoginError
-from fluidmcp.oauth_client import pending_login as login
+from fluidmcp.oauth_client import waiting_logins as login
 from tests.gateway.logins import INVALID_STATE, begin, call_back, is_refused, logins
 from tests.providers.fault_making import query_of, token_document
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from fluidmcp.errors import UnauthorizedError
-from fluidmcp.oauth_client import pending_login as login
+from fluidmcp.oauth_client import waiting_logins as login
 from fluidmcp.oauth_client.fetch import Fetcher
 from tests.gateway.logins import begin, call_back, is_refused, logins
 from tests.providers.fault_making import query_of, token_document
@@ -327,7 +327,7 @@ async def test_no_secret_of_a_login_stays_in_memory_stores_or_logs(caplog: pytes
         assert secret not in everything
 
 
-async def test_the_openapi_document_describes_the_three_endpoints() -> None:
+async def test_the_openapi_document_describes_the_endpoints() -> None:
     fetcher = Fetcher()
     gateway = LoginGateway({}, fetcher=fetcher)
     async with gateway.browser() as browser:
@@ -336,6 +336,7 @@ async def test_the_openapi_document_describes_the_three_endpoints() -> None:
     assert {path: list(endpoints) for path, endpoints in paths.items()} == {
         "/{package}/auth/login": ["get"],
         "/{package}/auth/callback": ["get"],
+        "/{package}/auth/callback/{login}": ["get"],
         "/{package}/auth/refresh": ["post"],
     }
     assert "requestBody" in paths["/{package}/auth/refresh"]["post"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fluidmcp.authentication.person import HeldLogin, Person
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.gateway.mcp.messages import Caller
 from fluidmcp.gateway.remembered import REMEMBERED_SECONDS, Memory
@@ -26,6 +27,9 @@ class ForeignStore:
         return 1
 
 
+HELD = (HeldLogin("", Person("i", "s"), "t"),)
+
+
 def somebody(expires_at: float | None = None) -> Principal:
     return Principal(issuer="i", subject="s", client_id="c", token_digest="d", expires_at=expires_at)
 
@@ -33,10 +37,10 @@ def somebody(expires_at: float | None = None) -> Principal:
 @pytest.mark.parametrize(
     ("caller", "seconds"),
     [
-        (Caller(somebody(), "t"), REMEMBERED_SECONDS),
-        (Caller(somebody(expires_at=1000.25), "t"), 0.25),
-        (Caller(somebody(expires_at=1000.5), "t", good_until=1000.125), 0.125),
-        (Caller(None, None), REMEMBERED_SECONDS),
+        (Caller(somebody(), HELD), REMEMBERED_SECONDS),
+        (Caller(somebody(expires_at=1000.25), HELD), 0.25),
+        (Caller(somebody(expires_at=1000.5), HELD, good_until=1000.125), 0.125),
+        (Caller(None), REMEMBERED_SECONDS),
     ],
 )
 def test_a_caller_is_remembered_for_a_second_and_not_beyond_the_token(caller: Caller, seconds: float) -> None:
@@ -52,7 +56,7 @@ def test_a_caller_is_remembered_for_a_second_and_not_beyond_the_token(caller: Ca
 async def test_any_change_of_what_is_known_of_tokens_ends_what_is_remembered(change: str) -> None:
     stores = MemoryStore(max_entries=9), MemoryStore(max_entries=9)
     memory = Memory(stores, now=Clock())
-    remembered = memory.remember(Caller(somebody(), "t"))
+    remembered = memory.remember(Caller(somebody(), HELD))
     assert memory.find(remembered) is not None
     if change == "take":
         await stores[1].take("grant")
@@ -64,5 +68,5 @@ async def test_any_change_of_what_is_known_of_tokens_ends_what_is_remembered(cha
 def test_where_others_write_too_nothing_is_remembered() -> None:
     stores: tuple[Store, ...] = (MemoryStore(max_entries=9), ForeignStore())
     memory = Memory(stores, now=Clock())
-    assert memory.remember(Caller(somebody(), "t")) is None
+    assert memory.remember(Caller(somebody(), HELD)) is None
     assert memory.find(None) is None

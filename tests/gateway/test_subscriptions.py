@@ -304,7 +304,7 @@ async def listen_at(endpoint: SubscriptionEndpoint, wanted: object, leaving: lis
         watch_disconnect=watch,
     )
     parsed = make_request("subscriptions/listen", {"notifications": wanted}, {})
-    return await endpoint.listen(parsed, b"7", Caller(None, None), "event-stream", request)
+    return await endpoint.listen(parsed, b"7", Caller(None), "event-stream", request)
 
 
 @ERAS

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.packages.resolve import SHIPPED_DIRECTORY, load_packages, resolve
 
 DOCUMENTED_AUTH = {
@@ -29,5 +30,5 @@ def test_gmail_mock_is_shipped_with_the_documented_auth_block(spec: str, tmp_pat
     assert json.loads(metadata.read_text())["mcpServers"]["gmail-mock"]["auth"] == DOCUMENTED_AUTH
     (entry,) = loaded.entries
     assert (entry.name, entry.command, entry.args) == ("gmail-mock", sys.executable, ("-m", "fluidmcp.demo.server"))
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     assert entry.auth.env_var_name == "GMAIL_ACCESS_TOKEN"

@@ -9,11 +9,12 @@ from fastapi import FastAPI
 
 from fluidmcp.config.entries import AuthBlock, ServerEntry
 from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint
 from fluidmcp.gateway.login.package_login import build_login_router
-from fluidmcp.guards.package_auth import PackageAuth
+from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.fetch import Fetcher
-from fluidmcp.oauth_client.pending_login import MAX_PENDING_LOGINS
 from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.oauth_client.waiting_logins import MAX_PENDING_LOGINS
 from fluidmcp.store.memory import MemoryStore
 from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, PUBLIC_URL
 
@@ -60,14 +61,18 @@ class LoginGateway:
             fetcher=fetcher,
             now=self.clock,
         )
-        self.auths = {
-            name: PackageAuth(ServerEntry(name=name, command="x", auth=block), environ, services)
+        guards = {
+            name: PackageGuard(ServerEntry(name=name, command="x", auth=block), environ, services)
             for name, block in blocks.items()
         }
+        self.auths = {name: guard.only for name, guard in guards.items() if guard.only is not None}
         self.app = FastAPI(redirect_slashes=False)
         self.app.include_router(
             build_login_router(
-                {**self.auths, "none": None}, public_url=public_url, is_anything_guarded=is_anything_guarded
+                {**guards, "none": None},
+                public_url=public_url,
+                is_anything_guarded=is_anything_guarded,
+                client_logins=AuthorizationEndpoint({}, public_url=public_url, gateway_login=None, scope_texts={}),
             )
         )
 

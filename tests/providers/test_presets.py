@@ -208,7 +208,7 @@ WANTS: Mapping[str, Wants] = {
 def read_block(provider: str, **more: object) -> AuthBlock:
     auth = {"provider": provider, "env_var_name": "MY_TOKEN", **more}
     entry = read_entry("mine", {"command": "x", "auth": auth})
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     return entry.auth
 
 

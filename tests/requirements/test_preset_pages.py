@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.providers.table import PRESETS
 from tests.entries import read_entry
 from tests.requirements.provider_docs import FOLDER, render_page, render_readme
@@ -25,6 +26,6 @@ def test_each_preset_has_a_section_whose_entry_can_be_read(name: str):
     (block,) = re.findall(r"```json\n(.*?)```", section[1], re.DOTALL)
     ((package, entry),) = json.loads(block)["mcpServers"].items()
     auth = read_entry(package, entry).auth
-    assert auth is not None and auth.provider == name
+    assert isinstance(auth, AuthBlock) and auth.provider == name
     assert f"export {auth.client_id_env}=" in section[1]
     assert f"export {auth.client_secret_env}=" in section[1]

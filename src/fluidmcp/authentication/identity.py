@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
@@ -31,6 +31,8 @@ class Identity:
     issuer: str
     subject: str
     email_domain: str | None = None
+    email: str | None = field(default=None, repr=False)
+    """The address, where the provider says that it verified it."""
 
 
 def read_id_token(id_token: str, *, client_id: str, issuer: str | None, now: float) -> Identity:
@@ -58,7 +60,12 @@ def read_id_token(id_token: str, *, client_id: str, issuer: str | None, now: flo
     subject = read_subject(claims)
     if subject is None:
         raise _unusable("it names nobody")
-    return Identity(issuer=claimed_issuer, subject=subject, email_domain=read_verified_domain(claims, claimed_issuer))
+    return Identity(
+        issuer=claimed_issuer,
+        subject=subject,
+        email_domain=read_verified_domain(claims, claimed_issuer),
+        email=read_verified_email(claims),
+    )
 
 
 def read_mail_address(id_token: str) -> str | None:
@@ -79,6 +86,14 @@ def read_subject(claims: Mapping[str, object]) -> str | None:
     if isinstance(subject, str) and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS and subject.isprintable():
         return subject
     return None
+
+
+def read_verified_email(claims: Mapping[str, object]) -> str | None:
+    """The mail address that the provider verified, as it spells it; None where it does not say so."""
+    email = claims.get("email")
+    if claims.get("email_verified") is not True or not isinstance(email, str) or email.count("@") != 1:
+        return None
+    return email if email.isprintable() and len(email) <= MAX_SUBJECT_CHARACTERS else None
 
 
 def read_verified_domain(claims: Mapping[str, object], issuer: str) -> str | None:

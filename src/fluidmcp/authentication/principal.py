@@ -21,6 +21,8 @@ class Principal:
     expires_at: float | None = None
     email_domain: str | None = field(default=None)
     """The domain of the person's *verified* mail address, lower case; None when the provider did not say."""
+    email: str | None = field(default=None, repr=False)
+    """That address itself."""
 
     @property
     def owner(self) -> tuple[str, str, str]:

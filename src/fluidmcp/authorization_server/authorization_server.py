@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from fluidmcp.authentication.person import Person
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authorization_server import metadata
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, RequestRules, read_authorization_request
@@ -21,21 +22,26 @@ from fluidmcp.authorization_server.client_ids import ClientIds
 from fluidmcp.authorization_server.clients import ClientDirectory
 from fluidmcp.authorization_server.codes import CODE_SECONDS, AuthorizationCodes, CodeGrant
 from fluidmcp.authorization_server.consent import Consents
-from fluidmcp.authorization_server.grant import Upstream, UpstreamGrant, UpstreamKind
+from fluidmcp.authorization_server.grant import Grants, UpstreamGrant, UpstreamName
 from fluidmcp.authorization_server.grant_states import GrantStates
 from fluidmcp.authorization_server.register import Registrar
 from fluidmcp.authorization_server.sealed_tokens import GRANT_ID_BYTES, IssuedTokens, SealedAccess, TokenSealer
 from fluidmcp.authorization_server.token_requests import TokenEndpoint, Upstreams
 from fluidmcp.config.clients import ClientRules
 from fluidmcp.errors import ForbiddenError, LoginError, OAuthError, ProviderAnswerError, ProviderUnavailableError
-from fluidmcp.oauth_client.pending_login import LoginStart, TakenLogin, address_key
+from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.oauth_client.waiting_logins import TakenLogin, address_key
 from fluidmcp.store.memory import StoreFullError
 
 CONSENT_SECONDS: Final = 600
 """How long a consent page may stand open."""
 MAX_REQUESTS_PER_MINUTE: Final = 300
 """Registrations, and requests for tokens, that one address may send in a minute. Hosted clients come from few."""
+
+BROWSER: Final = "browser"
+"""The client of tokens that a person gets in the browser. No MCP client can have this id."""
+_ENCODER: Final = msgspec.msgpack.Encoder()
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +63,18 @@ class LoginStep:
 
 
 class Journey(msgspec.Struct, frozen=True, array_like=True):
-    """What the browser carries through the providers' logins, encrypted under its cookie."""
+    """What the browser carries through the logins, encrypted under its cookie."""
 
     package: str
-    request: AuthorizationRequest
+    request: AuthorizationRequest | None
+    """Of the MCP client; None: the person wants the tokens in the browser."""
     gateway: UpstreamGrant | None = None
+    logins: dict[str, UpstreamGrant] = {}
+    """What is done of the package's logins."""
+
+    @property
+    def done(self) -> Grants:
+        return Grants(self.gateway, self.logins)
 
     def __repr__(self) -> str:
         return f"Journey(package={self.package!r})"
@@ -83,9 +96,9 @@ class AuthorizationServer:
         self._services = services
         self._rules = clients.rules
         # When any of this changes, earlier tokens no longer open.
-        fingerprints = [
-            "" if upstream is None else upstream.fingerprint for upstream in (upstreams.gateway, upstreams.package)
-        ]
+        fingerprints = ["" if upstreams.gateway is None else upstreams.gateway.fingerprint]
+        for name, upstream in upstreams.package.items():
+            fingerprints += [name, upstream.fingerprint]
         self._context = (package, services.public_url, *fingerprints)
         client_ids = ClientIds(services.sealer, package=package, public_url=services.public_url, now=services.now)
         self.directory = ClientDirectory(client_ids=client_ids, documents=clients.documents, rules=clients.rules)
@@ -112,6 +125,7 @@ class AuthorizationServer:
             directory=self.directory,
             resources=frozenset(self.resources.values()),
             now=services.now,
+            random_bytes=services.random_bytes,
         )
 
     def describe_resource(self, endpoint: str) -> dict[str, object]:
@@ -155,24 +169,29 @@ class AuthorizationServer:
             now=self._services.now(),
         )
 
-    async def begin(self, request: AuthorizationRequest, *, client_address: str) -> LoginStep:
-        """The first login, after the consent. Raises LoginError."""
-        kind: UpstreamKind = "gateway" if self.upstreams.gateway is not None else "package"
-        return await self._begin(kind, Journey(self.package, request), client_address=client_address)
+    async def begin(self, request: AuthorizationRequest | None, *, client_address: str) -> LoginStep:
+        """The first login: of a client, after the consent, or of a person who wants the tokens. Raises LoginError."""
+        return await self._begin_next(Journey(self.package, request), client_address=client_address)
 
     async def go_on(
         self,
-        kind: UpstreamKind,
+        name: UpstreamName,
         journey: Journey,
         taken: TakenLogin,
         query: Sequence[tuple[str, str]],
         *,
         client_address: str,
-    ) -> LoginStep | str:
-        """After the callback of a login: the next one, or where the client waits for its code or its error."""
+    ) -> LoginStep | str | IssuedTokens:
+        """After a login: the next one, or where the client waits for its code or its error, or what the person wants.
+
+        Raises:
+            FluidMCPError: no client waits, and the login cannot be finished.
+        """
         request = journey.request
+        if request is None:
+            return await self._go_on(name, journey, taken, query, client_address=client_address)
         try:
-            return await self._go_on(kind, journey, taken, query, client_address=client_address)
+            return await self._go_on(name, journey, taken, query, client_address=client_address)
         except ForbiddenError as error:
             return request.answer_error("access_denied", f"{error.what}. {error.why}")
         except ProviderUnavailableError as error:
@@ -193,6 +212,11 @@ class AuthorizationServer:
         await self._count("token", client_address)
         return await self._endpoint.answer(form, resources=resources)
 
+    async def refresh_for_browser(self, refresh_token: str, *, client_address: str) -> IssuedTokens:
+        """New tokens for those that a person got in the browser. Raises OAuthError."""
+        await self._count("token", client_address)
+        return await self._endpoint.refresh(refresh_token, client_id=BROWSER)
+
     async def revoke(self, form: Mapping[str, str], *, client_address: str) -> None:
         """Raises OAuthError."""
         await self._count("revoke", client_address)
@@ -205,88 +229,108 @@ class AuthorizationServer:
             return None
         return access
 
-    async def admit(self, kind: UpstreamKind, access: SealedAccess) -> Principal | None:
-        """Whom an access token stands for at one of the providers; None where it holds nobody there.
+    async def admit_to_gateway(self, access: SealedAccess) -> Principal | None:
+        """Whom an access token stands for at the gateway's own provider; None where it holds nobody there.
 
         Raises:
             ForbiddenError: this person is not allowed any more.
         """
-        person, upstream = (
-            (access.gateway, self.upstreams.gateway) if kind == "gateway" else (access.package, self.upstreams.package)
-        )
+        person, upstream = access.gateway, self.upstreams.gateway
         if person is None or upstream is None:
             return None
         await upstream.admit(person)
+        return self._principal(person, access)
+
+    async def admit(self, access: SealedAccess) -> Principal | None:
+        """Whom an access token stands for: the person of the package's first login; None where it holds none.
+
+        Raises:
+            ForbiddenError: this person is not allowed any more, by one of the logins.
+        """
+        if not access.package:
+            return None
+        for held in access.package:
+            upstream = self.upstreams.find(held.name)
+            if upstream is None:
+                return None
+            await upstream.admit(held.person)
+        ends = [held.expires_at for held in access.package if held.expires_at is not None]
+        return self._principal(access.package[0].person, access, expires_at=min(ends, default=None))
+
+    def _principal(self, person: Person, access: SealedAccess, *, expires_at: int | None = None) -> Principal:
         return Principal(
             issuer=person.issuer,
             subject=person.subject,
             client_id=access.client,
             token_digest=self._digest(access),
             scopes=frozenset(person.scopes),
-            expires_at=access.provider_expires_at if kind == "package" else None,
+            expires_at=expires_at,
             email_domain=person.email_domain,
         )
 
-    async def _begin(self, kind: UpstreamKind, journey: Journey, *, client_address: str) -> LoginStep:
-        upstream = self._find_upstream(kind)
+    async def _begin_next(self, journey: Journey, *, client_address: str) -> LoginStep:
+        following = self.upstreams.find_next(journey.done)
+        if following is None:
+            raise _not_served()
+        name, upstream = following
+        request = journey.request
         start = await upstream.begin_login(
             client_address=client_address,
             kind="client",
-            scopes=journey.request.scopes if kind == "package" else None,
+            scopes=None if request is None or name is None else _list_both(request.scopes, upstream.scopes),
             carried=msgspec.msgpack.encode(journey),
         )
         return LoginStep(start=start, cookie_path=upstream.cookie_path)
 
-    def _find_upstream(self, kind: UpstreamKind) -> Upstream:
-        upstream = self.upstreams.gateway if kind == "gateway" else self.upstreams.package
-        if upstream is None:
-            raise _not_served()
-        return upstream
-
     async def _go_on(
         self,
-        kind: UpstreamKind,
+        name: UpstreamName,
         journey: Journey,
         taken: TakenLogin,
         query: Sequence[tuple[str, str]],
         *,
         client_address: str,
-    ) -> LoginStep | str:
-        request, gateway, package = journey.request, journey.gateway, None
-        upstream = self._find_upstream(kind)
-        if kind == "gateway":
-            gateway = await upstream.redeem_for_client(taken, query, scopes=())
-            if self.upstreams.package is not None:
-                following = Journey(self.package, request, gateway)
-                return await self._begin("package", following, client_address=client_address)
-        elif (gateway is None) != (self.upstreams.gateway is None):
-            # A code needs exactly the logins that today's settings ask for: all of them, and no other.
+    ) -> LoginStep | str | IssuedTokens:
+        following = self.upstreams.find_next(journey.done)
+        if following is None or following[0] != name:
+            # A code needs exactly the logins that today's settings ask for: all of them, in their order, and no other.
             raise _not_served()
+        upstream = following[1]
+        asked = upstream.scopes if journey.request is None else _list_both(journey.request.scopes, upstream.scopes)
+        grant = await upstream.redeem_for_client(taken, query, scopes=asked if name is not None else ())
+        if name is None:
+            journey = msgspec.structs.replace(journey, gateway=grant)
         else:
-            package = await upstream.redeem_for_client(taken, query, scopes=request.scopes)
+            journey = msgspec.structs.replace(journey, logins={**journey.logins, name: grant})
+        if self.upstreams.find_next(journey.done) is not None:
+            return await self._begin_next(journey, client_address=client_address)
+        if not self.upstreams.are_done(journey.done):
+            raise _not_served()
+        if journey.request is None:
+            return self._endpoint.issue(journey.done, client_id=BROWSER, scopes=journey.done.scopes)
+        return await self._answer(journey, journey.request)
+
+    async def _answer(self, journey: Journey, request: AuthorizationRequest) -> str:
         code = await self._codes.issue(
             CodeGrant(
                 client_id=request.client_id,
                 redirect_uri=request.redirect_uri,
                 is_redirect_required=request.is_redirect_required,
                 code_challenge=request.code_challenge,
-                scopes=request.scopes if package is None else package.person.scopes,
+                scopes=journey.done.scopes if journey.logins else request.scopes,
                 expires_at=self._services.now() + CODE_SECONDS,
                 grant_id=self._services.random_bytes(GRANT_ID_BYTES),
-                gateway=gateway,
-                package=package,
+                gateway=journey.gateway,
+                package=journey.logins,
             )
         )
         return request.answer(code=code)
 
     def _digest(self, access: SealedAccess) -> str:
-        """Which process serves a token: the same one as long as grant, provider token and scopes are the same."""
-        scopes = [scope for one in (access.gateway, access.package) if one is not None for scope in ("", *one.scopes)]
-        provider_token = "" if access.provider_token is None else access.provider_token
-        # No token and no scope holds a space: the parts cannot run into one another.
-        parts = f"{provider_token} {' '.join(scopes)} ".encode() + access.grant_id
+        """Which process serves a token: the same one as long as the grant, what logins gave and scopes are the same."""
         digest = self._begun_digest.copy()
-        digest.update(parts)
+        gateway = () if access.gateway is None else access.gateway.scopes
+        digest.update(_ENCODER.encode((access.grant_id, access.gateway is None, gateway, access.package)))
         return digest.hexdigest()
 
     async def _count(self, purpose: str, client_address: str) -> None:
@@ -305,6 +349,11 @@ class AuthorizationServer:
                 hint="Try again in a minute.",
                 retry_after_seconds=60,
             )
+
+
+def _list_both(asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """What a client asks for of what one of the logins knows."""
+    return [scope for scope in asked if scope in known]
 
 
 def read_journey(taken: TakenLogin) -> Journey:

@@ -40,7 +40,7 @@ class CodeGrant(msgspec.Struct, frozen=True, array_like=True):
     expires_at: float
     grant_id: bytes
     gateway: UpstreamGrant | None
-    package: UpstreamGrant | None
+    package: dict[str, UpstreamGrant]
 
     def __repr__(self) -> str:
         return f"CodeGrant(expires_at={self.expires_at})"

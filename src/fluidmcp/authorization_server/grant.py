@@ -3,32 +3,25 @@
 A grant holds tokens: it is only ever kept encrypted, under a key that the client or the browser holds.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 import msgspec
 
 from fluidmcp.authentication.identity import Identity
-from fluidmcp.oauth_client.pending_login import LoginKind, LoginStart, TakenLogin
+from fluidmcp.authentication.person import HeldLogin, Person
+from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.token_endpoint import TokenAnswer
+from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin
 
 EARLY_SECONDS: Final = 300
 """How long before the provider's token one of ours ends; for one that lives less than ten minutes, half of its life."""
 UNKNOWN_LIFE_SECONDS: Final = 3600
 """How long one of ours lives where the provider does not say when its own ends."""
 
-UpstreamKind = Literal["gateway", "package"]
-"""The login that the gateway as a whole asks for, and that of one package."""
-
-
-class Person(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody who logged in, with the scopes that the provider granted. Holds no token."""
-
-    issuer: str
-    subject: str
-    email_domain: str | None = None
-    scopes: tuple[str, ...] = ()
+UpstreamName = str | None
+"""Which login: None for that of the gateway as a whole, else its name in the package ("" for its only one)."""
 
 
 class UpstreamGrant(msgspec.Struct, frozen=True, array_like=True):
@@ -36,8 +29,11 @@ class UpstreamGrant(msgspec.Struct, frozen=True, array_like=True):
 
     person: Person
     access_token: str
+    """"" where the person typed keys."""
     refresh_token: str | None = None
     expires_at: int | None = None
+    values: dict[str, str] = {}
+    """As `HeldLogin.values`."""
 
     def __repr__(self) -> str:
         return f"UpstreamGrant(expires_at={self.expires_at})"
@@ -51,19 +47,29 @@ class UpstreamGrant(msgspec.Struct, frozen=True, array_like=True):
         """What a renewal needs: the access token only where there is no other."""
         if self.refresh_token is None:
             return self
-        return UpstreamGrant(self.person, "", self.refresh_token, self.expires_at)
+        return UpstreamGrant(self.person, "", self.refresh_token, self.expires_at, self.values)
+
+    def held(self, name: str) -> HeldLogin:
+        """What a process may have of it."""
+        return HeldLogin(name, self.person, self.access_token, self.expires_at, self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What one login of an MCP client brought, from one provider or from two."""
+    """What one login of an MCP client brought, from one provider or from several."""
 
     gateway: UpstreamGrant | None = None
-    package: UpstreamGrant | None = None
+    package: Mapping[str, UpstreamGrant] = field(default_factory=dict[str, UpstreamGrant])
+    """By the names of the package's logins, in their order."""
 
     @property
     def each(self) -> tuple[UpstreamGrant, ...]:
-        return tuple(grant for grant in (self.gateway, self.package) if grant is not None)
+        return (*(() if self.gateway is None else (self.gateway,)), *self.package.values())
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What the package's providers granted."""
+        return tuple(dict.fromkeys(scope for grant in self.package.values() for scope in grant.person.scopes))
 
     @property
     def is_renewable(self) -> bool:
@@ -80,11 +86,12 @@ class Grants:
 
 
 class Upstream(Protocol):
-    """A provider at which people log in on their way to a package. PackageAuth and GatewayLogin both are one."""
+    """A place where people log in on their way to a package: PackageAuth, KeysLogin and GatewayLogin are one each."""
 
-    redirect_uri: str
     sign_in_host: str
-    """The host of the provider's login page."""
+    """The host of the provider's login page; "" for a page of our own."""
+    scopes: tuple[str, ...]
+    """What may be asked for here."""
     cookie_path: str
     """The path of the cookie of a login: the callback lies below it."""
     fingerprint: str
@@ -131,8 +138,12 @@ class Upstream(Protocol):
         ...
 
 
-def build_grant(answer: TokenAnswer, identity: Identity, *, asked: Sequence[str], now: float) -> UpstreamGrant:
-    """The grant of a token answer. `asked` counts where the answer has no `scope` (RFC 6749 section 5.1)."""
+def build_grant(
+    answer: TokenAnswer, identity: Identity, *, asked: Sequence[str], now: float, wanted: Collection[str] = ()
+) -> UpstreamGrant:
+    """The grant of a token answer. `asked` counts where the answer has no `scope` (RFC 6749 section 5.1); `wanted` are
+    the values that processes are given beside the token.
+    """
     # GitHub joins scopes with commas.
     granted = tuple(asked) if answer.scope is None else tuple(answer.scope.replace(",", " ").split())
     return UpstreamGrant(
@@ -140,4 +151,15 @@ def build_grant(answer: TokenAnswer, identity: Identity, *, asked: Sequence[str]
         access_token=answer.access_token,
         refresh_token=answer.refresh_token,
         expires_at=None if answer.expires_in is None else int(now + answer.expires_in),
+        values={name: value for name in wanted if (value := _find_value(name, answer, identity)) is not None},
     )
+
+
+def _find_value(name: str, answer: TokenAnswer, identity: Identity) -> str | None:
+    match name:
+        case "id_token":
+            return answer.id_token
+        case "email":
+            return identity.email
+        case _:
+            return answer.extra.get(name.removeprefix("extra."))

@@ -1,8 +1,8 @@
 """The tokens that MCP clients hold: sealed, so that the gateway keeps none of them.
 
-An access token holds who logged in and the provider's access token; a refresh token holds what a renewal needs. Both
-are bound to the package, the public address and the configuration of the providers, a refresh token to its client too:
-when any of these changes, they no longer open. Keys of `FMCP_SEAL_KEYS` seal and open them.
+An access token holds who logged in and what processes of that person are given; a refresh token holds what a renewal
+needs. Both are bound to the package, the public address and the configuration of the logins, a refresh token to its
+client too: when any of these changes, they no longer open. Keys of `FMCP_SEAL_KEYS` seal and open them.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from fluidmcp.authorization_server.grant import Grants, Person, UpstreamGrant
+from fluidmcp.authentication.person import Held, Person
+from fluidmcp.authorization_server.grant import Grants, UpstreamGrant
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.errors import OAuthError
 
@@ -45,9 +46,8 @@ class SealedAccess(msgspec.Struct, frozen=True, array_like=True):
     """Which MCP client got it: a digest of its id."""
     expires_at: int
     gateway: Person | None
-    package: Person | None
-    provider_token: str | None = None
-    provider_expires_at: int | None = None
+    package: Held = ()
+    """What the package's logins gave."""
 
     def __repr__(self) -> str:
         return f"SealedAccess(expires_at={self.expires_at})"
@@ -61,7 +61,7 @@ class SealedRefresh(msgspec.Struct, frozen=True, array_like=True):
     ends_at: int
     scopes: tuple[str, ...]
     gateway: UpstreamGrant | None
-    package: UpstreamGrant | None
+    package: dict[str, UpstreamGrant]
 
     def __repr__(self) -> str:
         return f"SealedRefresh(generation={self.generation})"
@@ -94,6 +94,16 @@ class IssuedTokens:
         document["scope"] = " ".join(self.scopes)
         return document
 
+    def as_token_data(self) -> dict[str, str | int | None]:
+        """The documented `token_data` of a login in the browser: always these five keys."""
+        return {
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "expires_in": self.expires_in,
+            "token_type": "Bearer",
+            "scope": " ".join(self.scopes) or None,
+        }
+
 
 class TokenSealer:
     """Seals and opens the tokens of one package; `context` is what they are bound to."""
@@ -118,7 +128,6 @@ class TokenSealer:
         expires_in = life_seconds - max(1, min(ALLOWANCE_SECONDS, life_seconds // 4))
         if expires_in < 1:
             raise OAuthError("server_error", "The provider's token ends before it could be used.", status=502)
-        package = grants.package
         access = SealedAccess(
             grant_id=grant_id,
             client=client_digest(client_id),
@@ -126,9 +135,7 @@ class TokenSealer:
             # rounded down, so this is no later than any of them.
             expires_at=math.ceil(now + life_seconds),
             gateway=None if grants.gateway is None else grants.gateway.person,
-            package=None if package is None else package.person,
-            provider_token=None if package is None else package.access_token,
-            provider_expires_at=None if package is None else package.expires_at,
+            package=tuple(grant.held(name) for name, grant in grants.package.items()),
         )
         sealed = self._access.seal(_pack(access))
         if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
@@ -145,8 +152,9 @@ class TokenSealer:
     ) -> str | None:
         if not grants.is_renewable:
             return None
-        stripped = [None if one is None else one.without_access_token() for one in (grants.gateway, grants.package)]
-        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, *stripped)
+        gateway = None if grants.gateway is None else grants.gateway.without_access_token()
+        package = {name: grant.without_access_token() for name, grant in grants.package.items()}
+        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, gateway, package)
         sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh))
         if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
             raise _too_long("a refresh token", len(sealed), MAX_REFRESH_TOKEN_CHARACTERS)
@@ -197,5 +205,5 @@ def _too_long(what: str, characters: int, most: int) -> OAuthError:
         f"The provider's token is too long for {what} of this gateway.",
         status=502,
         why=f"Sealed it has {characters} characters; {most} are the most.",
-        hint="Ask for fewer scopes or groups, so that the provider's tokens are shorter.",
+        hint="Ask for fewer scopes or groups, so that the provider's tokens are shorter, or for fewer logins.",
     )

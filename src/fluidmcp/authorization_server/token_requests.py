@@ -6,8 +6,8 @@ answer. Whoever brings a replaced token after more than ten seconds ends the gra
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -15,9 +15,15 @@ import msgspec
 from fluidmcp.authorization_server.authorize import check_resources
 from fluidmcp.authorization_server.clients import ClientDirectory
 from fluidmcp.authorization_server.codes import AuthorizationCodes, CodeReplayedError
-from fluidmcp.authorization_server.grant import Grants, Upstream, UpstreamGrant
+from fluidmcp.authorization_server.grant import Grants, Upstream, UpstreamGrant, UpstreamName
 from fluidmcp.authorization_server.grant_states import GrantStates
-from fluidmcp.authorization_server.sealed_tokens import IssuedTokens, SealedRefresh, TokenSealer, client_digest
+from fluidmcp.authorization_server.sealed_tokens import (
+    GRANT_ID_BYTES,
+    IssuedTokens,
+    SealedRefresh,
+    TokenSealer,
+    client_digest,
+)
 from fluidmcp.errors import ForbiddenError, OAuthError, ProviderAnswerError, ProviderUnavailableError
 from fluidmcp.store.memory import StoreFullError
 
@@ -36,16 +42,45 @@ class _KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     scopes: tuple[str, ...]
 
 
+class _Renewed(msgspec.Struct, frozen=True, array_like=True):
+    """What a renewal has got so far."""
+
+    gateway: UpstreamGrant | None
+    package: dict[str, UpstreamGrant]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstreams:
-    """The providers of a package's logins, in the order of their logins; at least one."""
+    """Where people log in on their way to a package, in the order of their logins; at least one."""
 
     gateway: Upstream | None = None
-    package: Upstream | None = None
+    package: Mapping[str, Upstream] = field(default_factory=dict[str, Upstream])
+    """By the names of the package's logins."""
 
     @property
     def each(self) -> tuple[Upstream, ...]:
-        return tuple(upstream for upstream in (self.gateway, self.package) if upstream is not None)
+        return tuple(upstream for _, upstream in self._list())
+
+    def find(self, name: UpstreamName) -> Upstream | None:
+        return self.gateway if name is None else self.package.get(name)
+
+    def find_next(self, done: Grants) -> "tuple[UpstreamName, Upstream] | None":
+        """The first login that is not done yet; None: all are."""
+        return next(((name, upstream) for name, upstream in self._list() if not _holds(done, name)), None)
+
+    def are_done(self, done: Grants) -> bool:
+        """Whether these are exactly the logins that today's settings ask for."""
+        names = {name for name, _ in self._list()}
+        return names == {*([None] if done.gateway is not None else []), *done.package}
+
+    def _list(self) -> "Iterator[tuple[UpstreamName, Upstream]]":
+        if self.gateway is not None:
+            yield None, self.gateway
+        yield from self.package.items()
+
+
+def _holds(done: Grants, name: UpstreamName) -> bool:
+    return done.gateway is not None if name is None else name in done.package
 
 
 class TokenEndpoint:
@@ -61,7 +96,9 @@ class TokenEndpoint:
         directory: ClientDirectory,
         resources: frozenset[str],
         now: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
     ) -> None:
+        self._random_bytes = random_bytes
         self._tokens = tokens
         self._codes = codes
         self._states = states
@@ -88,7 +125,9 @@ class TokenEndpoint:
                 return await self._redeem(form, client_id)
             case "refresh_token":
                 check_resources(resources, self._resources)
-                return await self._refresh(form, client_id)
+                return await self.refresh(
+                    form.get("refresh_token", ""), client_id=client_id, scope=form.get("scope", "")
+                )
             case None | "":
                 raise OAuthError("invalid_request", "grant_type is missing.")
             case _:
@@ -112,8 +151,8 @@ class TokenEndpoint:
         if access is None or (client_id and client_digest(client_id) != access.client):
             return
         await self._end(access.grant_id)
-        if access.package is not None and access.provider_token is not None:
-            await self._give_back(Grants(None, UpstreamGrant(access.package, access.provider_token)))
+        held = {one.name: UpstreamGrant(one.person, one.access_token) for one in access.package if one.access_token}
+        await self._give_back(Grants(None, held))
 
     async def _redeem(self, form: Mapping[str, str], client_id: str) -> IssuedTokens:
         try:
@@ -126,21 +165,27 @@ class TokenEndpoint:
         except CodeReplayedError as replay:
             await self._end(replay.grant_id)
             raise OAuthError("invalid_grant", "The authorization code was used before.", hint="Log in again.") from None
+        return self.issue(grant.grants, client_id=client_id, scopes=grant.scopes, grant_id=grant.grant_id)
+
+    def issue(
+        self, grants: Grants, *, client_id: str, scopes: tuple[str, ...], grant_id: bytes | None = None
+    ) -> IssuedTokens:
+        """The first tokens of a login. Raises as `TokenSealer.issue`."""
         return self._tokens.issue(
-            grant.grants,
+            grants,
             client_id=client_id,
-            grant_id=grant.grant_id,
+            grant_id=grant_id or self._random_bytes(GRANT_ID_BYTES),
             generation=0,
             ends_at=int(self._now()) + GRANT_SECONDS,
-            scopes=grant.scopes,
+            scopes=scopes,
         )
 
-    async def _refresh(self, form: Mapping[str, str], client_id: str) -> IssuedTokens:
-        token = form.get("refresh_token", "")
+    async def refresh(self, token: str, *, client_id: str, scope: str = "") -> IssuedTokens:
+        """New tokens for a refresh token of this client; a `scope` can only be one that it has. Raises OAuthError."""
         opened = self._tokens.open_refresh(token, client_id=client_id)
         if opened is None:
             raise _refused("It is unknown, over, of another client, or of other settings than today's.")
-        if not set(form.get("scope", "").split()) <= {*opened.scopes}:
+        if not set(scope.split()) <= {*opened.scopes}:
             raise OAuthError("invalid_scope", "A refresh cannot ask for more than the login did.")
         # One task for all who ask: a client that gives up must not stop a renewal that the provider has begun.
         task = self._renewals.get(token)
@@ -204,25 +249,30 @@ class TokenEndpoint:
         return issued
 
     async def _renew_grants(self, opened: SealedRefresh, token: str) -> Grants:
-        """Both providers' new tokens. What the first one gave is kept while the second one cannot answer."""
-        gateway, package = opened.gateway, opened.package
+        """All providers' new tokens. What the first ones gave is kept while a later one cannot answer."""
         half_done = f"half done {token}"
-        if gateway is not None and self._upstreams.gateway is not None:
-            kept = await self._states.find_answer(half_done) if package is not None else None
-            if kept is not None:
-                gateway = msgspec.msgpack.decode(kept, type=UpstreamGrant)
-            else:
-                gateway = await self._upstreams.gateway.renew(gateway)
-        if package is not None and self._upstreams.package is not None:
-            try:
-                package = await self._upstreams.package.renew(package)
-            except (ProviderUnavailableError, ProviderAnswerError):
-                if gateway is not None:
-                    encoded = msgspec.msgpack.encode(gateway)
-                    await self._states.keep_answer(half_done, encoded, seconds=PARTIAL_SECONDS)
-                raise
+        kept = await self._states.find_answer(half_done) if len(opened.grants.each) > 1 else None
+        done = _Renewed(None, {}) if kept is None else msgspec.msgpack.decode(kept, type=_Renewed)
+        gateway, package = done.gateway, dict(done.package)
+        try:
+            if opened.gateway is not None and gateway is None:
+                gateway = await self._renew_one(None, opened.gateway)
+            for name, grant in opened.package.items():
+                if name not in package:
+                    package[name] = await self._renew_one(name, grant)
+        except (ProviderUnavailableError, ProviderAnswerError):
+            if gateway is not None or package:
+                encoded = msgspec.msgpack.encode(_Renewed(gateway, package))
+                await self._states.keep_answer(half_done, encoded, seconds=PARTIAL_SECONDS)
+            raise
+        if len(opened.grants.each) > 1:
             await self._states.drop_answer(half_done)
         return Grants(gateway, package)
+
+    async def _renew_one(self, name: UpstreamName, grant: UpstreamGrant) -> UpstreamGrant:
+        upstream = self._upstreams.find(name)
+        # A token opens only where the logins are those that it was sealed for.
+        return grant if upstream is None else await upstream.renew(grant)
 
     async def _end(self, grant_id: bytes) -> None:
         try:
@@ -233,10 +283,8 @@ class TokenEndpoint:
             ) from error
 
     async def _give_back(self, grants: Grants) -> None:
-        for upstream, grant in (
-            (self._upstreams.gateway, grants.gateway),
-            (self._upstreams.package, grants.package),
-        ):
+        for name, grant in ((None, grants.gateway), *grants.package.items()):
+            upstream = self._upstreams.find(name)
             if upstream is not None and grant is not None:
                 await upstream.give_back(grant)
 

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Raw
 
+from fluidmcp.authentication.person import Held
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.changes import TOOLS_CHANGED, ChangeFilter, ChangeHub, GroupKey, read_filter
 from fluidmcp.bridge.channel import PROGRESS, Channel
@@ -215,7 +216,7 @@ class Subscription:
         request: StatelessRequest,
         request_id: Json,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         *,
         servers: PackageServers,
         subscriptions: Subscriptions,
@@ -233,7 +234,7 @@ class Subscription:
         self._mentions_progress = "progressToken" in request.meta
         self._request_id = request_id
         self._principal = principal
-        self._token = token
+        self._from_logins = held
         self._servers = servers
         self._subscriptions = subscriptions
         self._attach = attach
@@ -294,7 +295,7 @@ class Subscription:
 
     async def _subscribe(self) -> None:
         self._lease = await self._servers.acquire_stateless(
-            self._principal, self._token, capabilities=self._capabilities, wants_logs=False, is_alone=False
+            self._principal, self._from_logins, capabilities=self._capabilities, wants_logs=False, is_alone=False
         )
         channel = self._lease.worker
         self._attach(channel, self._principal)

@@ -17,16 +17,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
+from fluidmcp.authentication.person import Held
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.channel import Channel, Era
 from fluidmcp.bridge.start import NO_CAPABILITIES, ChannelStarter, build_initialize_params
-from fluidmcp.config.entries import AuthBlock, ServerEntry
-from fluidmcp.config.filling.templates import Credentials
+from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.config.variables import sounds_secret
 from fluidmcp.errors import CapacityError, ServerStartError, ServerTimeoutError, WouldWaitError, hide_values
+from fluidmcp.processes.launch.credentials import read_credentials
 from fluidmcp.processes.launch.environment import build_environment
 from fluidmcp.processes.launch.launcher import Launcher
 from fluidmcp.processes.launch.personal import fill_in
@@ -97,7 +98,7 @@ class PackageServers:
     async def acquire(
         self,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         *,
         session_id: str | None = None,
         initialize_params: Json | None = None,
@@ -119,7 +120,7 @@ class PackageServers:
             if not can_wait:
                 raise WouldWaitError
             params = build_initialize_params() if initialize_params is None else initialize_params
-            lease = await self._acquire(key, principal, token, "handshake", params)
+            lease = await self._acquire(key, principal, held, "handshake", params)
         return lease
 
     def _choose_key(self, principal: Principal | None, session_id: str | None) -> WorkerKey:
@@ -133,7 +134,7 @@ class PackageServers:
         `acquire`; a failure does not delay the next start.
         """
         key = self.build_key(principal)
-        lease = await self._acquire(key, principal, None, "handshake", build_initialize_params(), is_check=True)
+        lease = await self._acquire(key, principal, (), "handshake", build_initialize_params(), is_check=True)
         lease.release()
         if not self.is_shared(principal):
             await self._pool.discard(key)
@@ -141,7 +142,7 @@ class PackageServers:
     async def acquire_stateless(
         self,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         *,
         capabilities: Json,
         wants_logs: bool,
@@ -156,7 +157,7 @@ class PackageServers:
         known = self._starter.known
         if known.stateless is not False:
             lease = await self._acquire_in_lane(
-                principal, token, STATELESS, "stateless", NO_CAPABILITIES, is_alone=wants_logs, can_wait=can_wait
+                principal, held, STATELESS, "stateless", NO_CAPABILITIES, is_alone=wants_logs, can_wait=can_wait
             )
             if lease.worker.era == "stateless":
                 return lease
@@ -166,13 +167,13 @@ class PackageServers:
         group = "" if capabilities == NO_CAPABILITIES and not wants_logs else _name_group(capabilities)
         needs_lane = bool(group) and (is_alone or wants_logs)
         return await self._acquire_in_lane(
-            principal, token, group, "handshake", capabilities, is_alone=needs_lane, can_wait=can_wait
+            principal, held, group, "handshake", capabilities, is_alone=needs_lane, can_wait=can_wait
         )
 
     async def _acquire_in_lane(
         self,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         group: str,
         era: Era,
         capabilities: Json,
@@ -188,7 +189,7 @@ class PackageServers:
         if not can_wait:
             raise WouldWaitError
         if not is_alone:
-            return await self._acquire_lane(lanes, principal, token, era, capabilities)
+            return await self._acquire_lane(lanes, principal, held, era, capabilities)
         deadline = asyncio.get_running_loop().time() + LANE_SECONDS
         while True:
             key = self._claim_lane(lanes)
@@ -196,9 +197,7 @@ class PackageServers:
             wait_seconds = CAPACITY_WAIT_SECONDS if self._busy_lanes[lanes] == {key} else 0.0
             try:
                 with undo_on_failure(partial(self._free_lane, lanes, key)):
-                    lease = await self._acquire_lane(
-                        key, principal, token, era, capabilities, wait_seconds=wait_seconds
-                    )
+                    lease = await self._acquire_lane(key, principal, held, era, capabilities, wait_seconds=wait_seconds)
             except CapacityError:
                 if not await self._wait_for_lane(lanes, deadline):
                     raise
@@ -210,7 +209,7 @@ class PackageServers:
         self,
         key: WorkerKey,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         era: Era,
         capabilities: Json,
         *,
@@ -220,7 +219,7 @@ class PackageServers:
         if lease is not None:
             return lease
         params = build_initialize_params(capabilities)
-        return await self._acquire(key, principal, token, era, params, wait_seconds=wait_seconds)
+        return await self._acquire(key, principal, held, era, params, wait_seconds=wait_seconds)
 
     def _claim_lane(self, lanes: WorkerKey) -> WorkerKey:
         """The first lane that nobody uses; the lane 0 has the group's own key."""
@@ -258,7 +257,7 @@ class PackageServers:
         self,
         key: WorkerKey,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         wanted: Era,
         initialize_params: Json,
         *,
@@ -267,7 +266,7 @@ class PackageServers:
     ) -> Lease[Channel]:
         async def start(report: StartReport) -> Channel:
             report.runner = self._runner
-            spec = self._build_spec(principal, token)
+            spec = self._build_spec(principal, held)
             return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params, report=report)
 
         is_personal = not self.is_shared(principal)
@@ -331,12 +330,12 @@ class PackageServers:
         """Stop a process now; its calls fail."""
         await self._pool.discard(key)
 
-    def _build_spec(self, principal: Principal | None, token: str | None) -> LaunchSpec:
+    def _build_spec(self, principal: Principal | None, held: Held) -> LaunchSpec:
         is_personal = not self.is_shared(principal)
         entry = self._entry
         credentials = None
-        if is_personal and entry.auth is not None and principal is not None and token is not None:
-            credentials = read_credentials(entry.auth, principal, token, self._environ)
+        if is_personal and entry.auth is not None and held:
+            credentials = read_credentials(entry.auth, held, self._environ)
         personal = fill_in(entry, credentials)
         environment = build_environment(entry, self._environ, personal=personal.variables, person_known=is_personal)
         return LaunchSpec(
@@ -375,14 +374,3 @@ class PackageServers:
 def _name_group(capabilities: Json) -> str:
     """Processes that were told of the same capabilities; a digest, because a client may write long ones."""
     return hashlib.sha256(capabilities).hexdigest()[:16]
-
-
-def read_credentials(auth: AuthBlock, principal: Principal, token: str, environ: Mapping[str, str]) -> Credentials:
-    """What a process of this person may be given; the client id is the one at the provider."""
-    return Credentials(
-        access_token=token,
-        scope=" ".join(sorted(principal.scopes)) or None,
-        expires_at=principal.expires_at,
-        client_id=auth.client_id or environ.get(auth.client_id_env or ""),
-        subject=principal.subject,
-    )

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Raw
 
+from fluidmcp.authentication.person import Held
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.changes import CHANGES, GroupKey
 from fluidmcp.bridge.channel import CANCELLED, Channel
@@ -143,7 +144,7 @@ class StatelessBridge:
         self,
         request: StatelessRequest,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         *,
         wants_notifications: bool,
         can_wait: bool = True,
@@ -162,7 +163,7 @@ class StatelessBridge:
                 return StatelessCall(resumed.exchange, resumed)
         lease = await self._servers.acquire_stateless(
             principal,
-            token,
+            held,
             capabilities=list_interactive_capabilities(request.capabilities),
             wants_logs=request.log_level is not None,
             is_alone=request.method in INPUT_METHODS,

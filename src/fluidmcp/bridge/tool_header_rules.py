@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from fluidmcp.authentication.person import Held
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.changes import ChangeHub, GroupKey
 from fluidmcp.bridge.channel import Channel
@@ -108,7 +109,7 @@ class ToolHeaders:
         self,
         request: StatelessRequest,
         principal: Principal | None,
-        token: str | None,
+        held: Held,
         headers: Mapping[str, str],
         *,
         can_wait: bool = True,
@@ -138,21 +139,21 @@ class ToolHeaders:
                         raise
         if not can_wait:
             raise WouldWaitError
-        known = await self._fetch_once(key, principal, token)
+        known = await self._fetch_once(key, principal, held)
         check_tool_headers(known.rules.get(name, ()), arguments, headers)
 
-    async def _fetch_once(self, key: _Key, principal: Principal | None, token: str | None) -> _KnownTools:
+    async def _fetch_once(self, key: _Key, principal: Principal | None, held: Held) -> _KnownTools:
         """All who need the same list at the same time wait for one answer."""
         task = self._fetching.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._fetch(key, principal, token))
+            task = asyncio.get_running_loop().create_task(self._fetch(key, principal, held))
             self._fetching[key] = task
         return await asyncio.shield(task)
 
-    async def _fetch(self, key: _Key, principal: Principal | None, token: str | None) -> _KnownTools:
+    async def _fetch(self, key: _Key, principal: Principal | None, held: Held) -> _KnownTools:
         try:
             lease = await self._servers.acquire_stateless(
-                principal, token, capabilities=key[1], wants_logs=False, is_alone=False
+                principal, held, capabilities=key[1], wants_logs=False, is_alone=False
             )
             try:
                 self._attach(lease.worker, principal)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from fluidmcp.config.auth_block import AuthBlock as AuthBlock
 from fluidmcp.config.auth_block import TokenEndpointAuthMethod as TokenEndpointAuthMethod
-from fluidmcp.config.auth_block import parse_auth_block
 from fluidmcp.config.filling.expand import Expander
 from fluidmcp.config.filling.files import FileTemplate, read_content, read_files
 from fluidmcp.config.filling.foreign_commands import NotHereError, find_meaning
 from fluidmcp.config.filling.person_rules import PersonalPlaces, check_argument, check_places, find_personal_names
 from fluidmcp.config.filling.scripts import find_script
-from fluidmcp.config.filling.templates import Content, Template, looks_personal
+from fluidmcp.config.filling.templates import Content, Placeholder, Template, looks_personal
 from fluidmcp.config.filling.values import Values
 from fluidmcp.config.isolation import IsolationLevel, Paths, read_level, read_paths
+from fluidmcp.config.logins.read import Auth, list_wanted, parse_auth, token_variables
 from fluidmcp.config.reading import ObjectReader, show_key
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.tools import ToolFilter, read_tools
@@ -73,7 +73,7 @@ class ServerEntry:
     personal_args: tuple[tuple[str, Template], ...] = ()
     """The arguments that hold something of a person, each with what stands for it in `args`: that begins with a NUL
     character, so that it can reach no process by mistake."""
-    auth: AuthBlock | None = None
+    auth: Auth | None = None
     shared: bool = False
     isolation: IsolationLevel | None = None
     """What keeps its processes from others; None: what the gateway says for all."""
@@ -106,8 +106,19 @@ class ServerEntry:
     def personal_variables(self) -> frozenset[str]:
         """The variables that hold something of a person."""
         named = {name for name, variable in self.env if variable.personal is not None}
-        short = set[str]() if self.auth is None or not self.auth.env_var_name else {self.auth.env_var_name}
-        return frozenset(named | short)
+        return frozenset(named | token_variables(self.auth).keys())
+
+    def list_wanted(self, login: str) -> tuple[str, ...]:
+        """What processes are given of a login beside its token: `id_token`, `extra.NAME`, `email`."""
+        return list_wanted(self._list_placeholders(), self.auth, login)
+
+    def _list_placeholders(self) -> frozenset[Placeholder]:
+        contents = (
+            *(variable.personal for _, variable in self.env if variable.personal is not None),
+            *(template for _, template in self.personal_args),
+            *(file.content for file in self.files),
+        )
+        return frozenset(placeholder for content in contents for placeholder in content.placeholders())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,14 +247,13 @@ def parse_entry(
 
 def _read_entry(served: str, name: str, reader: ObjectReader, values: Values, context: EntryContext) -> ServerEntry:
     shared = reader.flag("shared")
-    auth: AuthBlock | None = None
+    auth: Auth | None = None
     if "auth" in reader:
         # `"auth": null` is refused like any other non-object: a package that was meant to be guarded must not be open.
-        auth = parse_auth_block(reader.nested("auth"), allowed_env_names=context.allowed_env_names)
+        auth = parse_auth(reader.nested("auth"), values.expander, allowed_env_names=context.allowed_env_names)
         if shared:
             reader.fault("shared", "cannot be true together with auth: each person has an own process")
-    token_variable = set[str]() if auth is None else {auth.env_var_name}
-    values.expander.person_names = frozenset(find_personal_names(reader) | token_variable)
+    values.expander.person_names = frozenset(find_personal_names(reader) | token_variables(auth).keys())
     env = _read_env(reader, values, context)
     launch = _read_launch(reader, values, frozenset(env))
     cwd = _read_directory(values, context)
@@ -287,7 +297,7 @@ def _check_person(entry: ServerEntry, reader: ObjectReader) -> None:
         args=entry.personal_args,
         files=entry.files,
         other_variables=frozenset(name for name, _ in entry.env if name not in personal),
-        token_variable="" if entry.auth is None else entry.auth.env_var_name,
+        auth=entry.auth,
     )
     check_places(reader, places)
 

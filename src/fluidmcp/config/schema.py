@@ -9,7 +9,10 @@ from typing import Final, get_args
 
 from fluidmcp.config.auth_block import MAX_DESCRIPTION_CHARACTERS, TokenEndpointAuthMethod, TokenRequest, Validation
 from fluidmcp.config.filling.files import MAX_FILES
+from fluidmcp.config.filling.templates import KEY_NAME
 from fluidmcp.config.isolation import LEVELS
+from fluidmcp.config.logins.keys import MAX_KEYS, MAX_TITLE_CHARACTERS, KeySource
+from fluidmcp.config.logins.read import MAX_LOGINS
 from fluidmcp.config.providers.fill import VALUE_NAMES
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import ALIASES, PRESETS
@@ -51,6 +54,7 @@ def build_schema() -> Json:
         "$defs": {
             "server": _describe_server(),
             "auth": _describe_auth(),
+            "keys": _describe_keys(),
             "input": _describe_input(),
         },
     }
@@ -78,7 +82,20 @@ def _describe_server() -> Json:
         ),
         "request_timeout_seconds": _seconds("How long the server may take to answer."),
         "start_timeout_seconds": _seconds("How long a start may take."),
-        "auth": {"$ref": "#/$defs/auth"},
+        "auth": {
+            "description": "How people log in: one login, or up to three by their names.",
+            "anyOf": [
+                {"$ref": "#/$defs/auth"},
+                {"$ref": "#/$defs/keys"},
+                {
+                    "type": "object",
+                    "propertyNames": {"pattern": "^[a-z][a-z0-9_-]{0,31}$"},
+                    "additionalProperties": {"anyOf": [{"$ref": "#/$defs/auth"}, {"$ref": "#/$defs/keys"}]},
+                    "minProperties": 1,
+                    "maxProperties": MAX_LOGINS,
+                },
+            ],
+        },
         "shared": _flag("One process for everybody; not together with auth."),
         "isolation": {"description": "What keeps its processes from others.", "enum": [*LEVELS]},
         "paths": _object(
@@ -202,6 +219,49 @@ def _describe_auth() -> Json:
         "dependentRequired": {name: ["provider"] for name in sorted(VALUE_NAMES)},
         "allOf": [_describe_preset(preset) for preset in PRESETS.values() if preset.required_values],
     }
+
+
+def _describe_keys() -> Json:
+    """`"type": "keys"`."""
+    key = _object(
+        "One field of the page.",
+        {
+            "title": _text("What the page calls it.", maxLength=MAX_TITLE_CHARACTERS),
+            "pattern": _text("A regular expression for the whole key."),
+            "help": _text("The page where people find it.", pattern="^https?://"),
+            "secret": _flag("false: it is no secret, such as a user name."),
+        },
+    )
+    check = _object(
+        "A GET that the API answers with 2xx where the keys are good.",
+        {
+            "url": _text("Where to ask.", pattern="^https?://"),
+            "headers": {
+                "description": "Headers, with ${keys.NAME} in them.",
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "minProperties": 1,
+            },
+        },
+    )
+    properties: Json = {
+        "type": {"const": "keys"},
+        "keys": {
+            "description": "What people have to type, by the names that ${keys.NAME} uses.",
+            "type": "object",
+            "propertyNames": {"pattern": f"^{KEY_NAME.pattern}$"},
+            "additionalProperties": key,
+            "minProperties": 1,
+            "maxProperties": MAX_KEYS,
+        },
+        "verify": {**check, "required": ["url", "headers"]},
+        "keys_from": {
+            **_list("Where keys may come from.", {"enum": [*get_args(KeySource)]}),
+            "minItems": 1,
+        },
+        "allow_any_user": _flag("Whoever comes may type keys, although nothing guards the gateway."),
+    }
+    return {**_object("Keys that each person types.", properties), "required": ["type", "keys"]}
 
 
 def _describe_values() -> Json:

@@ -14,6 +14,8 @@ from fluidmcp.config.clients import MAX_FILE_BYTES, ClientRules, parse_clients_f
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.environment import TOKEN_DESCRIPTION, Environment, parse_environment, read_token
 from fluidmcp.config.isolation import IsolationLevel
+from fluidmcp.config.logins.keys import KeysBlock
+from fluidmcp.config.logins.read import names_who_is_allowed
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_host_name, is_loopback_host, parse_public_url
 from fluidmcp.config.variables import TOKEN_VARIABLE_NAME, is_own_variable
@@ -267,16 +269,24 @@ def check_who_is_allowed(settings: GatewaySettings, entries: Sequence[ServerEntr
     """
     if not is_exposed(settings):
         return
-    open_to_all = [entry for entry in entries if entry.auth is not None and not entry.auth.names_who_is_allowed]
-    if not open_to_all:
-        return
-    names = ", ".join(entry.name for entry in open_to_all)
-    raise ConfigurationError(
-        f"The auth block of {names} does not say who is allowed.",
-        why="The gateway can be reached from other machines, and anybody with an account at the provider could log in.",
-        hint='Add "allowed_subjects", "allowed_domains" or "allow_any_user": true to the auth block '
-        f"({open_to_all[0].source}), or listen on this machine only.",
-    )
+    open_to_all = [entry for entry in entries if entry.auth is not None and not names_who_is_allowed(entry.auth)]
+    keys = [entry for entry in open_to_all if isinstance(entry.auth, KeysBlock)]
+    open_to_all = [entry for entry in open_to_all if entry not in keys]
+    if open_to_all:
+        raise ConfigurationError(
+            f"The auth block of {', '.join(entry.name for entry in open_to_all)} does not say who is allowed.",
+            why="The gateway can be reached from other machines, and anybody with an account at the provider could log "
+            "in.",
+            hint='Add "allowed_subjects", "allowed_domains" or "allow_any_user": true to the auth block '
+            f"({open_to_all[0].source}), or listen on this machine only.",
+        )
+    if keys and settings.guard is None:
+        raise ConfigurationError(
+            f"Anybody could type keys for {', '.join(entry.name for entry in keys)}.",
+            why="The gateway can be reached from other machines, and keys do not say who somebody is.",
+            hint='Guard the gateway with --oauth or --secure, add "allow_any_user": true to the auth block '
+            f"({keys[0].source}), or listen on this machine only.",
+        )
 
 
 def _load_client_rules(path: str | None) -> ClientRules:

@@ -33,7 +33,7 @@ from fluidmcp.gateway.mcp.subscription_endpoint import SubscriptionEndpoint
 from fluidmcp.gateway.remembered import Memory
 from fluidmcp.guards.gateway_auth import GatewayGuard
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin, GatewayProvider
-from fluidmcp.guards.package_auth import PackageAuth
+from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.processes.isolation.confinement import Confinement
@@ -77,7 +77,7 @@ class LoginParts:
 
     services: LoginServices
     client_fetcher: Fetcher
-    auths: Mapping[str, PackageAuth | None]
+    auths: Mapping[str, PackageGuard | None]
     """By package; None where it has no `auth` block."""
     clients: ClientLogins
     request_guard: RequestGuard | None
@@ -171,7 +171,7 @@ def _build_logins(
     client_fetcher = options.client_fetcher or Fetcher(
         allow_loopback=False, total_timeout_seconds=CLIENT_DOCUMENT_SECONDS
     )
-    auths = {entry.name: None if entry.auth is None else PackageAuth(entry, environ, services) for entry in entries}
+    auths = {entry.name: None if entry.auth is None else PackageGuard(entry, environ, services) for entry in entries}
     provider = options.gateway_provider
     clients = ClientLogins(
         auths,
@@ -193,10 +193,10 @@ def _build_logins(
 
 
 def _build_request_guard(
-    guard: GatewayGuard, auths: Mapping[str, PackageAuth | None], clients: ClientLogins
+    guard: GatewayGuard, auths: Mapping[str, PackageGuard | None], clients: ClientLogins
 ) -> RequestGuard:
-    with_login = [name for name, auth in auths.items() if auth is not None]
-    return RequestGuard(guard, packages_with_login=with_login, public_routes=clients.list_public_routes(with_login))
+    guards = {name: auth for name, auth in auths.items() if auth is not None}
+    return RequestGuard(guard, packages_with_login=[*guards], public_routes=clients.list_public_routes(guards))
 
 
 def _build_processes(

@@ -7,11 +7,10 @@ protocol. Somebody unknown learns that a token is needed, and nothing else.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer
-from fluidmcp.authorization_server.grant import UpstreamKind
 from fluidmcp.authorization_server.metadata import resource_metadata_url
 from fluidmcp.authorization_server.sealed_tokens import SealedAccess
 from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
@@ -23,8 +22,11 @@ from fluidmcp.gateway.mcp.endpoint import McpEndpoint, read_mcp_head
 from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller, McpHead
 from fluidmcp.gateway.mcp.pending import Outcome
 from fluidmcp.gateway.remembered import Memory, Remembered
-from fluidmcp.guards.package_auth import PackageAuth
+from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.protocol.headers import parse_bearer
+
+AskedBy = Literal["gateway", "package"]
+"""Whose login a refusal asks for."""
 
 MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)
 
@@ -35,7 +37,7 @@ class MountedPackage:
 
     name: str
     endpoints: McpEndpoint
-    auth: PackageAuth | None
+    auth: PackageGuard | None
     authorization_server: AuthorizationServer | None = None
     resource_metadata_of: str = ""
     """The public URL, where there is a document that says how to log in to this package; else ""."""
@@ -109,7 +111,7 @@ class Core:
             package,
             read_mcp_head(request.headers),
             package.endpoints.begin_now,
-            Caller(None, None) if is_open else None,
+            Caller(None) if is_open else None,
         )
 
     def let_in_now(self, passage: "Passage") -> Caller | None:
@@ -130,7 +132,7 @@ class Core:
 
     async def _let_in(self, request: HttpRequest, package: MountedPackage, endpoint: str) -> Caller | HttpReply:
         """Who sends a request, or the reply to somebody who may not come in."""
-        asked_by: UpstreamKind = "package"
+        asked_by: AskedBy = "package"
         try:
             opened = await _open_sealed(request, package)
             asked_by = "gateway"
@@ -147,7 +149,7 @@ class Core:
         if self._request_guard is None:
             return None
         if opened is not None and package is not None and package.authorization_server is not None:
-            visitor = await package.authorization_server.admit("gateway", opened)
+            visitor = await package.authorization_server.admit_to_gateway(opened)
             if visitor is not None:
                 return visitor
         return await self._request_guard.admit(request.method, request.path, request.headers)
@@ -213,21 +215,21 @@ async def _identify(
 ) -> Caller:
     """The caller: the person of the package's own login where it has one, else whom the gateway's guard knows.
 
-    The gateway's token ends here: only the token of a package goes on to a process. For a sealed token, that is the
-    provider's token inside it.
+    The gateway's token ends here: only what the package's logins gave goes on to a process. For a sealed token, that is
+    what is inside it.
     """
     if package.auth is None:
-        return Caller(visitor, None)
+        return Caller(visitor)
     if opened is not None and package.authorization_server is not None:
-        principal = await package.authorization_server.admit("package", opened)
+        principal = await package.authorization_server.admit(opened)
         if principal is not None:
-            return Caller(principal, opened.provider_token, good_until=opened.expires_at)
-    token = read_bearer(request)
-    return Caller(await package.auth.authenticate(token), token)
+            return Caller(principal, opened.package, good_until=opened.expires_at)
+    found = await package.auth.read_headers(request.headers)
+    return Caller(*(found or await package.auth.authenticate(read_bearer(request))))
 
 
 def _refuse(
-    error: UnauthorizedError | ForbiddenError, package: MountedPackage, endpoint: str, *, asked_by: UpstreamKind
+    error: UnauthorizedError | ForbiddenError, package: MountedPackage, endpoint: str, *, asked_by: AskedBy
 ) -> HttpReply:
     """The refusal, with the places where a client (RFC 9728 section 5.1) and a person find the login that helps."""
     helps = (

@@ -6,7 +6,7 @@ FastAPI takes as long to load as all the rest of a start, and as much memory; MC
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from fluidmcp.gateway.garbage import spare_what_was_loaded
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-_ONE_AT_A_TIME: Final = threading.Lock()
-"""FastAPI silences warnings of pydantic while it builds, and Python does that for the whole process: of two gateways
-that build at once, one would show them, or fail where warnings are errors."""
-
-
 class LateWeb:
     """Calls `build` once, in a thread: it loads for a while, in which other requests go on."""
+
+    one_at_a_time: ClassVar = threading.Lock()
+    """FastAPI silences warnings of pydantic while it builds, and Python does that for the whole process: of two
+    gateways that build at once, one would show them, or fail where warnings are errors."""
 
     def __init__(self, build: "Callable[[], FastAPI]") -> None:
         self._build = build
@@ -48,5 +47,5 @@ class LateWeb:
         return self._app
 
     def _build_alone(self) -> "FastAPI":
-        with _ONE_AT_A_TIME:
+        with self.one_at_a_time:
             return self._build()

@@ -1,19 +1,22 @@
 """The routes that a guarded gateway serves to people it does not know, each with the reason."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Which = Literal["any", "login", "authorization_server", "only authorization_server", "gateway login"]
+Which = Literal[
+    "any", "login", "named login", "keys", "authorization_server", "only authorization_server", "gateway login"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
     """`{package}` in the path stands for the packages that `which` names.
 
-    `login`: those with an `auth` block. `authorization_server`: those that MCP clients log in to by themselves;
-    `only authorization_server`: the one package of that kind, where there is one. `gateway login`: where the gateway
-    has a login of its own.
+    `login`: those with an `auth` block; `named login`: each login of those that have several; `keys`: those whose
+    people type keys. `authorization_server`: those that MCP clients log in to by themselves; `only
+    authorization_server`: the one package of that kind, where there is one. `gateway login`: where the gateway has a
+    login of its own.
     """
 
     method: str
@@ -32,6 +35,9 @@ PUBLIC_ROUTES: Final = (
     PublicRoute(
         "GET", "/{package}/auth/callback", "The provider sends a browser; its cookie says whose login it is.", "login"
     ),
+    PublicRoute("GET", "/{package}/auth/callback/{login}", "As the callback of a package.", "named login"),
+    PublicRoute("GET", "/{package}/auth/keys", _BROWSER, "keys"),
+    PublicRoute("POST", "/{package}/auth/keys", "A form of our own page; its cookie says whose login it is.", "keys"),
     PublicRoute("GET", "/auth/callback", "As the callback of a package.", "gateway login"),
     PublicRoute("GET", "/{package}/authorize", _BROWSER, "authorization_server"),
     PublicRoute(
@@ -68,22 +74,32 @@ where to log in.
 
 def list_public_routes(
     *,
-    logins: Collection[str],
+    logins: Mapping[str, Collection[str]],
+    keys: Collection[str],
     authorization_servers: Collection[str],
     has_gateway_login: bool,
     documents: Collection[str],
 ) -> Iterator[tuple[str, str]]:
-    """Method and path of every open endpoint of a gateway. `documents` are the paths of its well-known documents."""
-    packages: dict[Which, Collection[str]] = {
-        "any": ("",),
-        "login": logins,
-        "authorization_server": authorization_servers,
-        "only authorization_server": authorization_servers if len(authorization_servers) == 1 else (),
-        "gateway login": ("",) if has_gateway_login else (),
+    """Method and path of every open endpoint of a gateway.
+
+    `logins` are the names of each package's logins, `keys` the packages whose people type keys, `documents` the paths
+    of its well-known documents.
+    """
+    named = [(package, login) for package, names in logins.items() for login in names if login]
+    nothing: Collection[tuple[str, str]] = [("", "")]
+    servers = [(package, "") for package in authorization_servers]
+    places: dict[Which, Collection[tuple[str, str]]] = {
+        "any": nothing,
+        "login": [(package, "") for package in logins],
+        "named login": named,
+        "keys": [(package, "") for package in keys],
+        "authorization_server": servers,
+        "only authorization_server": servers if len(servers) == 1 else (),
+        "gateway login": nothing if has_gateway_login else (),
     }
     for route in PUBLIC_ROUTES:
-        for package in packages[route.which]:
-            yield route.method, route.path.format(package=package)
+        for package, login in places[route.which]:
+            yield route.method, route.path.format(package=package, login=login)
     for path in documents:
         yield "GET", path
         yield "OPTIONS", path

@@ -8,6 +8,7 @@ from fluidmcp import __version__
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint
 from fluidmcp.gateway.login.authorization_routes import build_authorization_router
+from fluidmcp.gateway.login.keys_endpoint import build_keys_router
 from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.gateway.login.wellknown_routes import build_wellknown_router
 from fluidmcp.gateway.operations import Detail, add_error_answers, add_operations
@@ -53,6 +54,8 @@ def _add_logins(web: FastAPI, parts: GatewayParts) -> None:
             has_gateway_login=clients.gateway_login is not None,
         )
     )
+    if any(auth is not None and auth.keys is not None for auth in auths.values()):
+        web.include_router(build_keys_router(auths, public_url=public_url, client_logins=endpoints))
     web.include_router(
         build_login_router(
             auths,

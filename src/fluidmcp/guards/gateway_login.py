@@ -10,24 +10,19 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fluidmcp.authentication.identity import Identity, read_id_token
-from fluidmcp.authorization_server.grant import Person, UpstreamGrant, build_grant
+from fluidmcp.authentication.person import Person
+from fluidmcp.authorization_server.grant import UpstreamGrant, build_grant
 from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.errors import ForbiddenError, ProviderAnswerError
 from fluidmcp.guards.gateway_auth import GatewayAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata, find_provider
 from fluidmcp.oauth_client.fetch import Fetcher
-from fluidmcp.oauth_client.pending_login import (
-    LoginEndpoints,
-    LoginFlow,
-    LoginKind,
-    LoginStart,
-    TakenLogin,
-    cookie_name,
-)
+from fluidmcp.oauth_client.pending_login import LoginEndpoints, LoginFlow, LoginStart
 from fluidmcp.oauth_client.revocation import give_tokens_back
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.oauth_client.token_endpoint import ProviderClient, TokenAnswer
+from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, cookie_name
 from fluidmcp.operator.operator_token import build_client
 
 CALLBACK_PATH: Final = "/auth/callback"
@@ -88,7 +83,7 @@ class GatewayLogin:
         self.sign_in_host = urlsplit(endpoints.authorization_url).netloc
         self.cookie_path = "/auth"
         self.fingerprint = fingerprint(endpoints, provider.client.client_id)
-        self._scopes = endpoints.scopes
+        self.scopes = endpoints.scopes
         self._login = LoginFlow(
             package="",
             endpoints=endpoints,
@@ -126,7 +121,7 @@ class GatewayLogin:
     ) -> UpstreamGrant:
         """As `Upstream.redeem_for_client`."""
         answer = await self._login.redeem(taken, query)
-        grant = build_grant(answer, await self._identify(answer), asked=self._scopes, now=self._now())
+        grant = build_grant(answer, await self._identify(answer), asked=self.scopes, now=self._now())
         try:
             await self.admit(grant.person)
         except ForbiddenError:

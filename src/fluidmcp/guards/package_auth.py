@@ -2,16 +2,22 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
+import msgspec
+
 from fluidmcp.authentication.allowed import AllowRule
 from fluidmcp.authentication.identity import Identity, read_id_token
+from fluidmcp.authentication.person import Person
 from fluidmcp.authentication.principal import Principal, TokenVerifier
 from fluidmcp.authentication.verifiers.choose import build_verifiers
 from fluidmcp.authentication.verifiers.issued_here import IssuedHereVerifier
-from fluidmcp.authorization_server.grant import Person, UpstreamGrant, build_grant
-from fluidmcp.config.entries import AuthBlock, ServerEntry
+from fluidmcp.authorization_server.grant import UpstreamGrant, build_grant
+from fluidmcp.config.auth_block import AuthBlock
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.logins.read import list_logins
 from fluidmcp.config.secret import Secret
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.crypto.sealing import PREFIX
@@ -24,18 +30,11 @@ from fluidmcp.errors import (
 )
 from fluidmcp.guards.package_checks import accepting_kinds, choose_package_checks
 from fluidmcp.oauth_client.issuer import ExpectedIssuer
-from fluidmcp.oauth_client.pending_login import (
-    LoginEndpoints,
-    LoginFlow,
-    LoginKind,
-    LoginStart,
-    TakenLogin,
-    address_key,
-    cookie_name,
-)
+from fluidmcp.oauth_client.pending_login import LoginEndpoints, LoginFlow, LoginStart
 from fluidmcp.oauth_client.revocation import give_tokens_back
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.oauth_client.token_endpoint import ProviderClient, TokenAnswer, is_token_text
+from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, address_key, cookie_name
 from fluidmcp.store.memory import StoreFullError
 
 MAX_REFRESHES_PER_MINUTE = 120
@@ -46,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class PackageAuth:
-    """The auth block of one package at work.
+    """One login of a package at a provider: an auth block at work.
 
     `missing_variables` names what the environment lacks: the client id, and the client secret where the block says
     how to send one (`token_endpoint_auth_method` basic or post). Where it does not, an unset secret means a public
@@ -58,15 +57,20 @@ class PackageAuth:
         entry: ServerEntry,
         environ: Mapping[str, str],
         services: LoginServices,
+        *,
+        login: str = "",
     ) -> None:
-        if entry.auth is None:
-            raise ValueError("the entry has no auth block")
+        """`login` is its name, where the package has several. Raises ValueError: there is no such auth block."""
+        block = dict(list_logins(entry.auth)).get(login)
+        if not isinstance(block, AuthBlock):
+            raise ValueError("the entry has no such auth block")
         self._services = services
         self.package = entry.name
         self.login_url = f"{services.public_url}/{entry.name}/auth/login"
-        self.redirect_uri = f"{services.public_url}/{entry.name}/auth/callback"
+        self.redirect_uri = f"{services.public_url}/{entry.name}/auth/callback{login and '/'}{login}"
         self.resource_url = f"{services.public_url}/{entry.name}/mcp"
-        self._block = block = entry.auth
+        self._block = block
+        self._wanted = entry.list_wanted(login)
         self._client, self.missing_variables = _read_client(block, environ)
         self._issuer = block.issuer or _origin(block.token_url)
         digest = PackageDigest(services.digest_key, package=entry.name, block=block, client_id=self._client.client_id)
@@ -75,7 +79,9 @@ class PackageAuth:
         self.cookie_path = f"/{entry.name}/auth"
         self.scopes = block.scopes
         self.scope_descriptions = dict(block.scope_descriptions)
-        self.accepts_provider_tokens = block.accept_provider_tokens
+        self.gives_more = bool(login or self._wanted)
+        """A token alone is not enough: there are other logins, or processes get what else the provider said."""
+        self.accepts_provider_tokens = block.accept_provider_tokens and not self.gives_more
         self._login = self._build_login(digest)
         self._issued_here = IssuedHereVerifier(
             client_id=self._client.client_id, digest=digest, handed_out=services.handed_out, now=services.now
@@ -124,7 +130,7 @@ class PackageAuth:
         failure: ProviderUnavailableError | None = None
         # Sealed tokens are opened elsewhere: no provider is ever asked about them.
         is_foreign = is_token_text(token) and not token.startswith(PREFIX)
-        if not self.missing_variables and is_foreign and self._block.accept_provider_tokens:
+        if not self.missing_variables and is_foreign and self.accepts_provider_tokens:
             for verifier in self._verifiers:
                 try:
                     principal = await verifier.verify(token)
@@ -181,7 +187,7 @@ class PackageAuth:
         """As `Upstream.redeem_for_client`: the provider's token is not accepted by itself, nobody gets it."""
         answer, identity = await self._redeem(taken, query)
         logger.info("login of an MCP client finished for package %s", self.package)
-        return build_grant(answer, identity, asked=scopes, now=self._services.now())
+        return build_grant(answer, identity, asked=scopes, now=self._services.now(), wanted=self._wanted)
 
     async def renew(self, grant: UpstreamGrant) -> UpstreamGrant:
         """As `Upstream.renew`."""
@@ -196,7 +202,9 @@ class PackageAuth:
         if (identity.issuer, identity.subject) != (known.issuer, known.subject):
             raise ProviderAnswerError("The refreshed token is somebody else's", provider_error="invalid_grant")
         self._check_allowed(identity)
-        return build_grant(answer, identity, asked=person.scopes, now=self._services.now())
+        renewed = build_grant(answer, identity, asked=person.scopes, now=self._services.now(), wanted=self._wanted)
+        # What the answer does not repeat still holds.
+        return msgspec.structs.replace(renewed, values={**grant.values, **renewed.values})
 
     async def give_back(self, grant: UpstreamGrant) -> None:
         """As `Upstream.give_back`."""
@@ -287,7 +295,7 @@ class PackageAuth:
             identity = read_id_token(
                 answer.id_token, client_id=self._client.client_id, issuer=self._block.issuer, now=self._services.now()
             )
-            return identity
+            return await self._with_email(identity, answer)
         if known is not None:
             return known
         for verifier in self._identifiers:
@@ -299,8 +307,18 @@ class PackageAuth:
                     raise
                 continue
             if principal is not None and not principal.subject.startswith("token:"):
-                return Identity(issuer=principal.issuer, subject=principal.subject, email_domain=principal.email_domain)
+                return _identity_of(principal)
         return Identity(issuer=self._issuer, subject=f"login:{self._services.random_bytes(16).hex()}")
+
+    async def _with_email(self, identity: Identity, answer: TokenAnswer) -> Identity:
+        """With the verified address, where the entry wants it and the ID token does not tell."""
+        if identity.email is not None or "email" not in self._wanted:
+            return identity
+        for verifier in self._identifiers:
+            principal = await verifier.verify(answer.access_token)
+            if principal is not None and principal.subject == identity.subject and principal.email is not None:
+                return replace(identity, email=principal.email)
+        return identity
 
     async def _accept(self, answer: TokenAnswer, identity: Identity) -> None:
         self._check_allowed(identity)
@@ -362,6 +380,15 @@ class PackageAuth:
             why=error.why,
             hint=f"No client secret was sent. If the provider needs one, set {name} in the environment of the gateway.",
         )
+
+
+def _identity_of(principal: Principal) -> Identity:
+    return Identity(
+        issuer=principal.issuer,
+        subject=principal.subject,
+        email_domain=principal.email_domain,
+        email=principal.email,
+    )
 
 
 def _read_client(block: AuthBlock, environ: Mapping[str, str]) -> tuple[ProviderClient, tuple[str, ...]]:

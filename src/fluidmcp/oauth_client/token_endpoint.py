@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from fluidmcp.config.entries import TokenEndpointAuthMethod
+from fluidmcp.config.reading import show_plain
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import ProviderAnswerError, ProviderUnavailableError
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
@@ -34,6 +35,8 @@ _INVALID_GRANT = frozenset(
     {"invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_code", "code_already_used"}
     | {"invalid_refresh_token", "token_expired"}
 )
+
+_TOKEN_MEMBERS = frozenset({"access_token", "refresh_token", "expires_in", "token_type", "scope", "id_token"})
 
 JsonObject = dict[str, object]
 
@@ -72,6 +75,8 @@ class TokenAnswer:
     """Always `Bearer`: however the provider spells it, this is how the token is sent to the gateway."""
     scope: str | None = None
     id_token: str | None = field(default=None, repr=False)
+    extra: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Every other member that is a text, a number or a boolean, as text."""
 
     def as_token_data(self) -> dict[str, str | int | None]:
         """The documented `token_data`: always these five keys, null where the provider sent nothing."""
@@ -153,6 +158,7 @@ def read_token_answer(answer: FetchAnswer) -> TokenAnswer:
         expires_in=_read_expires_in(document.get("expires_in")),
         scope=_read_scope(document.get("scope")),
         id_token=_read_token(document, "id_token", max_characters=MAX_ID_TOKEN_CHARACTERS),
+        extra=_read_extra(document),
     )
 
 
@@ -221,6 +227,15 @@ def _read_token(document: JsonObject, name: str, *, max_characters: int = MAX_TO
     if not isinstance(value, str) or len(value) > max_characters or not _TOKEN.fullmatch(value):
         raise _unusable(f"its {name} is not printable text of a token's length")
     return value
+
+
+def _read_extra(document: JsonObject) -> dict[str, str]:
+    extra: dict[str, str] = {}
+    for name, value in document.items():
+        text = value if isinstance(value, str) else show_plain(value)
+        if name not in _TOKEN_MEMBERS and text is not None and len(text) <= MAX_TOKEN_CHARACTERS:
+            extra[name] = text
+    return extra
 
 
 def _read_expires_in(value: object) -> int | None:

@@ -45,7 +45,7 @@ def consent_response(
         can_remember=authorization_server.consents.can_remember(asked),
         remembered_path=f"/{authorization_server.package}/consent/remembered",
     )
-    return _respond(render_consent(view))
+    return respond(render_consent(view))
 
 
 def remembered_response(
@@ -65,9 +65,7 @@ def remembered_response(
         )
     ]
     action = f"/{authorization_server.package}/consent/remembered"
-    return _respond(
-        render_remembered(package=authorization_server.package, gateway=gateway, items=items, action=action)
-    )
+    return respond(render_remembered(package=authorization_server.package, gateway=gateway, items=items, action=action))
 
 
 def program_response(location: str, request: Request) -> Response:
@@ -86,7 +84,7 @@ def onward_response(location: str, request: Request, *, place: str, title: str, 
     """
     if request.headers.get("sec-fetch-mode") != "navigate":
         return RedirectResponse(location, status_code=302)
-    return _respond(render_onward(location, title=title, place=place, is_last=is_last))
+    return respond(render_onward(location, title=title, place=place, is_last=is_last))
 
 
 def refusal_response(error: ReturnError, request: Request) -> Response:
@@ -105,7 +103,7 @@ def refusal_response(error: ReturnError, request: Request) -> Response:
         place=describe_redirect(error.location),
         goes_by_itself=False,
     )
-    return _respond(page)
+    return respond(page)
 
 
 def problem_response(error: FluidMCPError) -> Response:
@@ -119,10 +117,11 @@ def problem_response(error: FluidMCPError) -> Response:
         case _:
             pass
     page = render_problem(title=error.what.rstrip("."), text=error.why, hint=error.hint, status=status)
-    return _respond(page)
+    return respond(page)
 
 
-def _respond(page: HtmlPage) -> Response:
+def respond(page: HtmlPage) -> Response:
+    """The answer that is this page."""
     response = Response(page.body, status_code=page.status)
     for name, value in page.headers:
         response.headers[name] = value

@@ -45,12 +45,43 @@ class ConsentView:
     scope_texts: Mapping[str, str]
     """Scopes in the words of the package's author."""
     sign_ins: tuple[str, ...]
-    """The hosts of the login pages that follow, in order."""
+    """The hosts of the login pages that follow, in order; "" for our own page of keys."""
     action: str
     request: str
     """The field that the form sends back."""
     can_remember: bool
     remembered_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyField:
+    """One field of the page of keys. `help` is an address, `fault` what is wrong with what was typed."""
+
+    id: str
+    label: str
+    is_secret: bool
+    help: str
+    help_host: str
+    fault: str
+    has_focus: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysView:
+    """What the page says on which a person types keys. It never holds what was typed."""
+
+    package: str
+    gateway: str
+    client_name: str | None
+    """None: the person asks for tokens in the browser."""
+    client_host: str | None
+    check_host: str
+    """Who is asked whether the keys are good; "" where nobody is."""
+    fields: tuple[KeyField, ...]
+    problem: str
+    action: str
+    state: str
+    max_characters: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +107,12 @@ def render_consent(view: ConsentView) -> HtmlPage:
     """The page that asks a person whether a client may come in."""
     lines = [ScopeLine(scope, describe_scope(scope, view.scope_texts)) for scope in view.scopes]
     return _render("consent.html", 200, view=view, scope_lines=lines)
+
+
+def render_keys(view: KeysView) -> HtmlPage:
+    """The page on which a person types keys; status 400 where what was typed is not good."""
+    has_faults = bool(view.problem or any(field.fault for field in view.fields))
+    return _render("keys.html", 400 if has_faults else 200, view=view)
 
 
 def render_remembered(*, package: str, gateway: str, items: Sequence[RememberedItem], action: str) -> HtmlPage:

@@ -102,6 +102,7 @@ async def test_google_vouches_for_tokens_of_our_client_id() -> None:
         token_digest="digest",
         scopes=frozenset({"openid", "https://www.googleapis.com/auth/userinfo.email"}),
         expires_at=float(int(NOW) + 3000),
+        email="alice@corp.com",
     )
     # The token is in a header, never in an address.
     ((request, headers, _body),) = replay.requests

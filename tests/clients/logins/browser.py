@@ -1,5 +1,6 @@
 """The browser that a client opens, played over HTTP: our page, the provider's pages, and back to the client."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Final
@@ -9,6 +10,7 @@ import httpx2
 
 MAX_STEPS: Final = 30
 OUR_CONSENT: Final = "our consent"
+OUR_KEYS: Final = "our page of keys"
 
 
 @dataclass
@@ -37,8 +39,8 @@ class Trip:
     end: str = ""
 
 
-async def walk(url: str, *, person: str, gateway_url: str) -> Trip:
-    """Allow, log in as the person, and end at the client's own address, which gets the code."""
+async def walk(url: str, *, person: str, gateway_url: str, keys: Mapping[str, str] | None = None) -> Trip:
+    """Allow, log in as the person, or type keys, and end at the client's own address, which gets the code."""
     trip = Trip()
     async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
         location, issuers = url, set[str]()
@@ -48,7 +50,13 @@ async def walk(url: str, *, person: str, gateway_url: str) -> Trip:
             form = _Form()
             if response.status_code == 200 and "text/html" in response.headers.get("content-type", ""):
                 form.feed(response.text)
-            if "request" in form.fields or "prompt" in form.fields:
+            if form.action.endswith("/auth/keys"):
+                trip.pages.append(OUR_KEYS)
+                typed = {f"key-{name}": key for name, key in (keys or {}).items()}
+                data = {**form.fields, **typed, "decision": "allow"}
+                target = urljoin(location, form.action)
+                response = await browser.post(target, data=data, headers={"origin": origin})
+            elif "request" in form.fields or "prompt" in form.fields:
                 response = await _send_form(browser, location, form, person, trip)
             if not response.is_redirect:
                 trip.end = location

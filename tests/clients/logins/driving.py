@@ -74,6 +74,8 @@ class DrivenClient:
     process: asyncio.subprocess.Process
     gateway_url: str
     person: str
+    keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the person types on our page of keys."""
     trips: list[Trip] = field(default_factory=list[Trip])
     stderr: list[str] = field(default_factory=list[str])
 
@@ -84,7 +86,9 @@ class DrivenClient:
                 event = await self._read_event()
                 match event["event"]:
                     case "open":
-                        trip = await walk(event["url"], person=self.person, gateway_url=self.gateway_url)
+                        trip = await walk(
+                            event["url"], person=self.person, gateway_url=self.gateway_url, keys=self.keys
+                        )
                         self.trips.append(trip)
                     case "called":
                         return str(event["text"])
@@ -125,6 +129,7 @@ async def driven(
     *,
     gateway_url: str,
     person: str = "alice",
+    keys: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     **more: str,
 ) -> AsyncGenerator[DrivenClient]:
@@ -148,7 +153,7 @@ async def driven(
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 20,
     )
-    running = DrivenClient(process, gateway_url, person)
+    running = DrivenClient(process, gateway_url, person, keys or {})
     reading = asyncio.create_task(_collect(process, running.stderr))
     try:
         yield running

@@ -33,7 +33,10 @@ def test_a_file_has_a_place_or_a_variable_that_tells_it() -> None:
             "~/tmp/public": {"text": "$${x}"},
         }
     )
-    filled = [(file.target, file.variable, file.content.fill(Credentials(access_token="t"))) for file in entry.files]
+    filled = [
+        (file.target, file.variable, file.content.fill(Credentials(values={"auth.access_token": "t"})))
+        for file in entry.files
+    ]
     assert filled == [
         (".gmail-mcp/credentials.json", "", '{"access_token":"t"}'),
         (".fluidmcp-files/creds.json", "GOOGLE_APPLICATION_CREDENTIALS", "token=t"),

@@ -17,7 +17,7 @@ AUTH: dict[str, Any] = {
     "client_id": "c",
 }
 TOKEN = "${auth.access_token}"
-ADA = Credentials(access_token="tok", expires_at=1.0)
+ADA = Credentials(values={"auth.access_token": "tok", "auth.expires_at": "1", "auth.expires_at_ms": "1000"})
 
 
 def read(**keys: Any) -> ServerEntry:
@@ -74,8 +74,9 @@ def test_b27_a_value_of_a_person_decides_no_code(name: str) -> None:
         ({"auth": AUTH}, "mcpServers.a.auth.env_var_name is missing"),
         ({"env": {"A": {"json": {TOKEN: "x"}}}}, "a value of a person cannot be a name"),
         ({"env": {"A": {"json": 1, "value": "2"}}}, "mcpServers.a.env.A.json stands beside value"),
-        ({"env": {"A": {"json": {"x": ["${auth.id_token}"]}}}}, "mcpServers.a.env.A.json.x[0] holds ${auth.id_token}"),
-        ({"env": {"A": "${keys.k}"}}, "mcpServers.a.env.A holds ${keys.k}, which cannot be honoured yet"),
+        ({"env": {"A": {"json": {"x": ["${auth.i}"]}}}}, "mcpServers.a.env.A.json.x[0] holds ${auth.i}"),
+        ({"env": {"A": "${keys.k}"}}, "mcpServers.a.env.A holds ${keys.k}, but auth asks for no key of that name"),
+        ({"env": {"A": "${auth.b.scope}"}}, "mcpServers.a.env.A holds ${auth.b.scope}, but auth has no login"),
         ({"env": {"A": TOKEN}, "auth": AUTH | {"env_var_name": "A"}}, "auth.env_var_name stands in env too"),
         ({"cwd": TOKEN, "env": {"A": TOKEN}}, "mcpServers.a.cwd holds ${auth.access_token}, a value of a person"),
         ({"command": TOKEN}, "mcpServers.a.command holds ${auth.access_token}, a value of a person"),

@@ -13,7 +13,7 @@ CANARY = "canary-5f1c"
 
 def load(**auth: object) -> AuthBlock:
     entry = read_entry("mine", {"command": "x", "auth": {"env_var_name": "MY_TOKEN", **auth}})
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     return entry.auth
 
 

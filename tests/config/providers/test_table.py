@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import ALIASES, PRESETS, find_preset, nearest_names
 from fluidmcp.config.urls import check_url
@@ -46,7 +47,7 @@ def test_the_examples_of_its_values_make_a_block_that_can_be_read(preset: Preset
     examples = {value.name: value.example for value in preset.values}
     auth = {"provider": preset.name, "env_var_name": "MY_TOKEN", **examples}
     entry = read_entry("mine", {"command": "x", "auth": auth})
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     assert "{" not in f"{entry.auth.authorization_url}{entry.auth.token_url}{entry.auth.issuer}"
     if preset.needs_secret:
         assert entry.auth.client_secret_env is not None

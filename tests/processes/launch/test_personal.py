@@ -13,7 +13,14 @@ from fluidmcp.processes.launch.personal import fill_in
 from tests.config.filling.test_person_rules import AUTH, TOKEN
 from tests.entries import read_entry
 
-ADA = Credentials(access_token="tok-of-ada", subject="ada")
+
+def known(access_token: str, subject: str = "ada") -> Credentials:
+    return Credentials(
+        values={"auth.access_token": access_token, "person.sub": subject}, secret=frozenset({"auth.access_token"})
+    )
+
+
+ADA = known("tok-of-ada")
 
 
 def read(**keys: Any) -> ServerEntry:
@@ -62,7 +69,7 @@ def test_a_check_of_the_start_has_nothing_of_a_person() -> None:
 )
 def test_a_start_that_cannot_be_names_the_field_and_no_value(keys: dict[str, Any], field: str) -> None:
     with pytest.raises(ServerStartError) as caught:
-        fill_in(read(**keys), Credentials(access_token="t", subject="secret\nLD_PRELOAD=/x"))
+        fill_in(read(**keys), known("t", "secret\nLD_PRELOAD=/x"))
     assert field in caught.value.why
     assert "LD_PRELOAD" not in repr(caught.value.__dict__)
     assert caught.value.__cause__ is None
@@ -70,12 +77,12 @@ def test_a_start_that_cannot_be_names_the_field_and_no_value(keys: dict[str, Any
 
 def test_json_takes_any_value() -> None:
     entry = read(env={"A": {"json": {"sub": "${person.sub}"}}})
-    assert fill_in(entry, Credentials(access_token="t", subject='a"}\n')).variables == {"A": '{"sub":"a\\"}\\n"}'}
+    assert fill_in(entry, known("t", 'a"}\n')).variables == {"A": '{"sub":"a\\"}\\n"}'}
 
 
 def test_files_are_bounded_when_they_are_filled_in() -> None:
     entry = read(files={"~/a": {"text": TOKEN}, "~/b": {"text": TOKEN}})
     half = "x" * (MAX_FILES_BYTES // 2)
-    assert len(fill_in(entry, Credentials(access_token=half)).files) == 2
+    assert len(fill_in(entry, known(half)).files) == 2
     with pytest.raises(ServerStartError, match="could not be started"):
-        fill_in(entry, Credentials(access_token=half + "x"))
+        fill_in(entry, known(half + "x"))

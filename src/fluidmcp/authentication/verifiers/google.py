@@ -7,7 +7,7 @@ ours from theirs.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from fluidmcp.authentication.identity import read_subject, read_verified_domain
+from fluidmcp.authentication.identity import read_subject, read_verified_domain, read_verified_email
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import read_digits, read_object, read_scopes
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
@@ -65,16 +65,21 @@ class GoogleCheck:
             scopes=read_scopes(info.get("scope")),
             expires_at=expires_at,
             email_domain=_read_domain(info),
+            email=read_verified_email(_normalise(info)),
         )
         if self._wants_domain and principal.email_domain is None and subject is not None:
             answer = await self._fetcher.get(self._userinfo_url, headers=headers)
             person = read_object(answer, "userinfo endpoint", refused=_REFUSED)
             if read_subject(person) == subject:
-                return replace(principal, email_domain=_read_domain(person))
+                email = read_verified_email(_normalise(person))
+                return replace(principal, email_domain=_read_domain(person), email=email)
         return principal
 
 
 def _read_domain(info: Mapping[str, object]) -> str | None:
-    """The verified domain; tokeninfo writes `email_verified` as a text."""
-    is_verified = info.get("email_verified") in (True, "true")
-    return read_verified_domain({**info, "email_verified": is_verified}, ISSUER)
+    return read_verified_domain(_normalise(info), ISSUER)
+
+
+def _normalise(info: Mapping[str, object]) -> Mapping[str, object]:
+    """As an ID token has it; tokeninfo writes `email_verified` as a text."""
+    return {**info, "email_verified": info.get("email_verified") in (True, "true")}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from fluidmcp.authentication.identity import read_subject, read_verified_domain
+from fluidmcp.authentication.identity import read_subject, read_verified_domain, read_verified_email
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import holds, read_object, read_scopes, read_text, read_time
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
@@ -77,6 +77,7 @@ class IntrospectionCheck:
             scopes=read_scopes(claims.get("scope")),
             expires_at=expires_at,
             email_domain=read_verified_domain(claims, issuer),
+            email=read_verified_email(claims),
         )
 
     def _is_ours(self, claims: Mapping[str, object]) -> bool:

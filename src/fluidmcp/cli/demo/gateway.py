@@ -17,6 +17,7 @@ from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line
 from fluidmcp.cli.serving.report import announce, build_callback_url
 from fluidmcp.cli.serving.serve import hide_memory, open_sockets, run_in_loop, serve, stop_on_signals
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import EnvVariable, ServerEntry
 from fluidmcp.config.settings import GatewaySettings, load_settings, read_environment
 from fluidmcp.errors import PortInUseError, UserError
@@ -63,7 +64,7 @@ def point_at_provider(entry: ServerEntry, registration: "Registration") -> Serve
 
     `introspection_url` makes the provider's word count for every token, so that one that was revoked ends at once.
     """
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     issuer = registration.issuer
     auth = replace(
         entry.auth,
@@ -78,7 +79,7 @@ def point_at_provider(entry: ServerEntry, registration: "Registration") -> Serve
 
 def add_client(environ: Mapping[str, str], entry: ServerEntry, registration: "Registration") -> dict[str, str]:
     """The environment with the client id and secret of this run under the names that the entry's `auth` block gives."""
-    assert entry.auth is not None
+    assert isinstance(entry.auth, AuthBlock)
     assert entry.auth.client_id_env is not None
     assert entry.auth.client_secret_env is not None
     return {
@@ -97,7 +98,7 @@ async def _serve_both(
 ) -> int:
 
     shipped = _load_entry()
-    registration = deferred.Registration(port=provider_port, redirect_uri=build_callback_url(shipped, settings))
+    registration = deferred.Registration(port=provider_port, redirect_uri=build_callback_url(shipped, "", settings))
     entry = point_at_provider(shipped, registration)
     gateway = Gateway(settings, [entry], add_client(environ, entry, registration))
     with stop_on_signals() as stop:

@@ -20,6 +20,8 @@ from fluidmcp.cli.doctor.checks import (
 )
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.logins.keys import KeysBlock
+from fluidmcp.config.logins.read import list_logins
 from fluidmcp.config.providers.describe import facts
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import find_preset
@@ -44,13 +46,26 @@ _HINTS: Final[Mapping[str, str]] = {
 async def find_package_problems(
     entry: ServerEntry, environ: Mapping[str, str], *, public_url: str, fetcher: Fetcher
 ) -> AsyncGenerator[Finding]:
-    """The findings about the `auth` block of one entry, as they are made."""
-    block = entry.auth
-    if block is None:
+    """The findings about the logins of one entry, as they are made."""
+    if entry.auth is None:
         yield ok("auth", f"{entry.name} has no auth block: nobody logs in to it")
-        return
+    services = _build_services(public_url=public_url, fetcher=fetcher)
+    for name, block in list_logins(entry.auth):
+        if isinstance(block, KeysBlock):
+            names = ", ".join(key.label for key in block.keys)
+            yield ok("keys", f"people give {names} ({' or '.join(block.keys_from)})")
+            continue
+        if name:
+            yield ok("login", name)
+        auth = PackageAuth(entry, environ, services, login=name)
+        async for finding in _find_login_problems(block, auth, environ, fetcher):
+            yield finding
+
+
+async def _find_login_problems(
+    block: AuthBlock, auth: PackageAuth, environ: Mapping[str, str], fetcher: Fetcher
+) -> AsyncGenerator[Finding]:
     preset = find_preset(block.provider)
-    auth = _build(entry, environ, public_url=public_url, fetcher=fetcher)
     yield _check_client(block, preset, auth, environ)
     yield _check_redirect_uri(preset, auth.redirect_uri)
     if block.issuer is not None:
@@ -66,10 +81,10 @@ async def find_package_problems(
         yield replace(ok("token answer", f"holds {members}"), details=tuple(f"{a}: {b}" for a, b in facts(preset)))
 
 
-def _build(entry: ServerEntry, environ: Mapping[str, str], *, public_url: str, fetcher: Fetcher) -> PackageAuth:
-    """The login of the package as a gateway would have it, which remembers nothing for long."""
+def _build_services(*, public_url: str, fetcher: Fetcher) -> LoginServices:
+    """What logins are built from, as a gateway would have it, which remembers nothing for long."""
     stores = [MemoryStore(max_entries=10) for _ in range(4)]
-    services = LoginServices(
+    return LoginServices(
         public_url=public_url,
         digest_key=secrets.token_bytes(DIGEST_KEY_BYTES),
         sealer=Sealer(()),
@@ -79,7 +94,6 @@ def _build(entry: ServerEntry, environ: Mapping[str, str], *, public_url: str, f
         grants=stores[2],
         codes=stores[3],
     )
-    return PackageAuth(entry, environ, services)
 
 
 def _check_client(block: AuthBlock, preset: Preset | None, auth: PackageAuth, environ: Mapping[str, str]) -> Finding:

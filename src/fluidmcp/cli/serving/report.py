@@ -1,13 +1,16 @@
 """What the operator is told about the servers of a run, in the words that documents and scripts rely on."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.logins.keys import KeysBlock
+from fluidmcp.config.logins.read import find_keys, has_login_page, list_logins
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, ServerProcessError
 from fluidmcp.packages.resolve import LoadedServers
@@ -24,9 +27,17 @@ def build_login_url(entry: ServerEntry, settings: GatewaySettings) -> str:
     return f"{settings.public_url}/{entry.name}/auth/login"
 
 
-def build_callback_url(entry: ServerEntry, settings: GatewaySettings) -> str:
-    """The redirect URI that the operator registers with the package's provider."""
-    return f"{settings.public_url}/{entry.name}/auth/callback"
+def build_callback_url(entry: ServerEntry, login: str, settings: GatewaySettings) -> str:
+    """The redirect URI that the operator registers with the provider of a login; `login` is "" for the only one."""
+    return f"{settings.public_url}/{entry.name}/auth/callback{login and '/'}{login}"
+
+
+def describe_registrations(entry: ServerEntry, settings: GatewaySettings) -> Iterator[str]:
+    """What the operator has to register, a line each."""
+    for name, block in list_logins(entry.auth):
+        if isinstance(block, AuthBlock):
+            whose = f"{name} for {entry.name}" if name else f"the provider of {entry.name}"
+            yield f"Register this redirect URI with {whose}: {build_callback_url(entry, name, settings)}"
 
 
 def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
@@ -34,15 +45,22 @@ def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
     for entry in entries:
         if entry.auth is None:
             print_line(f"Added {entry.name} endpoints")
-        else:
-            print_line(f"Added {entry.name} endpoints with OAuth support")
+            continue
+        kind = "a login by keys" if isinstance(entry.auth, KeysBlock) else "OAuth support"
+        print_line(f"Added {entry.name} endpoints with {kind}")
+        if has_login_page(entry.auth):
             print_line(f"  Login: {build_login_url(entry, settings)}")
+        keys = find_keys(entry.auth)
+        if keys is not None and "header" in keys.keys_from:
+            print_line(f"  Keys in headers: {', '.join(key.header for key in keys.keys)}")
     print_line(f"Starting FastAPI server on port {settings.port}")
 
 
 def announce_addresses(entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool) -> None:
     """What people type into an MCP client, and whether it logs in by itself there."""
-    names = [entry.name for entry in entries if has_gateway_login or (entry.auth and settings.guard is None)]
+    names = [
+        entry.name for entry in entries if has_gateway_login or (has_login_page(entry.auth) and settings.guard is None)
+    ]
     for entry in entries:
         what = "MCP clients log in by themselves" if entry.name in names else f"{entry.name} answers"
         renamed = f' ("{entry.written_name}" in the file)' if entry.written_name else ""

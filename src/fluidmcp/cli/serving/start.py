@@ -15,7 +15,7 @@ from fluidmcp.cli.serving.report import (
     announce,
     announce_addresses,
     announce_isolation,
-    build_callback_url,
+    describe_registrations,
     print_ready,
     report_failure,
     report_mistakes,
@@ -104,9 +104,8 @@ async def _report_start(
     """Say what the operator must know after the start; false, and a request to stop, when no server is fine."""
     usable = [entry for entry in loaded.entries if entry.name not in faults]
     for entry in usable:
-        if entry.auth is not None:
-            callback = build_callback_url(entry, settings)
-            print_line(f"Register this redirect URI with the provider of {entry.name}: {callback}")
+        for line in describe_registrations(entry, settings):
+            print_line(line)
     announce_isolation(gateway.walls)
     report_mistakes(loaded, faults)
     missing = {entry.name: gateway.missing_variables(entry.name) for entry in usable}

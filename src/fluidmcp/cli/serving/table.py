@@ -10,6 +10,7 @@ from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
 from fluidmcp.cli.serving.serve import run_in_loop, stop_on_signals
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.logins.read import has_login_page
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.resolve import LoadedServers
@@ -44,7 +45,7 @@ def show_table(
             server.version or "-",
             _show_command(server.entry),
             "no" if server.entry.auth is None else "yes",
-            "-" if server.entry.auth is None else build_login_url(server.entry, settings),
+            build_login_url(server.entry, settings) if has_login_page(server.entry.auth) else "-",
             walls[server.entry.name].describe() if server.entry.name in walls else "-",
             _describe_status(server.entry, results, missing),
         )

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.filling.files import FileTemplate
 from fluidmcp.config.filling.templates import Content, Template, looks_personal
+from fluidmcp.config.logins.read import Auth, check_placeholder, list_unused, token_variables
 from fluidmcp.config.reading import ObjectReader, as_object, show_key
 from fluidmcp.config.variables import check_token_variable
 
@@ -28,8 +30,8 @@ class PersonalPlaces:
     files: Sequence[FileTemplate]
     other_variables: frozenset[str]
     """The variables of the entry that hold nothing of the person."""
-    token_variable: str
-    """The `env_var_name`, or an empty text."""
+    auth: Auth | None
+    """None also where something is wrong with it."""
 
 
 def find_personal_names(reader: ObjectReader) -> set[str]:
@@ -56,9 +58,13 @@ def check_places(reader: ObjectReader, places: PersonalPlaces) -> None:
     personal += [(reader.path_of("args"), template) for _, template in places.args]
     personal += [(f"{reader.path_of('files')}.{show_key(file.name)}", file.content) for file in places.files]
     for path, content in personal:
-        placeholder = next(content.placeholders(), None)
-        if placeholder is not None and not has_auth:
-            reader.faults.append(f"{path} holds {placeholder}, but the entry has no auth: nobody logs in to it")
+        placeholders = dict.fromkeys(content.placeholders())
+        if not has_auth and placeholders:
+            first = next(iter(placeholders))
+            reader.faults.append(f"{path} holds {first}, but the entry has no auth: nobody logs in to it")
+        elif places.auth is not None:
+            faults = [check_placeholder(placeholder, places.auth) for placeholder in placeholders]
+            reader.faults += [f"{path} {fault}" for fault in faults if fault is not None]
     if places.files and not has_auth:
         reader.fault("files", "needs auth: files are written into the private home of a person who logged in")
     for name in places.env:
@@ -66,18 +72,31 @@ def check_places(reader: ObjectReader, places: PersonalPlaces) -> None:
         if fault is not None:
             reader.faults.append(f"{reader.path}.env.{show_key(name)} holds a value of a person, and its name {fault}")
     _check_variables(reader, places)
-    if has_auth and as_object(reader.get("auth")) is not None and not places.token_variable:
-        written = (as_object(reader.get("auth")) or {}).get("env_var_name")
-        if written is None and not _looks_personal([reader.get(key) for key in ("env", "args", "files")]):
+    _check_use(reader, places, [content for _, content in personal])
+
+
+def _check_use(reader: ObjectReader, places: PersonalPlaces, contents: Sequence[Content]) -> None:
+    """What people give has to get somewhere."""
+    block = as_object(reader.get("auth"))
+    if block is None or (places.auth is not None and not isinstance(places.auth, AuthBlock)):
+        used = frozenset(placeholder for content in contents for placeholder in content.placeholders())
+        for name in list_unused(places.auth, used):
+            text = f"gives ${{{name}}}, which nothing uses: put it into env, args or files, or do not ask for it"
+            reader.fault("auth", text)
+    elif block.get("env_var_name") is None and places.auth is not None:
+        if not _looks_personal([reader.get(key) for key in ("env", "args", "files")]):
             text = "is missing: name the variable for the token, or put ${auth.access_token} into env or files"
             reader.faults.append(f"{reader.path_of('auth')}.env_var_name {text}")
 
 
 def _check_variables(reader: ObjectReader, places: PersonalPlaces) -> None:
     """No variable has two meanings. (A plain value of the token's variable does not count, as ever.)"""
-    if places.token_variable in places.env:
-        reader.faults.append(f"{reader.path_of('auth')}.env_var_name stands in env too; keep one of the two")
-    taken = {*places.env, *places.other_variables, places.token_variable}
+    token_names = token_variables(places.auth)
+    for variable, login in token_names.items():
+        if variable in places.env:
+            path = f"{reader.path_of('auth')}.{login}" if login else reader.path_of("auth")
+            reader.faults.append(f"{path}.env_var_name stands in env too; keep one of the two")
+    taken = {*places.env, *places.other_variables, *token_names}
     for file in places.files:
         if file.variable and file.variable in taken:
             path = f"{reader.path_of('files')}.{show_key(file.name)}.env"

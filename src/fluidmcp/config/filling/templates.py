@@ -16,13 +16,20 @@ from urllib.parse import quote
 
 _PERSONAL: Final = re.compile(r"(?:auth|person|keys)\.", re.ASCII)
 _LOOKS_PERSONAL: Final = re.compile(r"\$\{(?:auth|person|keys)\.", re.ASCII)
-_LATER: Final = re.compile(
-    r"auth\.id_token|auth\.extra\.[^.|]+|person\.email|keys\.[^.|]+|auth\.[A-Za-z0-9_-]+\.[a-z_]+", re.ASCII
+LOGIN_NAME: Final = re.compile(
+    r"(?!(?:access_token|id_token|scope|expires_at|expires_at_ms|client_id|extra)\Z)[a-z][a-z0-9_-]{0,31}", re.ASCII
 )
-_NEVER: Final = re.compile(r"(?:auth\.(?:[^.|]+\.)?)(?:refresh_token|client_secret)", re.ASCII)
+"""What a login is called, where a package has several."""
+KEY_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+"""What a key of a person is called."""
+_AUTH: Final = re.compile(
+    r"auth\.(?:(?!extra\.)(?P<login>[a-z][a-z0-9_-]*)\.)?"
+    r"(?P<member>access_token|id_token|scope|expires_at|expires_at_ms|client_id|extra\.[A-Za-z0-9_-]{1,64})",
+    re.ASCII,
+)
+_NEVER: Final = re.compile(r"auth\.(?:[^.|]+\.)*(?:refresh_token|client_secret)", re.ASCII)
+_TWICE: Final = re.compile(r"auth\.(?:[^.|]+\.)?extra\.(access_token|id_token)", re.ASCII)
 _LINE_BREAKERS: Final = re.compile(r"[\0\r\n]")
-_WITHOUT_PERSON: Final = ("token:", "login:")
-"""How a subject begins that stands for a token or a login, because the provider names nobody."""
 
 
 class ExpansionError(Exception):
@@ -38,35 +45,23 @@ class FillError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What is known of one person's login. `expires_at` is in seconds since the epoch; None: nobody said."""
+    """What is known of one person, by the names of placeholders."""
 
-    access_token: str = field(repr=False)
-    scope: str | None = None
-    expires_at: float | None = None
-    client_id: str | None = None
-    subject: str | None = None
+    values: Mapping[str, str] = field(repr=False)
+    secret: frozenset[str] = frozenset()
+    """The names whose values must not show in what a server writes."""
 
-    def find(self, name: str) -> str | None:
-        """The value of a placeholder by its name, as text; None where it is not known."""
-        match name:
-            case "auth.access_token":
-                return self.access_token
-            case "auth.scope":
-                return self.scope or None
-            case "auth.expires_at":
-                return None if self.expires_at is None else str(int(self.expires_at))
-            case "auth.expires_at_ms":
-                return None if self.expires_at is None else str(int(self.expires_at * 1000))
-            case "auth.client_id":
-                return self.client_id or None
-            case _:
-                is_person = self.subject is not None and not self.subject.startswith(_WITHOUT_PERSON)
-                return self.subject if is_person else None
 
+NOBODY: Final = Credentials(values={})
 
 ACCESS_TOKEN: Final = "auth.access_token"
-_NUMBERS: Final = ("auth.expires_at", "auth.expires_at_ms")
-_NAMES: Final = (ACCESS_TOKEN, "auth.scope", *_NUMBERS, "auth.client_id", "person.sub")
+PERSON_SUB: Final = "person.sub"
+PERSON_EMAIL: Final = "person.email"
+_NUMBERS: Final = ("expires_at", "expires_at_ms")
+_SHOWN_NAMES: Final = (
+    *(ACCESS_TOKEN, "auth.scope", "auth.expires_at", "auth.expires_at_ms", "auth.client_id", "auth.id_token"),
+    *("auth.extra.NAME", PERSON_SUB, PERSON_EMAIL, "keys.NAME", "auth.LOGIN.access_token"),
+)
 
 
 def encode_base64(text: str) -> str:
@@ -87,12 +82,24 @@ class Placeholder:
     name: str
     filters: tuple[str, ...] = ()
 
+    @property
+    def login(self) -> str | None:
+        """The login that it is of: "" for the only one of a package; None: it is of none."""
+        match = _AUTH.fullmatch(self.name)
+        return None if match is None else match["login"] or ""
+
+    @property
+    def member(self) -> str:
+        """What it is, without the name of a login."""
+        match = _AUTH.fullmatch(self.name)
+        return self.name if match is None else match["member"]
+
     def __str__(self) -> str:
         return f"${{{'|'.join((self.name, *self.filters))}}}"
 
     def fill(self, credentials: Credentials) -> str:
         """Raises FillError where the value is not known."""
-        value = credentials.find(self.name)
+        value = credentials.values.get(self.name)
         if value is None:
             raise FillError(f"needs {self}, which the provider did not tell")
         try:
@@ -113,7 +120,7 @@ def parse_placeholder(inner: str) -> Placeholder | None:
     """What stands between the braces of `${...}`, where it is a value of a person; None where it is something else.
 
     Raises:
-        ExpansionError: it is one that is unknown, never handed out, or not there yet.
+        ExpansionError: it is one that is unknown, or never handed out.
     """
     if not _PERSONAL.match(inner):
         return None
@@ -121,10 +128,11 @@ def parse_placeholder(inner: str) -> Placeholder | None:
     shown = f"${{{inner if len(inner) <= 60 else inner[:60] + '...'}}}"
     if _NEVER.fullmatch(name):
         raise ExpansionError(f"holds {shown}, which no server is ever given")
-    if name not in _NAMES:
-        if _LATER.fullmatch(name):
-            raise ExpansionError(f"holds {shown}, which cannot be honoured yet")
-        known = ", ".join(f"${{{known}}}" for known in _NAMES)
+    if twice := _TWICE.fullmatch(name):
+        raise ExpansionError(f"holds {shown}; write ${{{name.replace('extra.' + twice[1], twice[1])}}}")
+    is_key = name.startswith("keys.") and KEY_NAME.fullmatch(name.removeprefix("keys."))
+    if not (is_key or name in (PERSON_SUB, PERSON_EMAIL) or _AUTH.fullmatch(name)):
+        known = ", ".join(f"${{{known}}}" for known in _SHOWN_NAMES)
         raise ExpansionError(f"holds {shown}, which is not known here; known are {known}")
     unknown = next((name for name in filters if name not in _FILTERS), None)
     if unknown is not None:
@@ -165,8 +173,14 @@ class Template:
         return "".join(texts)
 
 
-SHORT_FORM: Final = Template((Placeholder(ACCESS_TOKEN),))
-"""What `"env_var_name": "X"` puts into X."""
+def name_of(login: str, member: str) -> str:
+    """The placeholder of what a login gave; `login` is "" for the only one of a package."""
+    return f"auth.{login}.{member}" if login else f"auth.{member}"
+
+
+def short_form(login: str) -> Template:
+    """What `"env_var_name": "X"` of a login puts into X."""
+    return Template((Placeholder(name_of(login, "access_token")),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +198,7 @@ def find_number(value: Mapping[str, object], template: Template) -> Number | Non
     if tuple(value) != ("number",) or len(template.parts) != 1:
         return None
     part = template.parts[0]
-    return Number(part) if isinstance(part, Placeholder) and part.name in _NUMBERS and not part.filters else None
+    return Number(part) if isinstance(part, Placeholder) and part.member in _NUMBERS and not part.filters else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +214,7 @@ class JsonText:
     @property
     def text(self) -> str:
         """The JSON of a value that is not personal."""
-        return self.fill(Credentials(access_token=""))
+        return self.fill(NOBODY)
 
     def placeholders(self) -> Iterator[Placeholder]:
         return _find_placeholders(self.value)
@@ -244,8 +258,9 @@ def _fill_leaf(value: Leaf, credentials: Credentials) -> object:
 
 
 def list_secrets(contents: Iterable[Content], credentials: Credentials) -> set[str]:
-    """The forms in which the contents hold the token: what must not show in what a server writes."""
-    found = {credentials.access_token, encode_base64(credentials.access_token)}
+    """The forms in which the contents hold secrets: what must not show in what a server writes."""
+    secrets = [value for name, value in credentials.values.items() if name in credentials.secret]
+    found = {form for value in secrets for form in (value, encode_base64(value))}
     for content in contents:
-        found.update(part.fill(credentials) for part in content.placeholders() if part.name == ACCESS_TOKEN)
+        found.update(part.fill(credentials) for part in content.placeholders() if part.name in credentials.secret)
     return found

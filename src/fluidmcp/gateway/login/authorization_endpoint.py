@@ -15,7 +15,8 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer, LoginStep, read_journey
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.authorization_server.consent import REMEMBER_SECONDS
-from fluidmcp.authorization_server.grant import UpstreamKind
+from fluidmcp.authorization_server.grant import UpstreamName
+from fluidmcp.authorization_server.sealed_tokens import IssuedTokens
 from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError
 from fluidmcp.gateway.login.browsing import (
     CANONICAL,
@@ -24,9 +25,10 @@ from fluidmcp.gateway.login.browsing import (
     is_opened_under_another_name,
     require_navigation,
 )
+from fluidmcp.gateway.login.token_data import token_data_response
 from fluidmcp.gateway.login.wellknown import CORS_HEADERS
 from fluidmcp.guards.gateway_login import GatewayLogin
-from fluidmcp.oauth_client.pending_login import TakenLogin
+from fluidmcp.oauth_client.waiting_logins import TakenLogin
 from fluidmcp.pages.consent import (
     consent_response,
     onward_response,
@@ -152,7 +154,7 @@ class AuthorizationEndpoint:
         query = request.query_params.multi_items()
         try:
             taken = await login.take_login(query, request.cookies)
-            response = await self.go_on("gateway", taken, query, request)
+            response = await self.go_on(None, taken, query, request)
         except LoginError as error:
             response = problem_response(error)
         name = login.login_cookie_name(request.query_params.get("state", ""))
@@ -160,14 +162,35 @@ class AuthorizationEndpoint:
             self._set_cookie(response, name, "", path=login.cookie_path, max_age=0)
         return response
 
+    async def begin_for_browser(self, package: str, request: Request) -> Response:
+        """On to the first login of a person who wants the tokens."""
+        step = await self._find(package).begin(None, client_address=client_address(request))
+        return self._send_on(step, status_code=302)
+
+    async def refresh_for_browser(self, package: str, refresh_token: str, request: Request) -> Response:
+        """The answer to a refresh of such tokens. Raises OAuthError."""
+        issued = await self._find(package).refresh_for_browser(refresh_token, client_address=client_address(request))
+        return token_data_response(package, issued)
+
+    async def cancel(self, taken: TakenLogin, request: Request) -> Response:
+        """The person does not go on with a login."""
+        asked = read_journey(taken).request
+        if asked is None:
+            raise LoginError("The login was cancelled", why="Nothing was changed.")
+        return program_response(asked.answer_error("access_denied", "The person said no."), request)
+
     async def go_on(
-        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], request: Request
+        self, name: UpstreamName, taken: TakenLogin, query: Sequence[tuple[str, str]], request: Request
     ) -> Response:
-        """After a provider's callback: on to the next provider, or back to the client."""
+        """After a login: on to the next one, or back to the client, or the tokens for the person.
+
+        Raises:
+            FluidMCPError: no client waits, and the login cannot be finished.
+        """
         journey = read_journey(taken)
         authorization_server = self._find(journey.package)
         following = await authorization_server.go_on(
-            kind, journey, taken, query, client_address=client_address(request)
+            name, journey, taken, query, client_address=client_address(request)
         )
         if isinstance(following, LoginStep):
             location = following.start.location
@@ -175,6 +198,8 @@ class AuthorizationEndpoint:
             response = onward_response(location, request, place=place, title="Another login follows")
             self._set_login_cookie(response, following)
             return response
+        if isinstance(following, IssuedTokens):
+            return token_data_response(journey.package, following)
         return program_response(following, request)
 
     async def token(self, request: Request, package: str) -> Response:
@@ -224,9 +249,9 @@ class AuthorizationEndpoint:
             )
         return next(iter(self._authorization_servers.values()))
 
-    def _send_on(self, step: LoginStep) -> Response:
+    def _send_on(self, step: LoginStep, *, status_code: int = 303) -> Response:
         """To the provider, with the cookie that belongs to this login."""
-        response = RedirectResponse(step.start.location, status_code=303)
+        response = RedirectResponse(step.start.location, status_code=status_code)
         self._set_login_cookie(response, step)
         return response
 

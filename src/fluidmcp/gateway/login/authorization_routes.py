@@ -10,10 +10,10 @@ from fastapi.routing import APIRoute
 from fluidmcp.errors import FluidMCPError
 from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint, oauth_error_response
 from fluidmcp.gateway.login.browsing import PROTECTIVE_HEADERS
+from fluidmcp.gateway.login.routes import PageRoute
 from fluidmcp.gateway.login.wellknown import CORS_HEADERS
 from fluidmcp.gateway.login.wellknown_routes import answer_preflight
 from fluidmcp.gateway.openapi import authorization as openapi
-from fluidmcp.pages.consent import problem_response
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -23,7 +23,7 @@ def build_authorization_router(
 ) -> APIRouter:
     """`has_root`: one package has a login, which older clients expect at the root."""
     router = APIRouter()
-    pages = APIRouter(route_class=_PageRoute, tags=["login for MCP clients"])
+    pages = APIRouter(route_class=PageRoute, tags=["login for MCP clients"])
     calls = APIRouter(route_class=_CallRoute, tags=["login for MCP clients"])
     remembered = "/{package}/consent/remembered"
     pages.add_api_route("/{package}/authorize", endpoints.authorize, methods=["GET"], **openapi.AUTHORIZE)
@@ -55,24 +55,6 @@ def build_authorization_router(
 async def _refuse_method() -> Response:
     body = {"error": "invalid_request", "error_description": "Send a POST."}
     return JSONResponse(body, status_code=405, headers={"Allow": "POST, OPTIONS", **CORS_HEADERS})
-
-
-class _PageRoute(APIRoute):
-    """Failures are pages; no answer is kept or framed by anybody."""
-
-    def get_route_handler(self) -> _Handler:
-        handle = super().get_route_handler()
-
-        async def handle_page(request: Request) -> Response:
-            try:
-                response = await handle(request)
-            except FluidMCPError as error:
-                response = problem_response(error)
-            for name, value in PROTECTIVE_HEADERS.items():
-                response.headers.setdefault(name, value)
-            return response
-
-        return handle_page
 
 
 class _CallRoute(APIRoute):

@@ -1,6 +1,6 @@
 """The logins that MCP clients find by themselves, for all packages of a gateway: who has one, and where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer, ClientPolicy
@@ -9,7 +9,7 @@ from fluidmcp.authorization_server.token_requests import Upstreams
 from fluidmcp.gateway.login.wellknown import list_document_paths
 from fluidmcp.gateway.public_routes import list_public_routes
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin
-from fluidmcp.guards.package_auth import PackageAuth
+from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.services import LoginServices
 
 NO_SCOPES: Final = ()
@@ -25,7 +25,7 @@ class ClientLogins:
 
     def __init__(
         self,
-        auths: Mapping[str, PackageAuth | None],
+        auths: Mapping[str, PackageGuard | None],
         *,
         gateway_login: GatewayLogin | None,
         foreign_issuer: ForeignIssuer | None,
@@ -37,8 +37,9 @@ class ClientLogins:
         self.authorization_servers: dict[str, AuthorizationServer] = {}
         self.foreign: dict[str, Mapping[str, dict[str, object]]] = {}
         for name, auth in auths.items():
-            if auth is not None or gateway_login is not None:
-                upstreams = Upstreams(gateway=gateway_login, package=auth)
+            logins = {} if auth is None else auth.logins_in_browser
+            if logins or gateway_login is not None:
+                upstreams = Upstreams(gateway=gateway_login, package=logins)
                 self.authorization_servers[name] = AuthorizationServer(
                     name, upstreams, NO_SCOPES if auth is None else auth.scopes, services, clients
                 )
@@ -69,11 +70,12 @@ class ClientLogins:
             else tuple(scope for scope in authorization_server.scopes if scope != "offline_access")
         )
 
-    def list_public_routes(self, packages_with_login: Sequence[str]) -> list[tuple[str, str]]:
+    def list_public_routes(self, guards: Mapping[str, PackageGuard]) -> list[tuple[str, str]]:
         """What a guarded gateway leaves open, for these logins and those of the packages."""
         return list(
             list_public_routes(
-                logins=packages_with_login,
+                logins={name: tuple(guard.logins) for name, guard in guards.items()},
+                keys=[name for name, guard in guards.items() if guard.keys is not None and guard.keys.has_page],
                 authorization_servers=self.authorization_servers,
                 has_gateway_login=self.gateway_login is not None,
                 documents=list_document_paths(self.authorization_servers, self.foreign),

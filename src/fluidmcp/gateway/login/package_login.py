@@ -14,11 +14,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
-from fluidmcp.authorization_server.grant import UpstreamKind
+from fluidmcp.authorization_server.grant import UpstreamName
 from fluidmcp.errors import (
     FluidMCPError,
     ForbiddenError,
     LoginError,
+    OAuthError,
     ProviderAnswerError,
     ProviderUnavailableError,
     RequestError,
@@ -30,13 +31,13 @@ from fluidmcp.gateway.login.browsing import (
     is_opened_under_another_name,
     require_navigation,
 )
+from fluidmcp.gateway.login.token_data import token_data_response
 from fluidmcp.gateway.openapi import login as openapi
 from fluidmcp.guards.package_auth import PackageAuth
-from fluidmcp.oauth_client.pending_login import TakenLogin
-from fluidmcp.oauth_client.token_endpoint import TokenAnswer
+from fluidmcp.guards.package_guard import PackageGuard
+from fluidmcp.oauth_client.waiting_logins import TakenLogin
 
 MAX_REFRESH_BODY_BYTES = 16 * 1024
-SUCCESS_MESSAGE = "Authentication successful! Use the access_token in Authorization header."
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -44,18 +45,30 @@ class ClientLogins(Protocol):
     """Who goes on with a login that an MCP client began. AuthorizationEndpoint is one."""
 
     async def go_on(
-        self, kind: UpstreamKind, taken: TakenLogin, query: Sequence[tuple[str, str]], request: Request
+        self, name: UpstreamName, taken: TakenLogin, query: Sequence[tuple[str, str]], request: Request
     ) -> Response:
-        """After a provider's callback: on to the next provider, or back to the client."""
+        """After a login: on to the next one, back to the client, or the tokens for the person. Raises FluidMCPError."""
+        ...
+
+    async def begin_for_browser(self, package: str, request: Request) -> Response:
+        """On to the first login of a person who wants the tokens. Raises LoginError."""
+        ...
+
+    async def refresh_for_browser(self, package: str, refresh_token: str, request: Request) -> Response:
+        """The answer to a refresh of such tokens. Raises OAuthError."""
+        ...
+
+    async def cancel(self, taken: TakenLogin, request: Request) -> Response:
+        """The person does not go on with a login. Raises LoginError where no client waits."""
         ...
 
 
 def build_login_router(
-    packages: Mapping[str, PackageAuth | None],
+    packages: Mapping[str, PackageGuard | None],
     *,
     public_url: str,
     is_anything_guarded: bool,
-    client_logins: ClientLogins | None = None,
+    client_logins: ClientLogins,
 ) -> APIRouter:
     """The routes of all packages; None stands for a package without auth block.
 
@@ -67,6 +80,7 @@ def build_login_router(
     )
     router.add_api_route("/{package}/auth/login", endpoints.begin, methods=["GET"], **openapi.LOGIN)
     router.add_api_route("/{package}/auth/callback", endpoints.finish, methods=["GET"], **openapi.CALLBACK)
+    router.add_api_route("/{package}/auth/callback/{login}", endpoints.finish, methods=["GET"], **openapi.CALLBACK_OF)
     router.add_api_route("/{package}/auth/refresh", endpoints.refresh, methods=["POST"], **openapi.REFRESH)
     others = ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
     for endpoint, allowed in (("login", "GET"), ("callback", "GET"), ("refresh", "POST")):
@@ -91,6 +105,8 @@ def login_error_answer(error: FluidMCPError) -> Response:
         case LoginError(status=status, retry_after_seconds=retry_after):
             if retry_after is not None:
                 headers["Retry-After"] = str(math.ceil(retry_after))
+        case OAuthError(status=status):
+            pass
         case ForbiddenError():
             status = 403
         case ProviderAnswerError():
@@ -127,11 +143,11 @@ class _LoginRoute(APIRoute):
 class _LoginEndpoints:
     def __init__(
         self,
-        packages: Mapping[str, PackageAuth | None],
+        packages: Mapping[str, PackageGuard | None],
         *,
         public_url: str,
         is_anything_guarded: bool,
-        client_logins: ClientLogins | None,
+        client_logins: ClientLogins,
     ) -> None:
         self._packages = packages
         self._client_logins = client_logins
@@ -140,36 +156,49 @@ class _LoginEndpoints:
         self._is_secure = public_url.startswith("https:")
 
     async def begin(self, request: Request, package: str) -> Response:
-        auth = self._find(package)
-        _require_provider_tokens(auth)
-        auth.require_variables()
+        guard = self._find(package)
+        if guard.only is not None:
+            _require_provider_tokens(guard.only)
+        elif not guard.logins_in_browser:
+            raise LoginError(
+                "This package has no login page",
+                status=404,
+                why="Its keys come in headers of each request.",
+                hint="" if guard.keys is None else f"Send {', '.join(key.header for key in guard.keys.keys)}.",
+            )
+        guard.require_variables()
         if _asks_for_json(request):
             # No login begins for a script: the browser that opens the address gets the login, and its cookie.
             return JSONResponse(
                 {
-                    "package": auth.package,
-                    "login_url": auth.login_url,
+                    "package": guard.package,
+                    "login_url": guard.login_url,
                     "message": "Open login_url in a browser to log in.",
                 }
             )
         require_navigation(request)
         if is_opened_under_another_name(request, self._public_host):
-            return RedirectResponse(f"{auth.login_url}?{CANONICAL}=1", status_code=302)
+            return RedirectResponse(f"{guard.login_url}?{CANONICAL}=1", status_code=302)
+        if guard.only is None:
+            return await self._client_logins.begin_for_browser(package, request)
+        auth = guard.only
         start = await auth.begin_login(client_address=client_address(request))
         response = RedirectResponse(start.location, status_code=302)
         self._set_cookie(response, auth, start.cookie_name, start.cookie_value, start.max_age_seconds)
         return response
 
-    async def finish(self, request: Request, package: str) -> Response:
-        auth = self._find(package)
+    async def finish(self, request: Request, package: str, login: str = "") -> Response:
+        auth = self._find(package).find_provider(login)
+        if auth is None:
+            raise LoginError("This package has no such login", status=404)
         require_navigation(request)
         query = request.query_params.multi_items()
         try:
             taken = await auth.take_login(query, request.cookies)
-            if taken.kind == "client" and self._client_logins is not None:
-                response = await self._client_logins.go_on("package", taken, query, request)
+            if taken.kind == "client":
+                response = await self._client_logins.go_on(login, taken, query, request)
             else:
-                response = _token_response(auth, await auth.redeem(taken, query))
+                response = token_data_response(package, await auth.redeem(taken, query))
         except FluidMCPError as error:
             response = login_error_answer(error)
         name = auth.login_cookie_name(request.query_params.get("state", ""))
@@ -178,8 +207,9 @@ class _LoginEndpoints:
         return response
 
     async def refresh(self, request: Request, package: str) -> Response:
-        auth = self._find(package)
-        _require_provider_tokens(auth)
+        guard = self._find(package)
+        if guard.only is not None:
+            _require_provider_tokens(guard.only)
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise RequestError(403, "Refreshing from another site is refused")
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
@@ -187,10 +217,12 @@ class _LoginEndpoints:
                 415, "The body must be JSON", hint='Send {"refresh_token": "..."} with Content-Type: application/json.'
             )
         refresh_token = _read_refresh_token(await _read_body(request))
-        answer = await auth.refresh(refresh_token, client_address=client_address(request))
-        return _token_response(auth, answer)
+        if guard.only is None:
+            return await self._client_logins.refresh_for_browser(package, refresh_token, request)
+        answer = await guard.only.refresh(refresh_token, client_address=client_address(request))
+        return token_data_response(package, answer)
 
-    def _find(self, package: str) -> PackageAuth:
+    def _find(self, package: str) -> PackageGuard:
         if package not in self._packages:
             names = ", ".join(sorted(self._packages))
             hint = "" if self._is_anything_guarded or not names else f"Packages here: {names}."
@@ -244,17 +276,6 @@ def _read_refresh_token(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LoginError("refresh_token not found", hint='Send {"refresh_token": "..."}.') from error
     return refresh_token
-
-
-def _token_response(auth: PackageAuth, answer: TokenAnswer) -> Response:
-    return JSONResponse(
-        {
-            "success": True,
-            "package": auth.package,
-            "token_data": answer.as_token_data(),
-            "message": SUCCESS_MESSAGE,
-        }
-    )
 
 
 def _refuse_method(allowed: str) -> Callable[[], Coroutine[Any, Any, Response]]:

@@ -186,7 +186,7 @@ class McpEndpoint:
         if not message.is_request:
             return ACCEPTED
         self._check_bare(message, caller)
-        lease = await self._servers.acquire(caller.principal, caller.token, can_wait=request.can_wait)
+        lease = await self._servers.acquire(caller.principal, caller.held, can_wait=request.can_wait)
         return _begin_bare(lease, message, form)
 
     def _check_bare(self, message: Message, caller: Caller) -> None:
@@ -207,7 +207,7 @@ class McpEndpoint:
             return await self._sessions.post_batch(texts, caller, session_id)
         if version not in (None, BATCH_VERSION):
             raise RequestError(400, f"The revision {version} has no batches of messages.", hint="Send one at a time.")
-        lease = await self._servers.acquire(caller.principal, caller.token)
+        lease = await self._servers.acquire(caller.principal, caller.held)
 
         def send(message: Message) -> Exchange | None:
             if not message.is_request:

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import UNSET
 
+from fluidmcp.authentication.person import Held
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.errors import FluidMCPError
@@ -31,10 +32,10 @@ ACCEPTED: Final = HttpReply(202, b"", EMPTY_HEADERS)
 
 @dataclass(slots=True)
 class Caller:
-    """Who sends the request, and the token that only a process of this caller may get."""
+    """Who sends the request, and what their logins gave, which only a process of this caller may get."""
 
     principal: Principal | None
-    token: str | None
+    held: Held = ()
     good_until: float | None = None
     """When the token that the client holds ends, in seconds since the epoch, where that is known."""
 

@@ -209,7 +209,7 @@ class SessionEndpoint:
         """The session's process; with a refreshed token a new one takes over, and the old one finishes its calls."""
         lease = await self._servers.acquire(
             caller.principal,
-            caller.token,
+            caller.held,
             session_id=session.session_id,
             initialize_params=session.initialize_params,
             can_wait=can_wait,

@@ -74,10 +74,10 @@ class StatelessEndpoint:
             return await self._subscriptions.listen(parsed, request_id, caller, form, request)
         if parsed.method == "tools/call":
             await self._tool_headers.check(
-                parsed, caller.principal, caller.token, request.headers, can_wait=request.can_wait
+                parsed, caller.principal, caller.held, request.headers, can_wait=request.can_wait
             )
         call = await self._bridge.open_call(
-            parsed, caller.principal, caller.token, wants_notifications=form != "json", can_wait=request.can_wait
+            parsed, caller.principal, caller.held, wants_notifications=form != "json", can_wait=request.can_wait
         )
         return StatelessReply(call, request_id, form, self._patience)
 

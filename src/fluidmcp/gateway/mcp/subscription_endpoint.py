@@ -45,7 +45,7 @@ class SubscriptionEndpoint:
             parsed,
             request_id,
             caller.principal,
-            caller.token,
+            caller.held,
             servers=self._servers,
             subscriptions=self._subscriptions,
             attach=self._attach,

@@ -83,6 +83,46 @@ CALLBACK: dict[str, Any] = {
     },
 }
 
+CALLBACK_OF: dict[str, Any] = {
+    "summary": "Finish one of several logins",
+    "description": "As /{package}/auth/callback, for a package whose `auth` names its logins.",
+    "response_model": None,
+    "responses": CALLBACK["responses"],
+}
+
+KEYS: dict[str, Any] = {
+    "summary": "The page on which a person types keys",
+    "description": "Of a package whose `auth` is of the type `keys`. A login leads here.",
+    "response_model": None,
+    "responses": {
+        200: {"description": "The page.", "content": {"text/html": {}}},
+        400: {"description": "The login is unknown, over, or of another browser.", "content": {"text/html": {}}},
+    },
+}
+
+TYPED_KEYS: dict[str, Any] = {
+    "summary": "What the person typed",
+    "response_model": None,
+    "responses": {
+        200: {"description": "On to the client, or the tokens.", "content": {"text/html": {}, "application/json": {}}},
+        400: {"description": "The page again: a key is not good.", "content": {"text/html": {}}},
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-www-form-urlencoded": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"state": {"type": "string"}, "decision": {"enum": ["allow", "deny"]}},
+                        "additionalProperties": {"type": "string"},
+                    }
+                }
+            },
+        }
+    },
+}
+
 REFRESH: dict[str, Any] = {
     "summary": "Refresh a token",
     "description": "Exchanges a refresh token at the provider of the package, with the client secret that only the "

@@ -7,14 +7,16 @@ from typing import TypeVar
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.filling.files import MAX_FILES_BYTES, PrivateFile
 from fluidmcp.config.filling.templates import (
-    SHORT_FORM,
+    NOBODY,
     Content,
     Credentials,
     FillError,
     Placeholder,
     Template,
     list_secrets,
+    short_form,
 )
+from fluidmcp.config.logins.read import token_variables
 from fluidmcp.errors import ServerStartError
 
 Filled = TypeVar("Filled")
@@ -43,7 +45,7 @@ def fill_in(entry: ServerEntry, credentials: Credentials | None) -> Personal:
     """
     if credentials is None:
         args = {mark: _without_person(template) for mark, template in entry.personal_args}
-        files = _fill_files(entry, Credentials(access_token=""), only_public=True)
+        files = _fill_files(entry, NOBODY, only_public=True)
         return Personal(args=args, files=files)
     contents = _list_variables(entry)
     variables = {name: _fill(entry, f"env.{name}", content, credentials) for name, content in contents.items()}
@@ -63,8 +65,7 @@ def fill_in(entry: ServerEntry, credentials: Credentials | None) -> Personal:
 
 def _list_variables(entry: ServerEntry) -> dict[str, Content]:
     contents = {name: variable.personal for name, variable in entry.env if variable.personal is not None}
-    if entry.auth is not None and entry.auth.env_var_name:
-        contents[entry.auth.env_var_name] = SHORT_FORM
+    contents.update((variable, short_form(login)) for variable, login in token_variables(entry.auth).items())
     return contents
 
 
