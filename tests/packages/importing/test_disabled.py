@@ -62,3 +62,14 @@ def test_the_message_names_what_is_left_out():
     imported = merge_sources([source], workspace=Path("/srv"))
     assert "mcpServers.a of a.json is disabled; left out, as it cannot be read: auth." in imported.notes
     assert '"V"' not in write_document(imported.document)
+
+
+def test_files_and_what_goes_with_them_are_known():
+    entry = {
+        "disabled": True,
+        "secrets_in_args": True,
+        "files": {"~/a": {"json": {"x": [1]}}, "b": {"text": "x", "env": "B"}},
+    }
+    assert keep_known(entry) == (entry, ())
+    kept, dropped = keep_known({"files": {"~/a": {"text": ["V"]}, "~/b": "V", "~/c": {"x": "V"}}, "secrets_in_args": 1})
+    assert (kept, dropped) == ({"files": {}}, ("files.'~/a'", "files.'~/b'", "files.'~/c'", "secrets_in_args"))

@@ -5,13 +5,14 @@ from typing import Final
 
 from fluidmcp.config.auth_block import parse_auth_block
 from fluidmcp.config.entries import ENV_KEYS, KNOWN_KEYS
+from fluidmcp.config.filling.files import FILE_KEYS
 from fluidmcp.config.isolation import read_level, read_paths
 from fluidmcp.config.reading import ObjectReader, as_list, as_object, show_key
 from fluidmcp.config.tools import read_tools
 
 _READERS: Final[Mapping[str, Callable[[ObjectReader], object]]] = {
     **{key: lambda reader, key=key: reader.text(key) for key in "command cwd envFile package python url type".split()},
-    **{key: lambda reader, key=key: reader.flag(key) for key in ("disabled", "shared")},
+    **{key: lambda reader, key=key: reader.flag(key) for key in ("disabled", "shared", "secrets_in_args")},
     **{
         key: lambda reader, key=key: reader.seconds(key) for key in ("request_timeout_seconds", "start_timeout_seconds")
     },
@@ -28,27 +29,48 @@ def keep_known(entry: Mapping[str, object]) -> tuple[dict[str, object], tuple[st
     dropped: list[str] = []
     for key, value in entry.items():
         members = as_object(value)
-        if key in ("env", "headers") and members is not None:
-            good = {name: member for name, member in members.items() if _is_variable(member, has_parts=key == "env")}
+        if key in _MEMBERS and members is not None:
+            good = {name: member for name, member in members.items() if _MEMBERS[key](member)}
             kept[key] = good
             dropped += [f"{key}.{show_key(name)}" for name in members if name not in good]
-        elif key in KNOWN_KEYS and key not in ("env", "headers") and _is_well_formed(key, value):
+        elif key in KNOWN_KEYS and key not in _MEMBERS and _is_well_formed(key, value):
             kept[key] = value
         else:
             dropped.append(show_key(key))
     return kept, tuple(dropped)
 
 
-def _is_variable(member: object, *, has_parts: bool) -> bool:
+def _is_plain(member: object) -> bool:
+    return as_object(member) is None and as_list(member) is None
+
+
+def _is_variable(member: object) -> bool:
     parts = as_object(member)
-    if parts is None or not has_parts:
-        return parts is None and as_list(member) is None
+    if parts is None:
+        return _is_plain(member)
     return (
         parts.keys() <= ENV_KEYS
-        and _is_variable(parts.get("value"), has_parts=False)
+        and _is_plain(parts.get("value"))
         and isinstance(parts.get("required", False), bool)
         and isinstance(parts.get("description", ""), str)
     )
+
+
+def _is_file(member: object) -> bool:
+    parts = as_object(member)
+    return (
+        parts is not None
+        and parts.keys() <= FILE_KEYS
+        and all(isinstance(parts.get(key, ""), str) for key in ("text", "env"))
+    )
+
+
+_MEMBERS: Final[Mapping[str, Callable[[object], bool]]] = {
+    "env": _is_variable,
+    "headers": _is_plain,
+    "files": _is_file,
+}
+"""Keys with members that are kept or left out one by one."""
 
 
 def _is_well_formed(key: str, value: object) -> bool:
