@@ -1,7 +1,7 @@
 """Reading JSON objects strictly: every fault is collected and names its path in the file, none repeats a value."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -51,6 +51,16 @@ def list_texts(value: object) -> Iterator[str]:
         yield value
     for item in as_list(value) or (members.values() if members is not None else ()):
         yield from list_texts(item)
+
+
+def map_texts(value: object, change: Callable[[str], str]) -> object:
+    """The same value with each text in it changed; names of members stay."""
+    members, items = as_object(value), as_list(value)
+    if members is not None:
+        return {name: map_texts(member, change) for name, member in members.items()}
+    if items is not None:
+        return [map_texts(item, change) for item in items]
+    return change(value) if isinstance(value, str) else value
 
 
 def show_plain(value: object) -> str | None:

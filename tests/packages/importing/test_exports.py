@@ -132,3 +132,23 @@ def test_two_servers_with_one_name_for_different_secrets_get_a_variable_each():
 def test_the_variables_of_a_provider_are_taken_although_the_entry_does_not_write_them():
     entry: dict[str, object] = {"command": "x", "auth": {"provider": "github", "env_var_name": "MY_TOKEN"}}
     assert list_named_variables(entry) == {"GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "MY_TOKEN"}
+
+
+def test_secrets_leave_json_and_files_too():
+    entry: Json = {
+        "command": "x",
+        "env": {"HEADERS": {"json": {"Authorization": "Bearer " + GITHUB, "Mine": "Bearer ${auth.access_token}"}}},
+        "files": {
+            "~/c.json": {"json": {"client_secret": "hunter2", "keys": ["hunter3", 5], "url": "https://x", "n": 7}},
+            "~/c.ini": {"text": "password = hunter4\ntoken = ${auth.access_token}\n", "env": "C_INI"},
+        },
+    }
+    hidden, exported = hide(entry)
+    assert sorted(exported.values()) == [GITHUB, "hunter2", "hunter3", "hunter4"]
+    expander = Expander(environ=exported, workspace="", home="", bare_names="whole")
+    filled = [expander.expand_template(text).text for text in list_texts(hidden)]
+    assert filled == [expander.expand_template(text).text for text in list_texts(entry)]
+    assert not any(value in json.dumps(hidden) for value in exported.values())
+    assert set(exported) == {
+        "MY_SERVER_AUTHORIZATION", "MY_SERVER_CLIENT_SECRET", "MY_SERVER_KEYS", "MY_SERVER_PASSWORD"
+    }  # fmt: skip

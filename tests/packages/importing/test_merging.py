@@ -46,3 +46,19 @@ def test_what_is_no_name_of_a_variable_is_a_fault_and_not_repeated(members: dict
     (error,) = imported.left_out
     assert next(iter(members)) in error.why
     assert "sk-secret" not in error.why
+
+
+def test_folders_in_files_and_in_json_are_those_of_before():
+    entry = {
+        "command": "x",
+        "auth": {"provider": "github"},
+        "env": {"A": {"json": ["${workspaceFolder}/a", "${auth.access_token}"]}},
+        "files": {"~/a": {"text": "at ${workspaceFolder}"}, "~/b": {"json": {"n": {"number": "${auth.expires_at}"}}}},
+    }
+    read = read_shape({"mcpServers": {"a": entry}}, source="a.json")
+    source = Source(shown="a.json", tool="mine", workspace=Path("/srv/old"), folder=Path("/srv/old"), read=read)
+    imported = merge_sources([source], workspace=Path("/srv"))
+    assert imported.left_out == ()
+    written = imported.document["mcpServers"]["a"]  # type: ignore[index]
+    assert written["env"] == {"A": {"json": ["${workspaceFolder}/old/a", "${auth.access_token}"]}}
+    assert written["files"] == {**entry["files"], "~/a": {"text": "at ${workspaceFolder}/old"}}  # type: ignore[dict-item]

@@ -95,6 +95,8 @@ def list_named_variables(entry: Mapping[str, object]) -> set[str]:
         variable = as_object(member)
         if variable is not None and variable.get("value") is None and "json" not in variable:
             found.add(name)
+    for file in (as_object(entry.get("files")) or {}).values():
+        found.add(str((as_object(file) or {}).get("env")))
     auth = as_object(entry.get("auth")) or {}
     found.update(str(auth[key]) for key in ("client_id_env", "client_secret_env", "env_var_name") if key in auth)
     provider = auth.get("provider")
@@ -129,6 +131,9 @@ class Hider:
                     name: self._hide_member(name, member, f"{path}.{show_key(name)}", is_variable=key == "env")
                     for name, member in members.items()
                 }
+        files = as_object(entry.get("files"))
+        if files is not None:
+            hidden["files"] = {name: self._hide_file(file, f"files.{show_key(name)}") for name, file in files.items()}
         args = as_list(entry.get("args"))
         if args:
             hidden["args"] = self._hide_args(str(entry.get("command", "")), [str(arg) for arg in args])
@@ -137,6 +142,8 @@ class Hider:
     def _hide_member(self, name: str, member: object, path: str, *, is_variable: bool) -> object:
         parts = as_object(member)
         if parts is not None:
+            if "json" in parts:
+                return {**parts, "json": self._hide_json(name, parts["json"], f"{path}.json")}
             if parts.get("value") is None:
                 return member
             value = self._hide_member(name, parts["value"], f"{path}.value", is_variable=is_variable)
@@ -149,6 +156,30 @@ class Hider:
         if not sounds_secret(name) and (is_variable or name.lower() in _PLAIN_HEADERS):
             return self._hide_text(text, path, base=base)
         return self._hide_value(text, path, (name, base) if is_variable else (base,), base=base)
+
+    def _hide_file(self, file: object, path: str) -> object:
+        parts = as_object(file)
+        if parts is None:
+            return file
+        hidden = dict(parts)
+        if isinstance(parts.get("text"), str):
+            hidden["text"] = self._hide_text(str(parts["text"]), f"{path}.text")
+        if "json" in parts:
+            hidden["json"] = self._hide_json("", parts["json"], f"{path}.json")
+        return hidden
+
+    def _hide_json(self, name: str, value: object, path: str) -> object:
+        """A value that is written as JSON; `name` is that of the member, or of what its list is."""
+        members, items = as_object(value), as_list(value)
+        if members is not None:
+            return {key: self._hide_json(key, item, f"{path}.{show_key(key)}") for key, item in members.items()}
+        if items is not None:
+            return [self._hide_json(name, item, f"{path}[{index}]") for index, item in enumerate(items)]
+        if not isinstance(value, str):
+            # A placeholder is a text, which this value is not.
+            return value
+        base = self._own_name(name)
+        return self._hide_value(value, path, (base,), base=base) if sounds_secret(name) else self._hide_text(value, path)
 
     def _hide_args(self, command: str, args: list[str]) -> list[str]:
         script = find_script(command, args)

@@ -9,7 +9,7 @@ from typing import Final
 from fluidmcp.config.filling.expand import ExpansionError
 from fluidmcp.config.filling.foreign_commands import find_meaning
 from fluidmcp.config.filling.scripts import find_script, is_harmless
-from fluidmcp.config.reading import as_list, as_object, show_plain
+from fluidmcp.config.reading import as_list, as_object, map_texts, show_plain
 from fluidmcp.packages.importing.texts import Literal, Part, Placeholder, Spelling, join_text, split_text
 
 _ORDER: Final = (
@@ -82,7 +82,7 @@ class OwnForm:
             text = entry.get(key)
             if isinstance(text, str):
                 entry[key] = write(text)
-        for key in ("env", "headers"):
+        for key in ("env", "headers", "files"):
             members = as_object(entry.get(key))
             if members is not None:
                 entry[key] = {name: self._write_member(member) for name, member in members.items()}
@@ -123,10 +123,12 @@ class OwnForm:
         return _IN_SCRIPT.sub(write, text)
 
     def _write_member(self, member: object) -> object:
+        """A variable, a header or a file."""
         parts = as_object(member)
-        if parts is not None and isinstance(parts.get("value"), str):
-            return {**parts, "value": self._write(str(parts["value"]))}
-        return self._write(member) if isinstance(member, str) else member
+        if parts is None:
+            return self._write(member) if isinstance(member, str) else member
+        filled = {key: map_texts(parts[key], self._write) for key in ("value", "json", "text") if key in parts}
+        return {**parts, **filled}
 
     def _write_cwd(self, text: str) -> str:
         return self._write_path(text, "cwd")
