@@ -162,3 +162,46 @@ def test_the_command_reads_files_and_packages(tmp_path: Path, capsys: pytest.Cap
     assert run_commands(["doctor", "no-such-package"]) == EXIT_USAGE
     assert run_commands(["doctor", str(file), "--token"]) == EXIT_USAGE
     assert "leave PACKAGE out" in capsys.readouterr().err
+
+
+def test_the_command_reads_what_run_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_commands(["doctor", "npm:not-there"]) == EXIT_USAGE
+    assert "fluidmcp install npm:not-there" in capsys.readouterr().err
+    assert run_commands(["doctor", "no-such.mcpb"]) == EXIT_USAGE
+    assert "is not a package" not in capsys.readouterr().err
+    inputs = [{"id": "key", "type": "promptString"}]
+    servers = {
+        "asks": {"command": "x", "env": {"KEY": "${input:key}"}},
+        "brings": {"package": "npm:not-there", "auth": {"provider": "github", "env_var_name": "T"}},
+    }
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": servers, "inputs": inputs}), encoding="utf-8")
+    assert run_commands(["doctor", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert "asks has no auth block" in printed.out
+    assert "fluidmcp install npm:not-there" in printed.err
+
+
+def test_where_nothing_runs_there_is_nothing_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"off": {"command": "x", "disabled": True}}}), encoding="utf-8")
+    assert run_commands(["doctor", str(file)]) == EXIT_USAGE
+    assert "Disabled in the file: off." in capsys.readouterr().err
+
+
+def test_the_redirect_uri_is_that_of_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MCP_CLIENT_SERVER_ALL_PORT", "8321")
+    auth = {
+        "type": "oauth2",
+        "flow": "pkce",
+        "authorization_url": "http://localhost:1/a",
+        "token_url": "http://localhost:1/t",
+        "client_id_env": "NOT_SET_CLIENT_ID",
+        "env_var_name": "T",
+    }
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"mail": {"command": "x", "auth": auth}}}), encoding="utf-8")
+    assert run_commands(["doctor", str(file)]) == 1
+    assert "register http://localhost:8321/mail/auth/callback" in capsys.readouterr().out

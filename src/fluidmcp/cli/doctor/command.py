@@ -38,8 +38,8 @@ Exit codes:
     help="With PACKAGE: let auth blocks read the client id or secret from this environment variable. Repeatable.",
 )
 def doctor(package: str | None, with_token: bool, public_url: str | None, allow_env: tuple[str, ...]) -> int:
-    """Check what `fluidmcp login` and `fluidmcp run --oauth` need, or the login of PACKAGE (a package, or a file with
-    servers).
+    """Check what `fluidmcp login` and `fluidmcp run --oauth` need, or the login of PACKAGE: a package, a bundle, or a
+    file or folder with servers, as for `fluidmcp run`.
 
     It reads the FMCP_OAUTH_ variables and the stored login, and asks the provider's endpoints the little that can be
     asked without credentials. Nothing is changed and no secret is shown.

@@ -29,7 +29,9 @@ from fluidmcp.cli.doctor.checks import (
     warning,
 )
 from fluidmcp.cli.doctor.package import find_package_problems
+from fluidmcp.cli.files.checking import answer_for_now
 from fluidmcp.cli.output import print_error, print_line
+from fluidmcp.cli.serving.sources import load_target, nothing_to_run
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import ALLOWED_EMAIL_DOMAINS, ALLOWED_SUBJECTS, OAuthSettings, load_oauth_settings
 from fluidmcp.config.secret import Secret
@@ -50,7 +52,7 @@ from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.operator.operator_token import OperatorToken
 from fluidmcp.operator.token_file import find_token_file
-from fluidmcp.packages.resolve import find_file, is_servers_file, load_file, load_packages, resolve
+from fluidmcp.packages.resolve import ALL, is_servers_file
 from fluidmcp.packages.servers_file import ReadingOptions
 
 EXIT_PROBLEM: Final = 1
@@ -71,23 +73,28 @@ def run_doctor(*, with_token: bool) -> int:
 
 
 def run_package_doctor(target: str, *, public_url: str | None, allow_env: Sequence[str]) -> int:
-    """Check the logins of a package, or of each entry of a file, print the findings, and return the exit code.
+    """Check the logins of what `fluidmcp run` would serve, print the findings, and return the exit code.
+
+    Nothing is installed, and inputs are not asked for.
 
     Raises:
         UserError: there is no such package or file, or it cannot be read.
     """
     environ = read_environment()
     _log_little(environ)
-    settings = load_settings(environ, public_url=public_url, allow_env=allow_env)
-    options = ReadingOptions(
-        environ=environ, home=environ.get("HOME", ""), allowed_env_names=settings.allowed_env_names
+    is_file = is_servers_file(target, working_directory=Path.cwd())
+    settings = load_settings(
+        environ, public_url=public_url, allow_env=allow_env, single_package=not is_file and target != ALL
     )
-    if is_servers_file(target, working_directory=Path.cwd()):
-        loaded = load_file(
-            find_file(target, working_directory=Path.cwd()) or target, working_directory=Path.cwd(), options=options
-        )
-    else:
-        loaded = load_packages(resolve(target, working_directory=Path.cwd(), environ=environ), options=options)
+    options = ReadingOptions(
+        environ=environ,
+        home=environ.get("HOME", ""),
+        allowed_env_names=settings.allowed_env_names,
+        ask=answer_for_now,
+    )
+    loaded = load_target(target, options, is_file=is_file)
+    if not loaded.servers and not loaded.refused:
+        raise nothing_to_run(target, loaded.disabled)
     for refused in loaded.refused:
         print_error(refused.error)
     problems = asyncio.run(_examine_entries(loaded.entries, environ, public_url=settings.public_url))

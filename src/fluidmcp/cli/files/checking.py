@@ -43,7 +43,7 @@ def validate_files(files: Sequence[str], *, allow_env: Iterable[str], allow_env_
         home=environ.get("HOME", ""),
         allowed_env_names=settings.allowed_env_names,
         allowed_env_files=frozenset(map(os.path.realpath, allow_env_file)),
-        ask=_answer_for_now,
+        ask=answer_for_now,
     )
     faults = 0
     for file in files:
@@ -57,7 +57,7 @@ def validate_files(files: Sequence[str], *, allow_env: Iterable[str], allow_env_
     return EXIT_MISTAKE if faults else 0
 
 
-def _answer_for_now(item: Input) -> str:
+def answer_for_now(item: Input) -> str:
     """Stands for what a person would answer."""
     if item.default is not None:
         return item.default

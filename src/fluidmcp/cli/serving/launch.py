@@ -17,7 +17,7 @@ from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import find_launch_faults
 from fluidmcp.cli.serving.guarding import check_guard
 from fluidmcp.cli.serving.report import report_mistakes
-from fluidmcp.cli.serving.sources import add_packages, load_named
+from fluidmcp.cli.serving.sources import load_target, nothing_to_run
 from fluidmcp.config.settings import (
     GatewaySettings,
     check_is_guarded,
@@ -25,11 +25,10 @@ from fluidmcp.config.settings import (
     load_settings,
     read_environment,
 )
-from fluidmcp.errors import ConfigurationError
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.packages.command_line import load_command
 from fluidmcp.packages.found import find_installation_directory
-from fluidmcp.packages.resolve import ALL, LoadedServers, find_file, is_servers_file, load_file
+from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file
 from fluidmcp.packages.servers_file import ReadingOptions
 from fluidmcp.packages.sources.runtimes import add_runtimes
 
@@ -116,28 +115,16 @@ def _load(
     )
     if options.command:
         loaded = load_command(options.command, name=options.name, working_directory=Path.cwd())
-    elif is_file:
-        print_line(f"Reading {Path(options.target).name}...")
-        found = find_file(options.target, working_directory=Path.cwd())
-        loaded = load_file(
-            found or options.target,
-            working_directory=Path.cwd(),
-            options=reading,
-            is_folder=found is not None,
-        )
-        loaded = add_packages(loaded, reading, may_install=options.install)
     else:
-        loaded = load_named(options.target, reading, may_install=options.install)
-        print_line("Reading metadata.json...")
+        if is_file:
+            print_line(f"Reading {Path(options.target).name}...")
+        loaded = load_target(options.target, reading, is_file=is_file, may_install=options.install)
+        if not is_file:
+            print_line("Reading metadata.json...")
     if loaded.servers:
         return loaded
     if not loaded.refused:
-        disabled = ", ".join(loaded.disabled)
-        raise ConfigurationError(
-            f"{options.target} has no server to run.",
-            why=f"Disabled in the file: {disabled}." if disabled else "It names none.",
-            hint='Add an entry, or remove "disabled": true from one.',
-        )
+        raise nothing_to_run(options.target, loaded.disabled)
     *others, last = loaded.refused
     for refused in others:
         print_error(refused.error)

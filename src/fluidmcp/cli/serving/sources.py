@@ -26,6 +26,34 @@ _NOT_TAKEN_OVER: Final = (
 )
 
 
+def load_target(
+    target: str, options: ReadingOptions, *, is_file: bool, may_install: bool = False
+) -> LoadedServers:
+    """The servers that the target of a command means; `is_file`: it is a file or a folder that says which.
+
+    Raises:
+        ConfigurationError: it is none, or the file cannot be read.
+        UnknownPackageError: there is no such package.
+        InstallError: one could not be installed.
+    """
+    if not is_file:
+        return load_named(target, options, may_install=may_install)
+    found = find_file(target, working_directory=Path.cwd())
+    loaded = load_file(
+        found or target, working_directory=Path.cwd(), options=options, is_folder=found is not None
+    )
+    return add_packages(loaded, options, may_install=may_install)
+
+
+def nothing_to_run(target: str, disabled: Sequence[str]) -> ConfigurationError:
+    """What is said where a target has neither a good entry nor a wrong one."""
+    return ConfigurationError(
+        f"{target} has no server to run.",
+        why=f"Disabled in the file: {', '.join(disabled)}." if disabled else "It names none.",
+        hint='Add an entry, or remove "disabled": true from one.',
+    )
+
+
 def load_named(target: str, options: ReadingOptions, *, may_install: bool = False) -> LoadedServers:
     """The servers of the packages that `target` means: `all`, a package spec, `npm:...`, `pypi:...`, `mcpb:...`, or the
     file of a bundle.
