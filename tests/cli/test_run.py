@@ -151,6 +151,14 @@ async def test_without_start_server_a_table_shows_what_was_found(tmp_path: Path)
     assert done.stderr == ""
 
 
+async def test_the_table_shows_no_secret_of_the_arguments(tmp_path: Path):
+    entry = {"command": "no-such-program", "args": ["--api-key", "hunter2", "--port", 8080]}
+    (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": {"a": entry}}))
+    done = await run_fluidmcp("run", "servers.json", cwd=tmp_path)
+    assert "no-such-program --api-key *** --port 8080" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 @pytest.mark.promise(86)
 async def test_a_client_id_that_is_not_exported_is_named_at_start(tmp_path: Path):
     install(tmp_path, "ann/mail@1.0.0", mail=GOOD | {"auth": AUTH})

@@ -13,6 +13,7 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.logins.read import has_login_page
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.packages.importing.command_words import mask_args
 from fluidmcp.packages.resolve import LoadedServers
 from fluidmcp.processes.isolation.wall import Wall
 
@@ -106,5 +107,6 @@ def _describe_status(
 
 
 def _show_command(entry: ServerEntry) -> str:
-    command = " ".join((entry.written_command or entry.command, *entry.written_args))
+    program = entry.written_command or entry.command
+    command = " ".join((program, *mask_args(program, entry.written_args)))
     return command if len(command) <= _MAX_COMMAND_CHARACTERS else command[: _MAX_COMMAND_CHARACTERS - 3] + "..."

@@ -2,10 +2,11 @@
 
 import os.path
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fluidmcp.config.filling.scripts import find_script
 from fluidmcp.config.variables import sounds_secret
 from fluidmcp.packages.importing.credentials import (
     Span,
@@ -36,6 +37,10 @@ _PIECE: Final = re.compile(
 _EXPANSION: Final = re.compile(
     r"\$\{[#!]?\w+(?::?[-=+?])?|\$\{(?:env|input):[^{}]*\}|\$\w+|\$\([^()]*\)|\$\(.*|`.*|\}", re.ASCII | re.DOTALL
 )
+_FROM_ELSEWHERE: Final = re.compile(
+    r"(?:\$\{(?:(?:env|input):[\w-]+|[\w.|]+)\}|\$[A-Za-z_]\w*|[^A-Za-z0-9$])+", re.ASCII
+)
+"""What holds nothing but placeholders without a default."""
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
 
 
@@ -143,3 +148,31 @@ def split_script(script: str) -> Iterator[Word]:
         option = text if role.is_option else ""
         if not command and not _ASSIGNMENT.match(text):
             command = text
+
+
+def mask_args(command: str, args: Sequence[str]) -> tuple[str, ...]:
+    """Arguments as they are written, with `***` in place of each secret: what may be shown."""
+    script = find_script(command, args)
+    masked: list[str] = []
+    option = ""
+    for index, arg in enumerate(args):
+        role = find_role(command, option, arg)
+        if index == script:
+            words = [(word.start, word.list_secrets()) for word in split_script(arg)]
+        else:
+            words = [(0, find_secrets(arg) if role.finds is None else role.finds(arg))]
+        found = (Span(start + span.start, start + span.end) for start, spans in words for span in spans)
+        masked.append(_mask(arg, unite_spans(found)))
+        option = arg if role.is_option and index != script else ""
+    return tuple(masked)
+
+
+def _mask(text: str, spans: Iterable[Span]) -> str:
+    pieces: list[str] = []
+    position = 0
+    for span in spans:
+        if _FROM_ELSEWHERE.fullmatch(text[span.start : span.end]):
+            continue
+        pieces += [text[position : span.start], "***"]
+        position = span.end
+    return "".join((*pieces, text[position:]))
