@@ -83,7 +83,7 @@ def test_b27_a_value_of_a_person_decides_no_code(name: str) -> None:
         ({"args": [TOKEN]}, "mcpServers.a.args[0] holds a value of a person, and every user of this machine"),
         (
             {"command": "sh", "args": ["-c", f"curl -H {TOKEN}"], "secrets_in_args": True},
-            "mcpServers.a.args[1] is code, in which the value of a person would be executed",
+            "mcpServers.a.args[1] is code or says what is run, with a value of a person in it",
         ),
         (
             {"command": "env", "args": ["python3", "-c", f"print('{TOKEN}')"], "secrets_in_args": True},

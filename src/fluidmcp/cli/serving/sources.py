@@ -26,9 +26,7 @@ _NOT_TAKEN_OVER: Final = (
 )
 
 
-def load_target(
-    target: str, options: ReadingOptions, *, is_file: bool, may_install: bool = False
-) -> LoadedServers:
+def load_target(target: str, options: ReadingOptions, *, is_file: bool, may_install: bool = False) -> LoadedServers:
     """The servers that the target of a command means; `is_file`: it is a file or a folder that says which.
 
     Raises:
@@ -39,9 +37,7 @@ def load_target(
     if not is_file:
         return load_named(target, options, may_install=may_install)
     found = find_file(target, working_directory=Path.cwd())
-    loaded = load_file(
-        found or target, working_directory=Path.cwd(), options=options, is_folder=found is not None
-    )
+    loaded = load_file(found or target, working_directory=Path.cwd(), options=options, is_folder=found is not None)
     return add_packages(loaded, options, may_install=may_install)
 
 

@@ -1,24 +1,16 @@
 """Where values of a person may stand in an entry, and where not. Pure module: no I/O."""
 
 import json
-import os.path
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from fluidmcp.config.auth_block import AuthBlock
+from fluidmcp.config.filling.executed import is_executed
 from fluidmcp.config.filling.files import FileTemplate
 from fluidmcp.config.filling.templates import Content, Template, looks_personal
 from fluidmcp.config.logins.read import Auth, check_placeholder, list_unused, token_variables
 from fluidmcp.config.reading import ObjectReader, as_object, show_key
 from fluidmcp.config.variables import check_token_variable
-
-_INTERPRETER: Final = re.compile(
-    r"(?:sh|bash|dash|zsh|ksh|ash|fish|python[0-9.]*|pypy[0-9.]*|node|bun|deno|perl|ruby|php)(?:\.exe)?", re.ASCII
-)
-_CODE_SWITCH: Final = re.compile(r"-[a-zA-Z]*[ceErp]|--eval|--print|eval", re.ASCII)
-_CODE_IN_WORD: Final = re.compile(r"--(?:eval|print)=", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +33,8 @@ def find_personal_names(reader: ObjectReader) -> set[str]:
 
 def check_argument(command: str, args: Sequence[str], index: int, *, secrets_in_args: bool) -> str | None:
     """What is wrong with a value of a person in the argument `index`; None when it may stand there."""
-    if _is_code(command, args, index):
-        return "is code, in which the value of a person would be executed; put it into env and read the variable"
+    if is_executed(command, args, index):
+        return "is code or says what is run, with a value of a person in it; put it into env and read the variable"
     if not secrets_in_args:
         return (
             "holds a value of a person, and every user of this machine can read the arguments of a process; put it "
@@ -107,10 +99,3 @@ def _check_variables(reader: ObjectReader, places: PersonalPlaces) -> None:
 def _looks_personal(value: object) -> bool:
     # Without escapes of its own `${` stands in the text wherever it stands in the value.
     return looks_personal(json.dumps(value, ensure_ascii=False))
-
-
-def _is_code(command: str, args: Sequence[str], index: int) -> bool:
-    words = (command, *args[:index])
-    has_interpreter = any(_INTERPRETER.fullmatch(os.path.basename(word)) for word in words)
-    is_behind_switch = index > 0 and _CODE_SWITCH.fullmatch(args[index - 1]) is not None
-    return has_interpreter and (is_behind_switch or _CODE_IN_WORD.match(args[index]) is not None)

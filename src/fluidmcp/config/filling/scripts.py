@@ -49,15 +49,20 @@ _NAME: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\b", re.ASCII)
 
 def find_script(command: str, args: Sequence[str]) -> int | None:
     """The place of the script in the arguments of a shell, which `env` and the like may start; None: there is none."""
-    start = 0
-    while os.path.basename(command) in _STARTERS:
-        while start < len(args) and _STARTER_WORD.fullmatch(args[start]):
-            start += 2 if args[start] in _STARTER_OPTIONS else 1
-        if start >= len(args):
-            return None
-        command = args[start]
-        start += 1
-    return _find_behind(args, start) if os.path.basename(command) in _SHELLS else None
+    program = find_program((command, *args))
+    if program > len(args) or os.path.basename((command, *args)[program]) not in _SHELLS:
+        return None
+    return _find_behind(args, program)
+
+
+def find_program(words: Sequence[str]) -> int:
+    """The place of the program that a command line runs in the end; the number of its words where it names none."""
+    place = 0
+    while place < len(words) and os.path.basename(words[place]) in _STARTERS:
+        place += 1
+        while place < len(words) and _STARTER_WORD.fullmatch(words[place]):
+            place += 2 if words[place] in _STARTER_OPTIONS else 1
+    return min(place, len(words))
 
 
 def _find_behind(args: Sequence[str], index: int) -> int | None:

@@ -179,7 +179,9 @@ class Hider:
             # A placeholder is a text, which this value is not.
             return value
         base = self._own_name(name)
-        return self._hide_value(value, path, (base,), base=base) if sounds_secret(name) else self._hide_text(value, path)
+        if sounds_secret(name):
+            return self._hide_value(value, path, (base,), base=base)
+        return self._hide_text(value, path)
 
     def _hide_args(self, command: str, args: list[str]) -> list[str]:
         script = find_script(command, args)
