@@ -103,3 +103,16 @@ def test_files_need_a_person_and_variables_of_their_own() -> None:
     place = {"~/a": FILE | {"env": "A"}}
     assert "something else sets too" in refuse(place, env={"A": "x"})
     assert "something else sets too" in refuse(place, auth=AUTH | {"env_var_name": "A"})
+
+
+def test_a_script_reads_the_variable_of_a_file() -> None:
+    files = {"creds.json": FILE | {"env": "CREDS"}}
+    entry = read(files, command="sh", args=["-c", 'exec server --credentials "${CREDS}"'])
+    assert entry.args == ("-c", 'exec server --credentials "${CREDS}"')
+    assert [name for name, _ in entry.env] == []
+
+
+@pytest.mark.parametrize("file", [None, TOKEN, []])
+def test_what_is_no_file_has_one_fault(file: object) -> None:
+    why = refuse({"~/a": file}, env={"A": TOKEN})
+    assert why.startswith("mcpServers.a.files.'~/a' must be an object") and ";" not in why

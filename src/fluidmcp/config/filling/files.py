@@ -75,8 +75,8 @@ def read_files(reader: ObjectReader, expander: Expander) -> tuple[FileTemplate, 
 
 
 def _read_file(files: ObjectReader, name: str, expander: Expander) -> FileTemplate | None:
+    before = len(files.faults)
     reader = files.nested(name)
-    before = len(reader.faults)
     for key in reader.unknown(FILE_KEYS):
         reader.fault(key, 'is not known here; use "json" or "text", and "env"')
     fault = _check_name(name)

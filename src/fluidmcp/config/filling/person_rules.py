@@ -27,8 +27,10 @@ class PersonalPlaces:
 
 
 def find_personal_names(reader: ObjectReader) -> set[str]:
-    """The variables of `env` that hold something of the person, before they are read."""
-    return {name for name, value in (as_object(reader.get("env")) or {}).items() if _looks_personal(value)}
+    """The variables that hold something of the person, or the path of a file for them, before they are read."""
+    names = {name for name, value in (as_object(reader.get("env")) or {}).items() if _looks_personal(value)}
+    files = (as_object(reader.get("files")) or {}).values()
+    return names | {name for file in files if isinstance(name := (as_object(file) or {}).get("env"), str)}
 
 
 def check_argument(command: str, args: Sequence[str], index: int, *, secrets_in_args: bool) -> str | None:
