@@ -94,9 +94,17 @@ def test_a_block_without_secret_says_so_with_null():
     assert (block.client_secret_env, block.token_endpoint_auth_method) == (None, None)
 
 
-def test_a_refresh_token_goes_only_to_the_provider_that_the_block_names():
-    assert load(provider="figma").refresh_url == "https://api.figma.com/v1/oauth/refresh"
+def test_tokens_go_only_to_the_provider_that_the_block_names():
+    block = load(provider="figma")
+    assert block.refresh_url == "https://api.figma.com/v1/oauth/refresh"
+    assert load(provider="figma", token_url="https://api.figma.com/v2/token").refresh_url == block.refresh_url
     assert load(provider="figma", token_url="https://figma.example/token").refresh_url is None
+    assert load(provider="notion", token_url="https://notion.example/token").revocation_url is None
+    okta = load(provider="okta", domain="your-domain.okta.com")
+    assert okta.revocation_url is not None and okta.userinfo_url is not None
+    other = load(provider="okta", domain="your-domain.okta.com", token_url="https://your-domain.okta.com.example/t")
+    assert (other.revocation_url, other.userinfo_url) == (None, None)
+    assert other.issuer == okta.issuer
 
 
 def test_an_unknown_provider_is_refused_with_the_nearest_names():
@@ -127,6 +135,7 @@ def test_a_missing_value_is_named_with_what_it_is():
         ("gitlab", "host", "git.example.com#"),
         ("gitlab", "host", "git.example.com:"),
         ("gitlab", "host", "git.example.com:0"),
+        ("gitlab", "host", "git.example.com:65536"),
         ("gitlab", "host", "Git.example.com"),
         ("gitlab", "host", ""),
         ("gitlab", "host", "git.example.com\n"),

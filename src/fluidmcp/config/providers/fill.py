@@ -6,6 +6,7 @@ What the preset says is read as strictly as what the block says.
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from fluidmcp.config.providers.preset import Preset, Value
 from fluidmcp.config.providers.table import PRESETS, find_preset, nearest_names
@@ -18,8 +19,9 @@ VALUE_NAMES: Final = frozenset(value.name for preset in PRESETS.values() for val
 _NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
 _TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|common|organizations", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_MAX_PORT: Final = 65535
 _HOW: Final = {
-    "host": "must be a host name in small letters, without https:// and without a path",
+    "host": "must be a host name in small letters, perhaps with :PORT, without https:// and without a path",
     "name": "must be letters, digits, . _ ~ and -, at most 128",
     "tenant": "must be the directory (tenant) ID, or organizations, or common",
 }
@@ -85,14 +87,24 @@ def preset_keys(
         keys["client_secret_env"] = secret_variable
         if preset.token_endpoint_auth_method is not None:
             keys["token_endpoint_auth_method"] = preset.token_endpoint_auth_method
-    addresses = {"issuer": preset.issuer, "revocation_url": preset.revocation_url}
-    if preset.dialect == "oidc":
-        addresses["userinfo_url"] = preset.userinfo_url
-    if block.get("token_url") is None:
-        # A refresh token goes nowhere but to the provider that the block names.
-        addresses["refresh_url"] = preset.refresh_url
+    addresses = {"issuer": preset.issuer}
+    if _is_same_host(block.get("token_url"), fill_in(preset.token_url, values)):
+        # What another provider hands out goes nowhere but to that one.
+        addresses.update(refresh_url=preset.refresh_url, revocation_url=preset.revocation_url)
+        if preset.dialect == "oidc":
+            addresses["userinfo_url"] = preset.userinfo_url
     keys.update({key: fill_in(url, values) for key, url in addresses.items() if url is not None})
     return keys
+
+
+def _is_same_host(written: object, known: str) -> bool:
+    """Whether an address that the block may write is at the host of the preset's; a broken one is refused later."""
+    if not isinstance(written, str):
+        return True
+    try:
+        return urlsplit(written).netloc == urlsplit(known).netloc
+    except ValueError:
+        return False
 
 
 def fill_in(text: str, values: Mapping[str, str]) -> str:
@@ -129,4 +141,4 @@ def _is_usable(value: Value, text: str) -> bool:
     if value.kind == "name":
         return _NAME.fullmatch(text) is not None and text not in (".", "..")
     host, colon, port = text.partition(":")
-    return is_host_name(host) and (not colon or _PORT.fullmatch(port) is not None)
+    return is_host_name(host) and (not colon or (_PORT.fullmatch(port) is not None and int(port) <= _MAX_PORT))
