@@ -52,3 +52,14 @@ def test_an_unknown_provider_or_address_is_a_mistake_that_says_what_to_do(capsys
     assert "Run: fluidmcp providers" in capsys.readouterr().err
     assert run_commands(["providers", "github", "--public-url", "gw.example.com"]) == EXIT_USAGE
     assert "The public address must begin with https://" in capsys.readouterr().err
+
+
+def test_the_redirect_uri_is_that_of_the_package_as_it_is_served(capsys: pytest.CaptureFixture[str]):
+    assert run_commands(["providers", "google", "--package", "Brave Search"]) == 0
+    out = capsys.readouterr().out
+    assert "/brave-search/auth/callback" in out
+    assert '"Brave Search": {' in out
+    assert run_commands(["providers", "google", "--package", "docs"]) == EXIT_USAGE
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "is reserved" in printed.err

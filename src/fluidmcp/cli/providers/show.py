@@ -1,6 +1,7 @@
 """What `fluidmcp providers` prints."""
 
 from fluidmcp.cli.output import print_line, print_table
+from fluidmcp.config.entries import parse_package_name
 from fluidmcp.config.providers.describe import describe_needs, entry_to_copy, exports_to_copy, facts, steps_to_take
 from fluidmcp.config.providers.table import PRESETS, find_preset, nearest_names
 from fluidmcp.config.settings import DEFAULT_PORT, read_environment
@@ -20,7 +21,7 @@ def show_provider(name: str, *, package: str, public_url: str | None) -> None:
     """One preset: what to click, what to export, the entry to copy and what is to know.
 
     Raises:
-        UserError: there is no such preset, or the address is none.
+        UserError: there is no such preset, no package can have that name, or the address is none.
     """
     preset = find_preset(name)
     if preset is None:
@@ -29,10 +30,11 @@ def show_provider(name: str, *, package: str, public_url: str | None) -> None:
             "There is no preset of this name.",
             hint=f"Did you mean {near}?" if near else "Run: fluidmcp providers",
         )
+    served = parse_package_name(package, source="--package")
+    redirect_uri = f"{_find_public_url(public_url)}/{served}/auth/callback"
     print_line(f"{preset.title}: {preset.documentation}")
     print_line()
     print_line("At the provider:")
-    redirect_uri = f"{_find_public_url(public_url)}/{package}/auth/callback"
     for number, step in enumerate(steps_to_take(preset, redirect_uri=redirect_uri), start=1):
         print_line(f"  {number}. {step}")
     print_line()
