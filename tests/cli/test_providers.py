@@ -63,3 +63,10 @@ def test_the_redirect_uri_is_that_of_the_package_as_it_is_served(capsys: pytest.
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "is reserved" in printed.err
+
+
+def test_a_redirect_uri_that_must_be_https_is_told(capsys: pytest.CaptureFixture[str]):
+    assert run_commands(["providers", "zoom"]) == 0
+    assert "Redirect URI: must be https" in capsys.readouterr().out
+    assert run_commands(["providers", "github"]) == 0
+    assert "Redirect URI: must be https" not in capsys.readouterr().out

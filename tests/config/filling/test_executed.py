@@ -96,6 +96,7 @@ def test_b27_what_a_program_would_execute_holds_nothing_of_a_person(line: str) -
         "python -u server.py -p @T",
         "python3 -I -m server -c @T",
         "python3 -c 'import server' @T",
+        "python3 --unknown -W ignore server -c @T",
         "node -e 'require(0)' @T",
         "node --no-warnings build/index.js -r @T",
         "node --max-old-space-size=512 index.js @T",

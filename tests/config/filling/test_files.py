@@ -52,7 +52,7 @@ def test_a_file_has_a_place_or_a_variable_that_tells_it() -> None:
         *("~/../../etc/cron.d/x", "~/..", "~/a/../b", "../x", "/etc/cron.d/x", "~//etc/cron.d/x", "~/./x", "~/.", "."),
         *("~/", "~", "", "~/a/", "~/a//b", "a/b", "~root/x", "~/a\0b", "~/a\nb", "~/${HOME}/x", "~/${person.sub}"),
         *(f"~/{folder}" for folder in HOME_FOLDERS),
-        *("~/" + "a" * 256, "~/" + "/".join("a" * 100 for _ in range(11))),
+        *("~/" + "a" * 256, "~/" + "é" * 200, "~/" + "/".join("a" * 100 for _ in range(11))),
     ],
 )
 def test_e07_a_file_lies_below_the_private_home(name: str) -> None:

@@ -1,5 +1,6 @@
 """Where an entry may name a person's credential, and what it is made of."""
 
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ AUTH: dict[str, Any] = {
     "client_id": "c",
 }
 TOKEN = "${auth.access_token}"
+NESTED: Any = json.loads("[" * 34 + "1" + "]" * 34)
 ADA = Credentials(values={"auth.access_token": "tok", "auth.expires_at": "1", "auth.expires_at_ms": "1000"})
 
 
@@ -89,6 +91,8 @@ def test_b27_a_value_of_a_person_decides_no_code(name: str) -> None:
             {"command": "env", "args": ["python3", "-c", f"print('{TOKEN}')"], "secrets_in_args": True},
             "mcpServers.a.args[2] is code",
         ),
+        ({"env": {"A": {"json": [float("nan")]}}}, "mcpServers.a.env.A.json[0] is no number of JSON"),
+        ({"env": {"A": {"json": NESTED}}}, "[0][0] is nested too deeply"),
         ({"secrets_in_args": "yes"}, "mcpServers.a.secrets_in_args must be true or false"),
     ],
 )

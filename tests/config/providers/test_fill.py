@@ -107,6 +107,11 @@ def test_tokens_go_only_to_the_provider_that_the_block_names():
     assert other.issuer == okta.issuer
 
 
+def test_who_somebody_is_where_the_answer_is_in_other_words_is_no_key_of_the_block():
+    assert load(provider="slack").userinfo_url is None
+    assert load(provider="atlassian").userinfo_url is None
+
+
 def test_an_unknown_provider_is_refused_with_the_nearest_names():
     why = refuse(provider="githb")
     assert why.startswith("mcpServers.mine.auth.provider names no preset; did you mean ")

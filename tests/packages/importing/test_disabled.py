@@ -73,3 +73,11 @@ def test_files_and_what_goes_with_them_are_known():
     assert keep_known(entry) == (entry, ())
     kept, dropped = keep_known({"files": {"~/a": {"text": ["V"]}, "~/b": "V", "~/c": {"x": "V"}}, "secrets_in_args": 1})
     assert (kept, dropped) == ({"files": {}}, ("files.'~/a'", "files.'~/b'", "files.'~/c'", "secrets_in_args"))
+
+
+def test_what_is_nested_too_deeply_is_left_out():
+    deep: Any = "V"
+    for _ in range(900):
+        deep = [deep]
+    entry = {"env": {"A": {"json": deep}}, "files": {"~/a": {"json": {"x": deep}}}}
+    assert keep_known(entry) == ({"env": {}, "files": {}}, ("env.A", "files.'~/a'"))

@@ -82,7 +82,7 @@ def test_json_takes_any_value() -> None:
 
 def test_files_are_bounded_when_they_are_filled_in() -> None:
     entry = read(files={"~/a": {"text": TOKEN}, "~/b": {"text": TOKEN}})
-    half = "x" * (MAX_FILES_BYTES // 2)
+    half = "é" * (MAX_FILES_BYTES // 4)
     assert len(fill_in(entry, known(half)).files) == 2
     with pytest.raises(ServerStartError, match="could not be started"):
         fill_in(entry, known(half + "x"))

@@ -10,7 +10,8 @@ from fluidmcp.config.filling.scripts import fill_script
 from fluidmcp.config.filling.templates import JsonText, Leaf, Template, find_number, looks_personal
 from fluidmcp.config.reading import ObjectReader, as_list, as_object, name_type, show_key, show_plain
 
-_MAX_DEPTH: Final = 32
+MAX_DEPTH: Final = 32
+"""How deep a value may be nested that is written as JSON."""
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Values:
         return JsonText(self._read_leaf(self.reader.get(key), self.reader.path_of(key), 0))
 
     def _read_leaf(self, value: object, path: str, depth: int) -> Leaf:
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             self.reader.faults.append(f"{path} is nested too deeply")
             return None
         if isinstance(value, str):

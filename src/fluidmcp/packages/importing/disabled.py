@@ -6,6 +6,7 @@ from typing import Final
 from fluidmcp.config.auth_block import parse_auth_block
 from fluidmcp.config.entries import ENV_KEYS, KNOWN_KEYS
 from fluidmcp.config.filling.files import FILE_KEYS
+from fluidmcp.config.filling.values import MAX_DEPTH
 from fluidmcp.config.isolation import read_level, read_paths
 from fluidmcp.config.reading import ObjectReader, as_list, as_object, show_key
 from fluidmcp.config.tools import read_tools
@@ -44,12 +45,18 @@ def _is_plain(member: object) -> bool:
     return as_object(member) is None and as_list(member) is None
 
 
+def _is_shallow(value: object, depth: int = MAX_DEPTH) -> bool:
+    items = (as_object(value) or {}).values() or as_list(value) or ()
+    return depth >= 0 and all(_is_shallow(item, depth - 1) for item in items)
+
+
 def _is_variable(member: object) -> bool:
     parts = as_object(member)
     if parts is None:
         return _is_plain(member)
     return (
         parts.keys() <= ENV_KEYS
+        and _is_shallow(parts.get("json"))
         and _is_plain(parts.get("value"))
         and isinstance(parts.get("required", False), bool)
         and isinstance(parts.get("description", ""), str)
@@ -61,6 +68,7 @@ def _is_file(member: object) -> bool:
     return (
         parts is not None
         and parts.keys() <= FILE_KEYS
+        and _is_shallow(parts.get("json"))
         and all(isinstance(parts.get(key, ""), str) for key in ("text", "env"))
     )
 
