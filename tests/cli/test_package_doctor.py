@@ -22,6 +22,13 @@ from tests.providers.standing_in import StandInFetcher
 LIMIT_SECONDS = 60.0
 PUBLIC_URL = "http://localhost:8099"
 REDIRECT_URI = f"{PUBLIC_URL}/mail/auth/callback"
+LOCAL = {
+    "type": "oauth2",
+    "flow": "pkce",
+    "authorization_url": "http://localhost:1/a",
+    "token_url": "http://localhost:1/t",
+    "client_id_env": "NOT_SET_CLIENT_ID",
+}
 NOTION = {"NOTION_CLIENT_ID": "our-client", "NOTION_CLIENT_SECRET": "our-secret"}
 
 
@@ -193,15 +200,19 @@ def test_the_redirect_uri_is_that_of_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MCP_CLIENT_SERVER_ALL_PORT", "8321")
-    auth = {
-        "type": "oauth2",
-        "flow": "pkce",
-        "authorization_url": "http://localhost:1/a",
-        "token_url": "http://localhost:1/t",
-        "client_id_env": "NOT_SET_CLIENT_ID",
-        "env_var_name": "T",
-    }
+    auth = LOCAL | {"env_var_name": "T"}
     file = tmp_path / "servers.json"
     file.write_text(json.dumps({"mcpServers": {"mail": {"command": "x", "auth": auth}}}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == 1
     assert "register http://localhost:8321/mail/auth/callback" in capsys.readouterr().out
+
+
+def test_it_reaches_what_a_gateway_would_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("FMCP_ALLOW_PRIVATE_PROVIDERS", raising=False)
+    auth = LOCAL | {"env_var_name": "T", "token_url": "https://10.255.255.1/token"}
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"mail": {"command": "x", "auth": auth}}}), encoding="utf-8")
+    assert run_commands(["doctor", str(file)]) == 1
+    assert "FMCP_ALLOW_PRIVATE_PROVIDERS" in capsys.readouterr().out

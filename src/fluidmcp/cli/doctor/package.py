@@ -123,7 +123,7 @@ async def _check_discovery(block: AuthBlock, issuer: str, fetcher: Fetcher) -> t
     try:
         metadata = await discover(issuer, fetcher, trusted_endpoints=(block.authorization_url, block.token_url))
     except (ProviderAnswerError, ProviderUnavailableError) as error:
-        return replace(describe_error(subject, error, hint="Check issuer."), level="warning"), None
+        return replace(describe_error(subject, error, hint=error.hint or "Check issuer."), level="warning"), None
     pairs = (
         ("authorization_url", block.authorization_url, metadata.authorization_endpoint),
         ("token_url", block.token_url, metadata.token_endpoint),
@@ -152,7 +152,7 @@ async def _check_login_page(auth: PackageAuth, fetcher: Fetcher) -> Finding:
         start = await auth.begin_login(client_address="127.0.0.1")
         answer = await fetcher.look(_ask_silently(start.location))
     except FluidMCPError as error:
-        return describe_error(subject, error, hint="Check authorization_url, and whether this machine reaches it.")
+        return describe_error(subject, error, hint=error.hint or "Check authorization_url.")
     return read_login_page(answer, auth.redirect_uri)
 
 
@@ -188,6 +188,6 @@ async def _check_token_endpoint(block: AuthBlock, fetcher: Fetcher) -> Finding:
         else:
             answer = await fetcher.post_form(block.token_url, grant)
     except (ProviderAnswerError, ProviderUnavailableError) as error:
-        return describe_error(subject, error, hint="Check token_url, and whether this machine reaches it.")
+        return describe_error(subject, error, hint=error.hint or "Check token_url.")
     finding = read_token_page(answer)
     return finding if finding.level == "ok" else replace(finding, hint="Check token_url.")

@@ -35,7 +35,7 @@ from fluidmcp.cli.serving.sources import load_target, nothing_to_run
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import ALLOWED_EMAIL_DOMAINS, ALLOWED_SUBJECTS, OAuthSettings, load_oauth_settings
 from fluidmcp.config.secret import Secret
-from fluidmcp.config.settings import is_exposed, load_settings, read_environment
+from fluidmcp.config.settings import GatewaySettings, is_exposed, load_settings, read_environment
 from fluidmcp.errors import (
     ConfigurationError,
     FluidMCPError,
@@ -97,17 +97,21 @@ def run_package_doctor(target: str, *, public_url: str | None, allow_env: Sequen
         raise nothing_to_run(target, loaded.disabled)
     for refused in loaded.refused:
         print_error(refused.error)
-    problems = asyncio.run(_examine_entries(loaded.entries, environ, public_url=settings.public_url))
+    problems = asyncio.run(_examine_entries(loaded.entries, environ, settings))
     return _conclude(problems + len(loaded.refused))
 
 
-async def _examine_entries(entries: Sequence[ServerEntry], environ: Mapping[str, str], *, public_url: str) -> int:
+async def _examine_entries(
+    entries: Sequence[ServerEntry], environ: Mapping[str, str], settings: GatewaySettings
+) -> int:
     problems = 0
-    async with contextlib.aclosing(Fetcher(allow_private=True)) as fetcher:
+    # It reaches what a gateway with these settings would reach, and nothing else.
+    async with contextlib.aclosing(Fetcher(allow_private=settings.allow_private_providers)) as fetcher:
         for entry in entries:
             if len(entries) > 1:
                 print_line(f"{entry.name}:")
-            problems += await _print(find_package_problems(entry, environ, public_url=public_url, fetcher=fetcher))
+            findings = find_package_problems(entry, environ, public_url=settings.public_url, fetcher=fetcher)
+            problems += await _print(findings)
     return problems
 
 
