@@ -137,6 +137,9 @@ async def test_an_issuer_that_names_other_endpoints_is_told():
         found = await examine(auth, {"KEYCLOAK_CLIENT_ID": "c"}, fetcher)
         assert found["discovery"].level == "warning"
         assert found["discovery"].text.endswith("names another token_url")
+        replay.answer("GET /id.example.com/realms/staff/.well-known/openid-configuration", {"issuer": "https://x"})
+        found = await examine(auth, {"KEYCLOAK_CLIENT_ID": "c"}, fetcher)
+        assert (found["discovery"].level, found["discovery"].hint) == ("warning", "Check issuer.")
 
 
 @pytest.mark.parametrize(

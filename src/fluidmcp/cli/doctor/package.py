@@ -123,7 +123,9 @@ async def _check_discovery(block: AuthBlock, issuer: str, fetcher: Fetcher) -> t
     try:
         metadata = await discover(issuer, fetcher, trusted_endpoints=(block.authorization_url, block.token_url))
     except (ProviderAnswerError, ProviderUnavailableError) as error:
-        return replace(describe_error(subject, error, hint=error.hint or "Check issuer."), level="warning"), None
+        # What discovery advises is about the variables of the gateway's own login.
+        hint = error.hint if isinstance(error, ProviderUnavailableError) else "Check issuer."
+        return replace(describe_error(subject, error, hint=hint), level="warning"), None
     pairs = (
         ("authorization_url", block.authorization_url, metadata.authorization_endpoint),
         ("token_url", block.token_url, metadata.token_endpoint),
