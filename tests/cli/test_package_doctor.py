@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import RedirectResponse
 
 from fluidmcp.cli.doctor.checks import Finding
-from fluidmcp.cli.doctor.package import find_package_problems, read_login_page
+from fluidmcp.cli.doctor.package import find_package_problems, judge_login_page
 from fluidmcp.cli.main import EXIT_USAGE, run_commands
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from tests.entries import read_entry
@@ -156,8 +156,14 @@ async def test_an_issuer_that_names_other_endpoints_is_told():
 )
 def test_the_answer_to_a_silent_login_is_read(status: int, location: str, level: str, text: str):
     answer = FetchAnswer(status=status, media_type="", body=b"", location=location)
-    finding = read_login_page(answer, REDIRECT_URI)
+    finding = judge_login_page(answer, REDIRECT_URI)
     assert (finding.level, text in finding.text) == (level, True)
+
+
+def test_what_is_compared_with_the_provider_is_named():
+    answer = FetchAnswer(status=302, media_type="", body=b"", location=f"{REDIRECT_URI}?error=odd")
+    assert "fluidmcp providers github" in judge_login_page(answer, REDIRECT_URI, provider="github").hint
+    assert "fluidmcp providers" not in judge_login_page(answer, REDIRECT_URI).hint
 
 
 def test_the_command_reads_files_and_packages(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -237,7 +237,7 @@ def parse_entry(
     if found:
         error = ConfigurationError(
             f"The entry {show_key(name)} in {context.source} is not valid.",
-            why="; ".join(found) + ".",
+            why="; ".join(found) + ("" if found[-1].endswith("?") else "."),
             hint="Correct the file and run the command again.",
         )
         hide_values(error, expander.hidden)

@@ -115,7 +115,7 @@ def test_who_somebody_is_where_the_answer_is_in_other_words_is_no_key_of_the_blo
 def test_an_unknown_provider_is_refused_with_the_nearest_names():
     why = refuse(provider="githb")
     assert why.startswith("mcpServers.mine.auth.provider names no preset; did you mean ")
-    assert '"github"' in why
+    assert '"github"' in why and why.endswith('"?')
     assert "is missing" not in why
     assert '"fluidmcp providers" lists' in refuse(provider=f"x-{CANARY}-x")
     assert "provider is empty" in refuse(provider="")

@@ -50,7 +50,7 @@ _VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 # What a provider says to `prompt=none` when nobody is signed in: the request itself was in order.
-NOBODY_SIGNED_IN: Final = frozenset(
+_NOBODY_SIGNED_IN: Final = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
 _HINTS: Final[Mapping[str, str]] = MappingProxyType(
@@ -196,23 +196,36 @@ async def check_login_page(settings: OAuthSettings, provider: ProviderMetadata, 
         answer = await fetcher.look(build_request(silent, provider).location)
     except (ProviderAnswerError, ProviderUnavailableError) as error:
         return describe_error(subject, error, hint=_hint_for(oauth.AUTH_ENDPOINT, error))
-    return read_login_page(answer, settings)
+    return read_login_page(
+        answer,
+        settings.redirect_uri,
+        address=oauth.AUTH_ENDPOINT,
+        client_id=oauth.CLIENT_ID,
+        hints=_HINTS,
+        other_hint=_PAGE_HINT,
+    )
 
 
-def read_login_page(answer: FetchAnswer, settings: OAuthSettings) -> Finding:
-    """What the answer to a login request with `prompt=none` says. Pure."""
+def read_login_page(
+    answer: FetchAnswer, redirect_uri: str, *, address: str, client_id: str, hints: Mapping[str, str], other_hint: str
+) -> Finding:
+    """What the answer to a login request with `prompt=none` says. Pure.
+
+    `address` and `client_id` are what they are called where they are set, `hints` what to do about an OAuth error by
+    its code, `other_hint` about every other one.
+    """
     subject = "authorization endpoint"
     if answer.status < 400:
-        if not answer.location.startswith(f"{settings.redirect_uri}?"):
+        if not answer.location.startswith(f"{redirect_uri}?"):
             return ok(subject, "answers; whether it knows client id and redirect URI shows at the login")
         error = sanitise_error_code(dict(parse_qsl(urlsplit(answer.location).query)).get("error"))
-        if not error or error in NOBODY_SIGNED_IN:
+        if not error or error in _NOBODY_SIGNED_IN:
             return ok(subject, "answers, and knows client id, redirect URI and scopes")
-        return problem(subject, f"refuses the login request: {error}", _HINTS.get(error, _PAGE_HINT))
+        return problem(subject, f"refuses the login request: {error}", hints.get(error, other_hint))
     text = f"answers the login request with HTTP {answer.status}"
     if answer.status >= 500:
-        return problem(subject, text, f"Try again later; if it stays, check {oauth.AUTH_ENDPOINT}.")
-    hint = f"Register the redirect URI letter by letter; check {oauth.CLIENT_ID} and {oauth.AUTH_ENDPOINT}."
+        return problem(subject, text, f"Try again later; if it stays, check {address}.")
+    hint = f"Register the redirect URI letter by letter; check {client_id} and {address}."
     # Some refuse programs that are no browsers, or those that ask too often.
     return (warning if answer.status in (403, 405, 429) else problem)(subject, text, hint)
 

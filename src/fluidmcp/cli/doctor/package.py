@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from fluidmcp.cli.doctor.checks import (
-    NOBODY_SIGNED_IN,
     Finding,
     describe_error,
     ok,
     problem,
+    read_login_page,
     read_token_page,
     warning,
 )
@@ -31,7 +31,6 @@ from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata, discover
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.oauth_client.token_endpoint import sanitise_error_code
 from fluidmcp.store.memory import MemoryStore
 
 DIGEST_KEY_BYTES: Final = 32
@@ -74,7 +73,7 @@ async def _find_login_problems(
         if metadata is not None and metadata.scopes_supported:
             yield _check_scopes(block, metadata.scopes_supported)
     if not auth.missing_variables:
-        yield await _check_login_page(auth, fetcher)
+        yield await _check_login_page(auth, block.provider, fetcher)
     yield await _check_token_endpoint(block, fetcher)
     if preset is not None:
         members = ", ".join(name for name, _ in preset.answer)
@@ -147,7 +146,7 @@ def _check_scopes(block: AuthBlock, known: tuple[str, ...]) -> Finding:
     return ok("scopes", "the provider publishes each of them")
 
 
-async def _check_login_page(auth: PackageAuth, fetcher: Fetcher) -> Finding:
+async def _check_login_page(auth: PackageAuth, provider: str, fetcher: Fetcher) -> Finding:
     """Whether the authorization endpoint answers, and accepts client id, redirect URI and scopes."""
     subject = "authorization endpoint"
     try:
@@ -155,30 +154,26 @@ async def _check_login_page(auth: PackageAuth, fetcher: Fetcher) -> Finding:
         answer = await fetcher.look(_ask_silently(start.location))
     except FluidMCPError as error:
         return describe_error(subject, error, hint=error.hint or "Check authorization_url.")
-    return read_login_page(answer, auth.redirect_uri)
+    return judge_login_page(answer, auth.redirect_uri, provider=provider)
+
+
+def judge_login_page(answer: FetchAnswer, redirect_uri: str, *, provider: str = "") -> Finding:
+    """What the answer to a silent login request says of an auth block with this preset, if any. Pure."""
+    what_to_click = f" with: fluidmcp providers {provider}" if provider else ", letter by letter, with the auth block"
+    return read_login_page(
+        answer,
+        redirect_uri,
+        address="authorization_url",
+        client_id="the client id",
+        hints=_HINTS,
+        other_hint=f"Compare the client at the provider{what_to_click}",
+    )
 
 
 def _ask_silently(location: str) -> str:
     parts = urlsplit(location)
     query = dict(parse_qsl(parts.query, keep_blank_values=True)) | {"prompt": "none"}
     return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
-
-
-def read_login_page(answer: FetchAnswer, redirect_uri: str) -> Finding:
-    """What the answer to a login request with `prompt=none` says. Pure."""
-    subject = "authorization endpoint"
-    if answer.status >= 400:
-        # Some refuse programs that are no browsers, or those that ask too often.
-        say = warning if answer.status in (403, 405, 429) else problem
-        hint = "Register the redirect URI letter by letter; check the client id and the values of the provider."
-        return say(subject, f"answers the login request with HTTP {answer.status}", hint)
-    if not answer.location.startswith(f"{redirect_uri}?"):
-        return ok(subject, "answers; whether it knows client id and redirect URI shows at the login")
-    error = sanitise_error_code(dict(parse_qsl(urlsplit(answer.location).query)).get("error"))
-    if not error or error in NOBODY_SIGNED_IN:
-        return ok(subject, "answers, and knows client id, redirect URI and scopes")
-    hint = _HINTS.get(error, "Compare the client at the provider with: fluidmcp providers NAME")
-    return problem(subject, f"refuses the login request: {error}", hint)
 
 
 async def _check_token_endpoint(block: AuthBlock, fetcher: Fetcher) -> Finding:
