@@ -119,3 +119,12 @@ async def test_servers_that_claude_code_keeps_for_the_working_directory_are_chec
     done = await run_fluidmcp("validate", file, cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [["ok", "notes"], ["ok", "mail"]]
+
+
+async def test_a_value_that_was_filled_in_and_is_a_secret_is_not_shown(tmp_path: Path):
+    servers = {"a": {"command": "/opt/${MY_API_KEY}/x"}, "b": GOOD | {"cwd": "/srv/${MY_API_KEY}"}}
+    file = write(tmp_path, mcpServers=servers)
+    done = await run_fluidmcp("validate", file, cwd=tmp_path, env={"MY_API_KEY": "hunter2hunter2"})
+    assert done.code == 2
+    assert "/opt/***/x" in done.stderr and "/srv/***" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr

@@ -56,8 +56,17 @@ def check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: 
     """Whether the server of `entry` could be launched, without launching it; `is_guarded`: for somebody known.
 
     Raises:
-        ConfigurationError: its command is not there, or a variable that it requires is not set.
+        ConfigurationError: its command is not there, or a variable that it requires is not set. No value shows that
+            was filled in and is a secret.
     """
+    try:
+        _check_launch(entry, environ, is_guarded=is_guarded)
+    except ConfigurationError as error:
+        hide_values(error, (secret.reveal() for secret in entry.hidden))
+        raise
+
+
+def _check_launch(entry: ServerEntry, environ: Mapping[str, str], *, is_guarded: bool) -> None:
     # A person's token is not there yet; whether one is needed does not change the rest of the environment.
     person_known = entry.auth is not None or (is_guarded and not entry.shared)
     environment = build_environment(entry, environ, person_known=person_known)
@@ -107,7 +116,6 @@ def find_launch_faults(
         try:
             check_launch(entry, environ, is_guarded=is_guarded)
         except ConfigurationError as error:
-            hide_values(error, (secret.reveal() for secret in entry.hidden))
             faults[entry.name] = error
     return faults
 
