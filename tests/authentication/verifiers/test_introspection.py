@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,7 +18,9 @@ from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.token_endpoint import ProviderClient
 from tests.providers.fault_making import FaultMakingProvider
 from tests.providers.login_gateway import Clock, auth_block
+from tests.providers.replaying import replaying
 from tests.providers.serving import serve
+from tests.providers.standing_in import StandInFetcher
 
 
 @asynccontextmanager
@@ -218,3 +221,20 @@ async def test_tokens_for_our_audience_are_good_as_well() -> None:
                 active(client_id="other-app", aud=[audience])
             )
             assert (await verifier.verify(audience) is not None) is is_good
+
+
+async def test_a_provider_that_wants_json_gets_the_token_and_nothing_that_is_optional() -> None:
+    async with replaying() as replay:
+        fetcher = StandInFetcher(replay.address)
+        replay.answer("POST /as.example/introspect", active())
+        check = IntrospectionCheck(
+            introspection_url="https://as.example/introspect",
+            client=ProviderClient(client_id="gateway", client_secret=Secret("s"), auth_method="basic", sends_json=True),
+            audience=None,
+            issuer="https://as.example",
+            fetcher=fetcher,
+            now=Clock(),
+        )
+        assert (await check.check("at", "digest")).subject == "alice"
+        assert json.loads(replay.requests[-1][2]) == {"token": "at"}
+        await fetcher.aclose()
