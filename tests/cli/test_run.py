@@ -72,7 +72,9 @@ async def test_the_documented_command_prints_the_documented_lines_in_their_order
         await gateway.stdout.wait_for(" ready")
         isolation = next(line for line in gateway.stdout.lines if line.startswith("Isolation of server processes: "))
         url = gateway.url
-        assert gateway.stdout.lines == [
+        # A machine that is busy may need the five seconds after which a start is worth a line.
+        slow = ("gmail-mock is still starting", "gmail-mock answers after ")
+        assert [line for line in gateway.stdout.lines if not line.startswith(slow)] == [
             "Reading metadata.json...",
             "Added gmail-mock endpoints with OAuth support",
             f"  Login: {url}/gmail-mock/auth/login",
