@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from fluidmcp.cli.account.session import run_login as run_login
     from fluidmcp.cli.account.session import run_logout as run_logout
     from fluidmcp.cli.account.session import show_status as show_status
+    from fluidmcp.cli.catalogue.adding import add_server as add_server
+    from fluidmcp.cli.catalogue.show import list_servers as list_servers
+    from fluidmcp.cli.catalogue.show import show_server as show_server
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
     from fluidmcp.cli.doctor.run import run_package_doctor as run_package_doctor
@@ -52,6 +55,9 @@ _MODULES: Final = {
     "run_login": "fluidmcp.cli.account.session",
     "run_logout": "fluidmcp.cli.account.session",
     "show_status": "fluidmcp.cli.account.session",
+    "add_server": "fluidmcp.cli.catalogue.adding",
+    "list_servers": "fluidmcp.cli.catalogue.show",
+    "show_server": "fluidmcp.cli.catalogue.show",
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
     "run_package_doctor": "fluidmcp.cli.doctor.run",

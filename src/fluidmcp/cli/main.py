@@ -29,6 +29,8 @@ _COMMANDS: Final = {
     "run": ("fluidmcp.cli.serving.command", "Serve packages over HTTP, or check that they start."),
     "validate": ("fluidmcp.cli.files.validate", "Check files with servers without starting anything."),
     "import": ("fluidmcp.cli.files.importing", "Make one clean file out of those of other programs."),
+    "catalogue": ("fluidmcp.cli.catalogue.command", "Show published servers with an entry that works."),
+    "add": ("fluidmcp.cli.catalogue.add", "Write the entry of a published server into your file."),
     "install": ("fluidmcp.cli.packages.install", "Install packages from npm or PyPI, or bundles (.mcpb)."),
     "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),

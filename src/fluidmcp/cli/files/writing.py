@@ -1,13 +1,12 @@
 """What `fluidmcp import` does: reads foreign files, writes one of ours, and says what to export."""
 
-import contextlib
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from fluidmcp.cli.files.whole_file import create_file, overwrite_file
 from fluidmcp.cli.output import print_error, print_line, print_notice
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import ConfigurationError
@@ -19,6 +18,7 @@ from fluidmcp.packages.importing.places import list_places
 from fluidmcp.packages.servers_file import find_workspace
 
 EXIT_LEFT_OUT: Final = 2
+_ANOTHER_FILE: Final = "Name another file with -o, or add --force."
 
 
 def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bool) -> int:
@@ -112,32 +112,14 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _write(target: Path, text: str, *, shown: str, force: bool) -> None:
     """All of it or nothing, and readable by its owner alone."""
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            if force:
-                os.replace(draft, target)
-            else:
-                # A link fails where something has come in the meantime; `replace` would not.
-                os.link(draft, target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(draft)
-    except FileExistsError:
-        raise _is_there(shown) from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"{shown} cannot be written.", why=f"The system says: {error.strerror}.", hint="Check the path."
-        ) from None
+    if force:
+        overwrite_file(target, text.encode(), shown=shown)
+    else:
+        create_file(target, text.encode(), shown=shown, hint=_ANOTHER_FILE)
 
 
 def _is_there(shown: str) -> ConfigurationError:
-    return ConfigurationError(f"{shown} is there already.", hint="Name another file with -o, or add --force.")
+    return ConfigurationError(f"{shown} is there already.", hint=_ANOTHER_FILE)
 
 
 def _tell(imported: Imported) -> None:

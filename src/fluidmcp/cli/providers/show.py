@@ -1,11 +1,10 @@
 """What `fluidmcp providers` prints."""
 
 from fluidmcp.cli.output import print_line, print_table
+from fluidmcp.cli.public_url import find_public_url
 from fluidmcp.config.entries import parse_package_name
 from fluidmcp.config.providers.describe import describe_needs, entry_to_copy, exports_to_copy, facts, steps_to_take
 from fluidmcp.config.providers.table import PRESETS, find_preset, nearest_names
-from fluidmcp.config.settings import DEFAULT_PORT, read_environment
-from fluidmcp.config.urls import parse_public_url
 from fluidmcp.errors import UserError
 
 
@@ -31,7 +30,7 @@ def show_provider(name: str, *, package: str, public_url: str | None) -> None:
             hint=f"Did you mean {near}?" if near else "Run: fluidmcp providers",
         )
     served = parse_package_name(package, source="--package")
-    redirect_uri = f"{_find_public_url(public_url)}/{served}/auth/callback"
+    redirect_uri = f"{find_public_url(public_url)}/{served}/auth/callback"
     print_line(f"{preset.title}: {preset.documentation}")
     print_line()
     print_line("At the provider:")
@@ -48,11 +47,3 @@ def show_provider(name: str, *, package: str, public_url: str | None) -> None:
     print_line()
     for title, text in facts(preset):
         print_line(f"{title}: {text}")
-
-
-def _find_public_url(option: str | None) -> str:
-    given = option or read_environment().get("FMCP_PUBLIC_URL") or f"http://localhost:{DEFAULT_PORT}"
-    url, fault = parse_public_url(given)
-    if fault is not None:
-        raise UserError(f"The public address {fault}.", hint="Correct --public-url or FMCP_PUBLIC_URL.")
-    return url

@@ -48,7 +48,7 @@ def decode_document(text: bytes, *, source: str) -> Mapping[str, object]:
         raise ConfigurationError(
             f"{source} cannot be read.", why=f"Byte {error.start + 1} is not UTF-8.", hint="Save the file as UTF-8."
         ) from None
-    language = _tell_language(decoded, source)
+    language = tell_language(decoded, source)
     try:
         document = _DECODERS[language](decoded)
     except _FaultError as fault:
@@ -81,7 +81,7 @@ class _FaultError(ValueError):
         self.hint = hint
 
 
-def _tell_language(text: str, source: str) -> str:
+def tell_language(text: str, source: str) -> str:
     """By what the text begins with; its name decides only where that says nothing."""
     begin = _COMMENT_LINES.sub("", text).lstrip()
     line = begin.partition("\n")[0].rstrip("\r")

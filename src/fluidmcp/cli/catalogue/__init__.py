@@ -1,0 +1,1 @@
+"""`fluidmcp catalogue` and `fluidmcp add`."""

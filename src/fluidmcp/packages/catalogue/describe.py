@@ -1,0 +1,151 @@
+"""Known servers in words, for a terminal and for the documentation. Pure module: no I/O."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from fluidmcp.config.filling.templates import ACCESS_TOKEN, looks_personal
+from fluidmcp.config.providers.fill import default_variables
+from fluidmcp.config.providers.preset import Preset
+from fluidmcp.config.providers.table import find_preset
+from fluidmcp.config.reading import as_list, as_object, list_texts
+from fluidmcp.packages.catalogue.find import read_package
+from fluidmcp.packages.catalogue.known_server import EMPTY, KnownServer
+
+_ONE_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]*\}")
+_TOKEN: Final = f"${{{ACCESS_TOKEN}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """A variable that the operator exports before the gateway starts."""
+
+    name: str
+    example: str
+    note: str = ""
+    is_required: bool = True
+
+    @property
+    def line(self) -> str:
+        """The line for a shell."""
+        return f'export {self.name}="{self.example}"' + (f"  # {self.note}" if self.note else "")
+
+
+def find_provider(server: KnownServer) -> Preset | None:
+    """The preset that its entry names; None where it names none."""
+    return find_preset(str(read_auth(server).get("provider", "")))
+
+
+def read_auth(server: KnownServer) -> Mapping[str, Any]:
+    """The `auth` block of its entry; empty where it has none."""
+    return as_object(write_entry(server).get("auth")) or EMPTY
+
+
+def show_provider(server: KnownServer) -> str:
+    """The name of its provider; where the entry names none, the kind of its login, or `-`."""
+    auth = read_auth(server)
+    return str(auth.get("provider") or auth.get("type") or "-")
+
+
+def has_redirect(server: KnownServer) -> bool:
+    """Whether its login is at a provider, with which a redirect URI is registered."""
+    auth = read_auth(server)
+    return "provider" in auth or "authorization_url" in auth
+
+
+def list_exports(server: KnownServer) -> tuple[Export, ...]:
+    """What the operator exports: the client at the provider, and what else the server asks for."""
+    client = tuple(_list_client(server))
+    names = {export.name for export in client}
+    others = (Export(name=name, example="...", note=what) for name, what in server.asks.items() if name not in names)
+    return (*client, *others)
+
+
+def _list_client(server: KnownServer) -> Iterator[Export]:
+    auth = read_auth(server)
+    if not has_redirect(server):
+        return
+    id_variable, secret_variable = default_variables(str(auth["provider"])) if "provider" in auth else ("", "")
+    id_variable = auth.get("client_id_env", "" if "client_id" in auth else id_variable)
+    if id_variable:
+        yield Export(name=str(id_variable), example="your-client-id")
+    if auth.get("token_endpoint_auth_method") == "none":
+        return
+    secret_variable = auth.get("client_secret_env", secret_variable)
+    if secret_variable:
+        preset = find_provider(server)
+        is_required = preset is not None and preset.needs_secret
+        note = "" if is_required else "leave it out for a client without a secret"
+        yield Export(name=str(secret_variable), example="your-client-secret", note=note, is_required=is_required)
+
+
+def describe_needs(server: KnownServer) -> str:
+    """The variables to export: `LINEAR_CLIENT_ID, [LINEAR_CLIENT_SECRET]`; those that may be left out in brackets."""
+    names = [export.name if export.is_required else f"[{export.name}]" for export in list_exports(server)]
+    return ", ".join(names) or "-"
+
+
+def list_right_variables(server: KnownServer) -> tuple[str, ...]:
+    """The variables in which its entry hands over the token."""
+    short = read_auth(server).get("env_var_name")
+    env = as_object(write_entry(server).get("env")) or {}
+    placed = (name for name, value in env.items() if any(_TOKEN in text for text in list_texts(value)))
+    return (*((str(short),) if short else ()), *placed)
+
+
+def describe_credential(server: KnownServer) -> str:
+    """How the credential of a person goes in, in words."""
+    entry = write_entry(server)
+    ways = [f"`{name}`" for name in _list_personal_variables(entry)]
+    ways += [f"the file `{name}`" for name in as_object(entry.get("files")) or {}]
+    args = as_list(entry.get("args")) or ()
+    if any(looks_personal(str(arg)) for arg in args):
+        ways.append("an argument")
+    return ", ".join(ways) or "-"
+
+
+def _list_personal_variables(entry: Mapping[str, object]) -> Iterator[str]:
+    short = (as_object(entry.get("auth")) or {}).get("env_var_name")
+    if short:
+        yield str(short)
+    for name, value in (as_object(entry.get("env")) or {}).items():
+        texts = [text for text in list_texts(value) if looks_personal(text)]
+        if texts:
+            is_plain = _ONE_PLACEHOLDER.fullmatch(texts[0]) is not None
+            yield f"{name} (JSON)" if not isinstance(value, str) else name if is_plain else f"{name}={texts[0]}"
+
+
+def write_entry(server: KnownServer) -> dict[str, object]:
+    """Its entry as it is decoded from a file: objects, lists, texts."""
+    return msgspec.to_builtins(dict(server.entry))
+
+
+def entry_to_copy(server: KnownServer, *, name: str) -> str:
+    """A file with the server alone, as JSON."""
+    return json.dumps({"mcpServers": {name: write_entry(server)}}, indent=2, ensure_ascii=False)
+
+
+def install_command(server: KnownServer) -> str | None:
+    """The command that installs its package; None where it has none of a registry."""
+    package = read_package(server)
+    if package is None:
+        return None
+    python = server.entry.get("python")
+    option = f" --python {shlex.quote(str(python))}" if python else ""
+    return f"fluidmcp install {shlex.quote(str(package))}{option}"
+
+
+def list_remarks(server: KnownServer) -> tuple[str, ...]:
+    """What is to know beyond the entry, a sentence each."""
+    by_effect: dict[str, list[str]] = {}
+    for name, effect in server.wrong_variables.items():
+        by_effect.setdefault(effect, []).append(name)
+    remarks = [f"A person's token in {' or '.join(names)} {effect}." for effect, names in by_effect.items()]
+    if server.base_url is not None:
+        remarks.append(f"For an installation of your own, put the address of its API into env as {server.base_url}.")
+    return (*remarks, *server.notes)

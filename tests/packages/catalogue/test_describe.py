@@ -1,0 +1,78 @@
+"""Known servers in words."""
+
+import json
+
+from fluidmcp.packages.catalogue.describe import (
+    describe_credential,
+    describe_needs,
+    entry_to_copy,
+    has_redirect,
+    install_command,
+    list_exports,
+    list_remarks,
+    list_right_variables,
+    show_provider,
+)
+from fluidmcp.packages.catalogue.table import KNOWN_SERVERS
+from fluidmcp.packages.importing.credentials import find_secrets
+from tests.entries import read_entry
+from tests.packages.catalogue.known import KEYS, LINES, OPEN, PAGES
+
+ALL = (LINES, PAGES, KEYS, OPEN)
+
+
+def test_what_the_operator_exports_is_the_client_and_what_the_server_asks_for():
+    assert [export.line for export in list_exports(LINES)] == [
+        'export LINEAR_CLIENT_ID="your-client-id"',
+        'export LINEAR_CLIENT_SECRET="your-client-secret"  # leave it out for a client without a secret',
+        'export LINES_SITE="..."  # the name of your site',
+    ]
+    assert [describe_needs(server) for server in ALL] == [
+        "LINEAR_CLIENT_ID, [LINEAR_CLIENT_SECRET], LINES_SITE",
+        "-",
+        "-",
+        "-",
+    ]
+
+
+def test_an_entry_whose_login_is_at_no_provider_has_nothing_to_register():
+    assert [show_provider(server) for server in ALL] == ["linear", "notion", "keys", "-"]
+    assert [has_redirect(server) for server in ALL] == [True, True, False, False]
+
+
+def test_how_the_credential_goes_in_is_told_for_each_form():
+    assert [describe_credential(server) for server in ALL] == [
+        "`LINES_OAUTH_TOKEN`",
+        "`PAGES_HEADERS (JSON)`, `PAGES_AUTH=Bearer ${auth.access_token}`, `PAGES_TOKEN`, the file `~/.pages.json`, "
+        "an argument",
+        "`KEYS_API_KEY`",
+        "-",
+    ]
+    assert list_right_variables(PAGES) == ("PAGES_HEADERS", "PAGES_AUTH", "PAGES_TOKEN")
+
+
+def test_the_command_that_installs_it_is_one_for_a_shell():
+    assert [install_command(server) for server in ALL] == [
+        "fluidmcp install npm:@somebody/mcp-lines@1.4.3",
+        "fluidmcp install 'pypi:mcp-pages[all]==0.3.1' --python 3.12",
+        "fluidmcp install npm:mcp-keys@2.0.0",
+        None,
+    ]
+
+
+def test_remarks_tell_the_wrong_variables_the_address_of_its_api_and_what_surprises():
+    assert list_remarks(LINES) == (
+        "A person's token in LINES_API_KEY or LINES_KEY goes out without Bearer.",
+        "For an installation of your own, put the address of its API into env as LINES_URL.",
+        "It surprises.",
+    )
+
+
+def test_each_entry_of_the_catalogue_can_be_copied_and_holds_no_secret():
+    for server in KNOWN_SERVERS.values():
+        text = entry_to_copy(server, name="mine")
+        entry = json.loads(text)["mcpServers"]["mine"]
+        assert entry == server.entry
+        asked = {name: "1" for name in server.asks}
+        assert read_entry("mine", entry, environ=asked).name == "mine"
+        assert not any(find_secrets(line) for line in text.splitlines())
