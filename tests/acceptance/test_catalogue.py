@@ -1,16 +1,20 @@
-"""The catalogue at the real executable: a server looked up, and added."""
+"""The catalogue at the real executable: a server looked up, added, looked at, and a wrong variable told everywhere."""
 
 import json
+import re
 import stat
+import sys
 from pathlib import Path
 from typing import Any, Final
 
-from tests.acceptance.harness import run_fluidmcp
+from tests.acceptance.harness import run_fluidmcp, start_fluidmcp
 
 Json = dict[str, Any]
 
 REDIRECT_URI: Final = "https://mcp.example.com/linear/auth/callback"
 PUBLIC: Final = {"FMCP_PUBLIC_URL": "https://mcp.example.com"}
+WARNING: Final = re.compile(r"mcpServers\.mine\.auth\.env_var_name.*LINEAR_API_TOKEN.*LINEAR_OAUTH_ACCESS_TOKEN")
+SERVER: Final = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
 
 
 def read(path: Path) -> Json:
@@ -74,3 +78,39 @@ async def test_a_second_one_is_added_beside_what_is_there_and_one_that_is_there_
 
     unknown = await run_fluidmcp("add", "linaer", cwd=tmp_path)
     assert unknown.code == 2 and "Did you mean linear?" in unknown.stderr
+
+
+async def test_a_token_in_the_wrong_variable_is_told_by_validate_doctor_and_run(tmp_path: Path):
+    """What the catalogue knows of a server counts for an entry that somebody wrote by hand, too."""
+    program = tmp_path / "node_modules" / "@tacticlaunch" / "mcp-linear" / "index.py"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(SERVER.read_bytes())
+    auth = {"provider": "linear", "client_id": "ours", "client_secret_env": None, "env_var_name": "LINEAR_API_TOKEN"}
+    good = {"command": sys.executable, "args": ["-I", str(program)]}
+    entries = {"mine": {**good, "auth": auth}, "other": good}
+    (tmp_path / "wrong.json").write_text(json.dumps({"mcpServers": entries}), encoding="utf-8")
+
+    checked = await run_fluidmcp("validate", "wrong.json", cwd=tmp_path)
+    assert checked.code == 0, checked.stderr
+    assert WARNING.search(checked.stderr) and checked.stderr.count("Warning: ") == 1
+
+    # Before the package is installed, too.
+    packaged = {"mcpServers": {"mine": {"package": "npm:@tacticlaunch/mcp-linear", "auth": auth}}}
+    (tmp_path / "package.json").write_text(json.dumps(packaged), encoding="utf-8")
+    refused = await run_fluidmcp("validate", "package.json", cwd=tmp_path)
+    assert refused.code == 2 and WARNING.search(refused.stderr)
+
+    # The provider's addresses lead nowhere here; the warning comes before they are asked.
+    nowhere = {**auth, "authorization_url": "http://127.0.0.1:9/a", "token_url": "http://127.0.0.1:9/t"}
+    document = {"mcpServers": {"mine": {**good, "auth": {**nowhere, "issuer": None}}}}
+    (tmp_path / "local.json").write_text(json.dumps(document), encoding="utf-8")
+    examined = await run_fluidmcp("doctor", "local.json", cwd=tmp_path)
+    (line,) = [line for line in examined.stdout.splitlines() if line.startswith("warning  variable:")]
+    assert WARNING.search(line)
+
+    looked = await run_fluidmcp("run", "wrong.json", cwd=tmp_path)
+    assert looked.code == 0, looked.stderr
+    assert len(WARNING.findall(looked.stderr)) == 1
+    async with start_fluidmcp("run", "wrong.json", "--start-server", cwd=tmp_path) as gateway:
+        await gateway.stderr.wait_for("LINEAR_OAUTH_ACCESS_TOKEN")
+        assert gateway.stderr.text.count("LINEAR_API_TOKEN") == 1

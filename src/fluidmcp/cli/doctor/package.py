@@ -31,6 +31,7 @@ from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata, discover
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.packages.catalogue.wrong_variables import find_wrong_variables
 from fluidmcp.store.memory import MemoryStore
 
 DIGEST_KEY_BYTES: Final = 32
@@ -48,6 +49,8 @@ async def find_package_problems(
     """The findings about the logins of one entry, as they are made."""
     if entry.auth is None:
         yield ok("auth", f"{entry.name} has no auth block: nobody logs in to it")
+    for wrong in find_wrong_variables(entry):
+        yield warning("variable", wrong.text, "Change it there, unless you know better.")
     services = _build_services(public_url=public_url, fetcher=fetcher)
     for name, block in list_logins(entry.auth):
         if isinstance(block, KeysBlock):

@@ -9,6 +9,7 @@ from typing import Final
 
 from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import check_launch
+from fluidmcp.cli.serving.report import warn_of_wrong_variables
 from fluidmcp.cli.serving.sources import add_packages
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.reading import as_object, list_texts, show_key
@@ -80,7 +81,8 @@ def _validate(file: str, options: ReadingOptions) -> int:
         ConfigurationError: the file cannot be read, or has no servers.
     """
     shape = _read_shape(file)
-    loaded = add_packages(load_file(file, working_directory=Path.cwd(), options=options), options)
+    read = load_file(file, working_directory=Path.cwd(), options=options)
+    loaded = add_packages(read, options)
     if not shape.entries:
         raise ConfigurationError(f"{file} has no server to run.", why="It names none.", hint="Add an entry.")
     lines = _describe(loaded, {entry.name: entry for entry in shape.entries}, shape.inputs, options.environ)
@@ -93,6 +95,7 @@ def _validate(file: str, options: ReadingOptions) -> int:
             wrong.append(line.error)
     for error in wrong:
         print_error(error)
+    warn_of_wrong_variables(read.entries)
     return len(wrong)
 
 

@@ -16,7 +16,7 @@ from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.checks import find_launch_faults
 from fluidmcp.cli.serving.guarding import check_guard
-from fluidmcp.cli.serving.report import report_mistakes
+from fluidmcp.cli.serving.report import report_mistakes, warn_of_wrong_variables
 from fluidmcp.cli.serving.sources import load_target, nothing_to_run
 from fluidmcp.config.settings import (
     GatewaySettings,
@@ -92,6 +92,7 @@ def run_target(options: RunOptions) -> int:
     loaded = _load(options, environ, settings, is_file=is_file)
     check_is_guarded(settings, loaded.entries)
     check_who_is_allowed(settings, loaded.entries)
+    warn_of_wrong_variables(loaded.entries)
     faults = find_launch_faults(loaded.entries, environ, is_guarded=settings.guard is not None)
     if options.start_server and len(faults) == len(loaded.servers):
         report_mistakes(loaded, faults)

@@ -13,6 +13,7 @@ from fluidmcp.config.logins.keys import KeysBlock
 from fluidmcp.config.logins.read import find_keys, has_login_page, list_logins
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, ServerProcessError
+from fluidmcp.packages.catalogue.wrong_variables import find_wrong_variables
 from fluidmcp.packages.resolve import LoadedServers
 from fluidmcp.processes.isolation.wall import Wall
 
@@ -84,6 +85,13 @@ def announce_isolation(walls: Mapping[str, Wall]) -> None:
         print_line(f"Isolation of server processes: {described}{who}")
     for weakness in dict.fromkeys(wall.weakness for wall in walls.values() if wall.weakness):
         print_warning(f"isolation: {weakness}")
+
+
+def warn_of_wrong_variables(entries: Sequence[ServerEntry]) -> None:
+    """A line for each variable that is known to be the wrong one for a person's token."""
+    for entry in entries:
+        for found in find_wrong_variables(entry):
+            print_warning(found.text)
 
 
 def report_mistakes(loaded: LoadedServers, faults: Mapping[str, ConfigurationError]) -> None:
