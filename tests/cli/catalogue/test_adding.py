@@ -95,6 +95,12 @@ def test_a_file_of_another_program_is_never_written(
     assert path.read_text(encoding="utf-8") == '{"mcpServers": {}}'
 
 
+def test_json_is_not_put_under_a_name_that_says_something_else(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_commands(["add", "github", "-o", "servers.toml"]) == EXIT_USAGE
+    assert "Name a file that ends in .json." in capsys.readouterr().err
+    assert os.listdir(folder) == []
+
+
 def test_a_name_or_address_that_is_none_is_told_before_anything_is_written(folder: Path):
     for arguments in (["githb"], ["github", "--as", "docs"], ["github", "--public-url", "x"]):
         assert run_commands(["add", *arguments]) == EXIT_USAGE

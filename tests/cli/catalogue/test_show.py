@@ -87,9 +87,10 @@ def test_what_to_register_to_export_to_type_and_to_know_stands_in_this_order(cap
         'export LINEAR_CLIENT_ID="your-client-id"',
         'export LINEAR_CLIENT_SECRET="your-client-secret"  # leave it out for a client without a secret',
         'export LINES_SITE="..."  # the name of your site',
-        "Then:",
+        "Install and start it:",
         "fluidmcp install npm:@somebody/mcp-lines@1.4.3",
         "fluidmcp run --file 'my file' --start-server --public-url https://gw.example.com",
+        "Then log in at https://gw.example.com/lines/auth/login, or give an MCP client https://gw.example.com/lines/mcp",
         "Note: At this address others can reach the gateway, which then wants to be told who is let in: put "
         '"allowed_domains", "allowed_subjects" or "allow_any_user": true into auth.',
         "Note: A person's token in LINES_API_KEY or LINES_KEY goes out without Bearer.",
@@ -106,8 +107,13 @@ def test_a_provider_that_wants_https_is_told_before_the_login_fails(capsys: pyte
 
 def test_without_a_login_at_a_provider_there_is_nothing_to_register(capsys: pytest.CaptureFixture[str]):
     assert say(KEYS, capsys) == [
-        "Then:",
+        "Install and start it:",
         "fluidmcp install npm:mcp-keys@2.0.0",
         "fluidmcp run --file 'my file' --start-server",
+        "Then log in at http://localhost:8099/keys/auth/login, or give an MCP client http://localhost:8099/keys/mcp",
     ]
-    assert say(OPEN, capsys) == ["Then:", "fluidmcp run --file 'my file' --start-server"]
+    assert say(OPEN, capsys) == [
+        "Install and start it:",
+        "fluidmcp run --file 'my file' --start-server",
+        "Then give an MCP client http://localhost:8099/open/mcp",
+    ]

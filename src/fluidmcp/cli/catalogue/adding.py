@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Final
 
 from fluidmcp.cli.catalogue.show import (
     get_server,
@@ -24,6 +25,8 @@ from fluidmcp.packages.files import read_regular
 from fluidmcp.packages.formats.documents import MAX_FILE_BYTES
 from fluidmcp.packages.importing.merging import write_document
 from fluidmcp.packages.importing.places import list_places
+
+_NOT_JSON: Final = (".toml", ".yaml", ".yml")
 
 
 def add_server(name: str, *, file: str, own_name: str, public_url: str | None) -> None:
@@ -50,6 +53,12 @@ def _write_entry(path: Path, name: str, entry: dict[str, object], *, shown: str)
     real = Path(os.path.realpath(path))
     _check_place(real, shown)
     if not os.path.lexists(real):
+        if real.name.endswith(_NOT_JSON):
+            raise ConfigurationError(
+                f"{shown} would be read as what its name says, and is not written.",
+                why="The file that is made holds JSON.",
+                hint="Name a file that ends in .json.",
+            )
         document = {"$schema": SCHEMA_ADDRESS, "mcpServers": {name: entry}}
         create_file(real, write_document(document).encode(), shown=shown, hint="Run the command again.")
         return

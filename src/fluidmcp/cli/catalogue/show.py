@@ -17,6 +17,7 @@ from fluidmcp.packages.catalogue.describe import (
     install_command,
     list_exports,
     list_remarks,
+    read_auth,
     show_provider,
 )
 from fluidmcp.packages.catalogue.find import find_server, nearest_names, show_package
@@ -141,11 +142,14 @@ def tell_what_to_do(registration: Registration) -> None:
 def tell_next_commands(registration: Registration, file: str) -> None:
     """What to type next."""
     install = install_command(registration.server)
-    print_line("Then:")
+    print_line("Install and start it:")
     if install is not None:
         print_line(f"  {install}")
     ending = "" if file.endswith(FILE_ENDINGS) else "--file "
     print_line(f"  fluidmcp run {ending}{shlex.quote(file)} --start-server{registration.options}")
+    address = f"{registration.public_url}/{registration.address}"
+    login = f"log in at {address}/auth/login, or " if read_auth(registration.server) else ""
+    print_line(f"Then {login}give an MCP client {address}/mcp")
 
 
 def tell_remarks(registration: Registration) -> None:
