@@ -12,6 +12,7 @@ from fluidmcp.packages.catalogue.describe import (
     has_redirect,
     list_exports,
     list_remarks,
+    name_provider,
 )
 from fluidmcp.packages.catalogue.find import show_package
 from fluidmcp.packages.catalogue.known_server import KnownServer
@@ -86,7 +87,8 @@ def _section(server: KnownServer, seen: Seen) -> str:
     ]
     preset = find_provider(server)
     if has_redirect(server):
-        where = f"[{preset.title}](providers/presets.md#{preset.name})" if preset is not None else "its provider"
+        name = name_provider(server)
+        where = name if preset is None else f"[{name}](providers/presets.md#{preset.name})"
         parts.append(f"Register `http://localhost:8099/{server.name}/auth/callback` with {where}.\n")
     if server.register:
         parts.append(f"{server.register}\n")

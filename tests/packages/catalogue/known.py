@@ -31,7 +31,11 @@ PAGES: Final = KnownServer(
             "PAGES_TOKEN": "${auth.access_token}",
             "PAGES_SITE": "${SITE}",
         },
-        "files": {"~/.pages.json": {"json": {"token": "${auth.access_token}"}}},
+        "files": {
+            "~/.pages.json": {"json": {"token": "${auth.access_token}"}},
+            "pages.ini": {"text": "token=${auth.access_token}", "env": "PAGES_FILE"},
+            "~/.client.json": {"json": {"client_id": "${auth.client_id}"}},
+        },
         "auth": {"provider": "notion", "client_id": "ours", "client_secret_env": None},
     },
     wrong_variables={"PAGES_PAT": "is sent as a password"},

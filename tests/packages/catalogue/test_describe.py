@@ -2,6 +2,7 @@
 
 import json
 
+from fluidmcp.config.reading import list_texts
 from fluidmcp.packages.catalogue.describe import (
     describe_credential,
     describe_needs,
@@ -11,8 +12,10 @@ from fluidmcp.packages.catalogue.describe import (
     list_exports,
     list_remarks,
     list_right_variables,
+    name_provider,
     show_provider,
 )
+from fluidmcp.packages.catalogue.known_server import KnownServer
 from fluidmcp.packages.catalogue.table import KNOWN_SERVERS
 from fluidmcp.packages.importing.credentials import find_secrets
 from tests.entries import read_entry
@@ -40,11 +43,28 @@ def test_an_entry_whose_login_is_at_no_provider_has_nothing_to_register():
     assert [has_redirect(server) for server in ALL] == [True, True, False, False]
 
 
+def test_a_provider_without_a_preset_is_called_by_its_host():
+    auth = {
+        "type": "oauth2",
+        "flow": "pkce",
+        "authorization_url": "https://api.example.com/authorize",
+        "token_url": "https://api.example.com/token",
+        "token_endpoint_auth_method": "basic",
+        "client_id_env": "EX_CLIENT_ID",
+        "client_secret_env": "EX_CLIENT_SECRET",
+        "env_var_name": "EX_TOKEN",
+    }
+    server = KnownServer(name="ex", title="Ex", entry={"package": "npm:ex@1.0.0", "auth": auth})
+    assert (show_provider(server), name_provider(server), name_provider(LINES)) == (*["api.example.com"] * 2, "Linear")
+    assert describe_needs(server) == "EX_CLIENT_ID, EX_CLIENT_SECRET"
+    assert describe_credential(server) == "`EX_TOKEN`"
+
+
 def test_how_the_credential_goes_in_is_told_for_each_form():
     assert [describe_credential(server) for server in ALL] == [
         "`LINES_OAUTH_TOKEN`",
         "`PAGES_HEADERS (JSON)`, `PAGES_AUTH=Bearer ${auth.access_token}`, `PAGES_TOKEN`, the file `~/.pages.json`, "
-        "an argument",
+        "a file that `PAGES_FILE` names, an argument",
         "`KEYS_API_KEY`",
         "-",
     ]
@@ -75,4 +95,4 @@ def test_each_entry_of_the_catalogue_can_be_copied_and_holds_no_secret():
         assert entry == server.entry
         asked = {name: "1" for name in server.asks}
         assert read_entry("mine", entry, environ=asked).name == "mine"
-        assert not any(find_secrets(line) for line in text.splitlines())
+        assert not [value for value in list_texts(entry) if any(find_secrets(value))]

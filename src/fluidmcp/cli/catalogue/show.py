@@ -17,6 +17,7 @@ from fluidmcp.packages.catalogue.describe import (
     install_command,
     list_exports,
     list_remarks,
+    name_provider,
     read_auth,
     show_provider,
 )
@@ -123,8 +124,7 @@ def tell_what_to_do(registration: Registration) -> None:
     server = registration.server
     preset = find_provider(server)
     if has_redirect(server):
-        where = preset.title if preset is not None else "the provider"
-        print_line(f"Register this redirect URI with {where}:")
+        print_line(f"Register this redirect URI with {name_provider(server)}:")
         print_line(f"  {registration.redirect_uri}")
         if preset is not None:
             page = f"fluidmcp providers {preset.name} --package {registration.address}{registration.options}"

@@ -6,19 +6,21 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
-from fluidmcp.config.filling.templates import ACCESS_TOKEN, looks_personal
+from fluidmcp.config.filling.templates import ACCESS_TOKEN
 from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import find_preset
-from fluidmcp.config.reading import as_list, as_object, list_texts
+from fluidmcp.config.reading import as_object, list_texts
 from fluidmcp.packages.catalogue.find import read_package
 from fluidmcp.packages.catalogue.known_server import EMPTY, KnownServer
 
 _ONE_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]*\}")
 _TOKEN: Final = f"${{{ACCESS_TOKEN}"
+_CREDENTIALS: Final = (_TOKEN, "${keys.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,16 @@ def read_auth(server: KnownServer) -> Mapping[str, Any]:
 
 
 def show_provider(server: KnownServer) -> str:
-    """The name of its provider; where the entry names none, the kind of its login, or `-`."""
+    """The name of its provider, or the host of one without a preset; else the kind of its login, or `-`."""
     auth = read_auth(server)
-    return str(auth.get("provider") or auth.get("type") or "-")
+    host = urlsplit(str(auth.get("authorization_url", ""))).hostname
+    return str(auth.get("provider") or host or auth.get("type") or "-")
+
+
+def name_provider(server: KnownServer) -> str:
+    """Its provider as a sentence calls it."""
+    preset = find_provider(server)
+    return show_provider(server) if preset is None else preset.title
 
 
 def has_redirect(server: KnownServer) -> bool:
@@ -79,7 +88,8 @@ def _list_client(server: KnownServer) -> Iterator[Export]:
     secret_variable = auth.get("client_secret_env", secret_variable)
     if secret_variable:
         preset = find_provider(server)
-        is_required = preset is not None and preset.needs_secret
+        is_needed = preset is not None and preset.needs_secret
+        is_required = is_needed or auth.get("token_endpoint_auth_method") in ("basic", "post")
         note = "" if is_required else "leave it out for a client without a secret"
         yield Export(name=str(secret_variable), example="your-client-secret", note=note, is_required=is_required)
 
@@ -101,23 +111,31 @@ def list_right_variables(server: KnownServer) -> tuple[str, ...]:
 def describe_credential(server: KnownServer) -> str:
     """How the credential of a person goes in, in words."""
     entry = write_entry(server)
-    ways = [f"`{name}`" for name in _list_personal_variables(entry)]
-    ways += [f"the file `{name}`" for name in as_object(entry.get("files")) or {}]
-    args = as_list(entry.get("args")) or ()
-    if any(looks_personal(str(arg)) for arg in args):
+    ways = [f"`{name}`" for name in _list_credential_variables(entry)]
+    for name, file in (as_object(entry.get("files")) or {}).items():
+        if _holds_credential(file):
+            variable = (as_object(file) or {}).get("env")
+            ways.append(f"a file that `{variable}` names" if variable else f"the file `{name}`")
+    if _holds_credential(entry.get("args")):
         ways.append("an argument")
     return ", ".join(ways) or "-"
 
 
-def _list_personal_variables(entry: Mapping[str, object]) -> Iterator[str]:
+def _list_credential_variables(entry: Mapping[str, object]) -> Iterator[str]:
     short = (as_object(entry.get("auth")) or {}).get("env_var_name")
     if short:
         yield str(short)
     for name, value in (as_object(entry.get("env")) or {}).items():
-        texts = [text for text in list_texts(value) if looks_personal(text)]
-        if texts:
-            is_plain = _ONE_PLACEHOLDER.fullmatch(texts[0]) is not None
-            yield f"{name} (JSON)" if not isinstance(value, str) else name if is_plain else f"{name}={texts[0]}"
+        if not _holds_credential(value):
+            continue
+        if isinstance(value, str):
+            yield name if _ONE_PLACEHOLDER.fullmatch(value) else f"{name}={value}"
+        else:
+            yield f"{name} (JSON)"
+
+
+def _holds_credential(value: object) -> bool:
+    return any(mark in text for text in list_texts(value) for mark in _CREDENTIALS)
 
 
 def write_entry(server: KnownServer) -> dict[str, object]:
