@@ -75,7 +75,13 @@ def describe_proof(server: KnownServer, seen: Seen) -> str:
     if record["proof"] != "call":
         return f"start: {record['tools']} tools listed"
     forms = sorted({form for forms in record["credential"].values() for form in forms})
-    return f"call, seen at the API as {' and '.join(f'`{form}`' for form in forms)}"
+    return f"call of `{record['tool']}`, seen at the API as {' and '.join(f'`{_show(form)}`' for form in forms)}"
+
+
+def _show(form: str) -> str:
+    """The name of a header as people write it: they are in small letters in what was seen."""
+    name, colon, value = form.partition(": ")
+    return f"{'-'.join(part.capitalize() for part in name.split('-'))}{colon}{value}" if colon else form
 
 
 def _section(server: KnownServer, seen: Seen) -> str:

@@ -44,7 +44,7 @@ SEEN = {
         "tool": "list",
         "credential": {
             "GET x/a": ["authorization: Bearer TOKEN"],
-            "GET x/b": ["authorization: Bearer TOKEN", "key: T"],
+            "GET x/b": ["authorization: Bearer TOKEN", "x-key: T"],
         },
     },
     "keys": {"package": "npm:mcp-keys@2.0.0", "proof": "tools", "tools": 7},
@@ -53,7 +53,9 @@ SEEN = {
 
 
 def test_what_was_seen_of_a_server_is_told_of_that_version_alone():
-    assert describe_proof(LINES, SEEN) == "call, seen at the API as `authorization: Bearer TOKEN` and `key: T`"
+    assert (
+        describe_proof(LINES, SEEN) == "call of `list`, seen at the API as `Authorization: Bearer TOKEN` and `X-Key: T`"
+    )
     assert describe_proof(KEYS, SEEN) == "start: 7 tools listed"
     assert [describe_proof(KNOWN["pages"], SEEN), describe_proof(OPEN, SEEN)] == [NOT_TRIED, NOT_TRIED]
 
