@@ -94,7 +94,7 @@ def test_what_to_register_to_export_to_type_and_to_know_stands_in_this_order(cap
         "Note: At this address others can reach the gateway, which then wants to be told who is let in: put "
         '"allowed_domains", "allowed_subjects" or "allow_any_user": true into auth.',
         "Note: A person's token in LINES_API_KEY or LINES_KEY goes out without Bearer.",
-        "Note: For an installation of your own, put the address of its API into env as LINES_URL.",
+        "Note: Where its API has another address, put that into env as LINES_URL.",
         "Note: It surprises.",
     ]
 

@@ -1,6 +1,7 @@
 """Known servers in words."""
 
 import json
+from dataclasses import replace
 
 from fluidmcp.config.reading import list_texts
 from fluidmcp.packages.catalogue.describe import (
@@ -83,9 +84,11 @@ def test_the_command_that_installs_it_is_one_for_a_shell():
 def test_remarks_tell_the_wrong_variables_the_address_of_its_api_and_what_surprises():
     assert list_remarks(LINES) == (
         "A person's token in LINES_API_KEY or LINES_KEY goes out without Bearer.",
-        "For an installation of your own, put the address of its API into env as LINES_URL.",
+        "Where its API has another address, put that into env as LINES_URL.",
         "It surprises.",
     )
+    (note,) = list_remarks(replace(LINES, wrong_variables={}, notes=("The address of yours: LINES_URL.",)))
+    assert note == "The address of yours: LINES_URL."
 
 
 def test_each_entry_of_the_catalogue_can_be_copied_and_holds_no_secret():

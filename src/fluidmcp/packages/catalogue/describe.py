@@ -164,6 +164,6 @@ def list_remarks(server: KnownServer) -> tuple[str, ...]:
     for name, effect in server.wrong_variables.items():
         by_effect.setdefault(effect, []).append(name)
     remarks = [f"A person's token in {' or '.join(names)} {effect}." for effect, names in by_effect.items()]
-    if server.base_url is not None:
-        remarks.append(f"For an installation of your own, put the address of its API into env as {server.base_url}.")
+    if server.base_url is not None and not any(server.base_url in note for note in server.notes):
+        remarks.append(f"Where its API has another address, put that into env as {server.base_url}.")
     return (*remarks, *server.notes)
