@@ -56,6 +56,15 @@ async def test_a_file_of_an_editor_is_looked_at_and_served(home: Path) -> None:
         assert answer.json()["result"]["tools"]
 
 
+async def test_a_known_server_is_looked_up_and_added(tmp_path: Path) -> None:
+    *looking, adding = find_lines(PAGE.partition("## Add a known server")[2].partition("## ")[0], "fluidmcp ")
+    for words in (*looking, adding):
+        done = await run_fluidmcp(*words, cwd=tmp_path)
+        assert (done.code, done.stderr) == (0, ""), done
+    assert adding in find_lines(README, "add linear")
+    assert list(json.loads((tmp_path / "fluidmcp.json").read_text())["mcpServers"]) == ["linear"]
+
+
 async def test_files_are_imported_into_one_and_validated(home: Path) -> None:
     env = {"HOME": str(home)}
     importing, everything = find_lines(PAGE, "fluidmcp import")
