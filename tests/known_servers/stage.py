@@ -126,8 +126,11 @@ def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) ->
     trusted = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPLIB2_CA_CERTS")
     env |= {name: str(stub.certificate) for name in trusted}
     env |= {"HTTPS_PROXY": stub.url, "https_proxy": stub.url, "NODE_USE_ENV_PROXY": "1"}
-    if trial.is_steered:
-        env["NODE_OPTIONS"] = f"--require={REDIRECT}"
+    stands_for = {"STUB": stub.url, "AUTHORITY": str(stub.certificate), "REDIRECT": str(REDIRECT)}
+    for name, value in trial.env.items():
+        for word, text in stands_for.items():
+            value = value.replace(word, text)
+        env[name] = value
     return {**entry, "auth": auth, "env": env}
 
 

@@ -194,7 +194,9 @@ class _Connection:
 def _show(name: str, value: str, token: str) -> str | None:
     """`name: value` with TOKEN in place of the token, where the value holds it."""
     if token in value:
-        return f"{name}: {'TOKEN' if name == 'body' else value.replace(token, 'TOKEN')}"
+        # Of a body, the member alone.
+        member = re.search(rf"([\w.]+)\W*{re.escape(token)}", value) if name == "body" else None
+        return f"{name}: {f'{member[1]}=TOKEN' if member else value.replace(token, 'TOKEN')}"
     scheme, _, encoded = value.partition(" ")
     if scheme.lower() == "basic":
         with contextlib.suppress(binascii.Error, UnicodeDecodeError):

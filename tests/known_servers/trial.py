@@ -23,6 +23,8 @@ class Trial:
     """Some servers look at the form of a token."""
     exports: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     """What the operator has exported."""
-    is_steered: bool = False
-    """Its HTTP library does not heed HTTPS_PROXY by itself: `redirect.cjs` is loaded before it."""
+    env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    """What its HTTP library wants instead of HTTPS_PROXY: STUB and AUTHORITY stand for the stub's address and for the
+    certificate to trust, REDIRECT for `redirect.cjs`.
+    """
     why: str = ""

@@ -26,7 +26,7 @@ TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
         ),
         "asana": Trial(
             tool="asana_list_workspaces",
-            is_steered=True,
+            env={"NODE_OPTIONS": "--require=REDIRECT"},
             hosts=("app.asana.com",),
             answers={"GET app.asana.com/api/1.0/workspaces": {"data": [_PERSON]}},
         ),
@@ -168,6 +168,28 @@ TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
             hosts=("slack.com",),
             exports={"SLACK_TEAM_ID": "T1"},
             answers={"GET slack.com/api/users.list": {"ok": True, "members": [_PERSON]}},
+        ),
+        "slack-search": Trial(
+            tool="users_search",
+            arguments={"query": "ferry"},
+            hosts=("slack.com", "team.slack.com"),
+            token="xoxp-{person}",
+            env={"SLACK_MCP_PROXY": "STUB", "SLACK_MCP_SERVER_CA": "AUTHORITY"},
+            answers={
+                "POST slack.com/api/auth.test": {
+                    **{"ok": True, "url": "https://team.slack.com/", "team": "Team", "user": "WHO"},
+                    **{"team_id": "T1", "user_id": "U1"},
+                },
+                "POST team.slack.com/api/users.list": {
+                    "ok": True,
+                    "members": [{"id": "U1", "name": "WHO", "real_name": "ferry of WHO", "profile": {}}],
+                },
+                "POST team.slack.com/api/conversations.list": {
+                    "ok": True,
+                    "channels": [{"id": "C1", "name": "general"}],
+                },
+                "POST team.slack.com/api/client.userBoot": {"ok": True},
+            },
         ),
         "supabase": Trial(
             tool="list_organizations",

@@ -36,6 +36,25 @@ MESSAGES: Final = (
         notes=("The variable is called after a bot; with the token of a person the server does what that person may.",),
     ),
     KnownServer(
+        name="slack-search",
+        title="Slack, with search and without a bot",
+        entry={
+            "package": "npm:slack-mcp-server@1.3.0",
+            "auth": {
+                "provider": "slack",
+                "scopes": [
+                    *("channels:history", "channels:read", "groups:history", "groups:read", "im:history", "im:read"),
+                    *("mpim:history", "mpim:read", "search:read", "users:read"),
+                ],
+                "env_var_name": "SLACK_MCP_XOXP_TOKEN",
+            },
+        },
+        notes=(
+            "It reads the lists of people and channels before it answers: a large workspace takes its time.",
+            "HTTPS_PROXY is not heeded; SLACK_MCP_PROXY is.",
+        ),
+    ),
+    KnownServer(
         name="gmail",
         title="Gmail",
         entry={
