@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from fluidmcp.config.auth_block import AuthBlock
+from fluidmcp.config.logins.read import list_logins
 from fluidmcp.packages.catalogue.describe import list_exports
 from fluidmcp.packages.catalogue.table import KNOWN_SERVERS
 from tests.entries import read_entry
@@ -31,8 +33,9 @@ def test_each_server_has_a_section_whose_entry_can_be_read(name: str):
     server = KNOWN_SERVERS[name]
     assert json.loads(block) == {"mcpServers": {name: server.entry}}
     auth = read_entry(name, server.entry, environ=dict.fromkeys(server.asks, "1")).auth
-    variables = [] if auth is None else [auth.client_id_env, auth.client_secret_env]
-    assert {*filter(None, variables), *server.asks} == {export.name for export in list_exports(server)}
+    blocks = [block for _, block in list_logins(auth) if isinstance(block, AuthBlock)]
+    variables = {name for block in blocks for name in (block.client_id_env, block.client_secret_env) if name}
+    assert {*variables, *server.asks} == {export.name for export in list_exports(server)}
     assert all(f"export {export.name}=" in section for export in list_exports(server))
 
 
