@@ -49,6 +49,7 @@ otherwise, so the entries name theirs. Redirect URIs are those of a gateway on t
 A server that is not here: [from its README to an entry](package-login.md#from-the-readme-of-a-server-to-an-entry).
 
 """
+_OTHER_PLACES: Final = {"body": "body", "target": "address"}
 NOT_TRIED: Final = "not tried in this version"
 
 
@@ -75,13 +76,15 @@ def describe_proof(server: KnownServer, seen: Seen) -> str:
     if record["proof"] != "call":
         return f"start: {record['tools']} tools listed"
     forms = sorted({form for forms in record["credential"].values() for form in forms})
-    return f"call of `{record['tool']}`, seen at the API as {' and '.join(f'`{_show(form)}`' for form in forms)}"
+    return f"call of `{record['tool']}`, seen at the API as {' and '.join(map(_show, forms))}"
 
 
 def _show(form: str) -> str:
-    """The name of a header as people write it: they are in small letters in what was seen."""
-    name, colon, value = form.partition(": ")
-    return f"{'-'.join(part.capitalize() for part in name.split('-'))}{colon}{value}" if colon else form
+    """A header as people write it, whose name is in small letters in what was seen; or where else the token was."""
+    name, _, value = form.partition(": ")
+    if name in _OTHER_PLACES:
+        return f"`{value}` in the {_OTHER_PLACES[name]}"
+    return f"`{'-'.join(part.capitalize() for part in name.split('-'))}: {value}`"
 
 
 def _section(server: KnownServer, seen: Seen) -> str:

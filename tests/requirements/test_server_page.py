@@ -47,7 +47,7 @@ SEEN = {
         "tool": "list",
         "credential": {
             "GET x/a": ["authorization: Bearer TOKEN"],
-            "GET x/b": ["authorization: Bearer TOKEN", "x-key: T"],
+            "GET x/b": ["authorization: Bearer TOKEN", "body: token=T"],
         },
     },
     "keys": {"package": "npm:mcp-keys@2.0.0", "proof": "tools", "tools": 7},
@@ -57,7 +57,8 @@ SEEN = {
 
 def test_what_was_seen_of_a_server_is_told_of_that_version_alone():
     assert (
-        describe_proof(LINES, SEEN) == "call of `list`, seen at the API as `Authorization: Bearer TOKEN` and `X-Key: T`"
+        describe_proof(LINES, SEEN)
+        == "call of `list`, seen at the API as `Authorization: Bearer TOKEN` and `token=T` in the body"
     )
     assert describe_proof(KEYS, SEEN) == "start: 7 tools listed"
     assert [describe_proof(KNOWN["pages"], SEEN), describe_proof(OPEN, SEEN)] == [NOT_TRIED, NOT_TRIED]
