@@ -21,7 +21,8 @@ from fluidmcp.config.filling.templates import (
 )
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
-ONE_LINE = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), min_size=1)
+BREAKERS = {*map(chr, range(32)), *map(chr, range(127, 160)), "\u2028", "\u2029"} - {"\t"}
+ONE_LINE = st.text(st.characters(codec="utf-8", exclude_characters="".join(BREAKERS)), min_size=1)
 HOSTILE = ("${auth.access_token}", '"}', "%0a", "$(id)", "; rm -rf ~", "'\"`", "\\u0022", "</script>", "${HOME}")
 ADA = Credentials(
     values={
@@ -76,7 +77,7 @@ def test_a_value_is_taken_literally(value: str) -> None:
 
 
 @pytest.mark.threat("B19")
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b"])
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "a\x0bb", "a\x85b", "a\u2028b", "a\x1b[0m"])
 def test_a_value_breaks_no_line(value: str) -> None:
     with pytest.raises(FillError) as caught:
         read("Bearer ${auth.access_token}").fill(person(value))
@@ -126,6 +127,7 @@ def test_what_is_not_known_is_named(name: str) -> None:
         ("${person.name}", "is not known here"),
         ("${auth.access_token|sh}", "the filters are json, url, base64"),
         ("${auth.access_token|}", "the filters are json, url, base64"),
+        ("${auth.access_token|json|json|json|json|json}", "more than 4 filters"),
         ("${TOKEN:-${auth.access_token}}", "cannot be the default of another one"),
         ("${auth.access_token", "without its }"),
     ],

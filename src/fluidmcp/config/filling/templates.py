@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, cast
 from urllib.parse import quote
 
 _PERSONAL: Final = re.compile(r"(?:auth|person|keys)\.", re.ASCII)
-_LOOKS_PERSONAL: Final = re.compile(r"\$\{(?:auth|person|keys)\.", re.ASCII)
+_LOOKS_PERSONAL: Final = re.compile(r"(?<!\$)\$\{(?:auth|person|keys)\.", re.ASCII)
 LOGIN_NAME: Final = re.compile(
     r"(?!(?:access_token|id_token|scope|expires_at|expires_at_ms|client_id|extra)\Z)[a-z][a-z0-9_-]{0,31}", re.ASCII
 )
@@ -29,7 +29,10 @@ _AUTH: Final = re.compile(
 )
 _NEVER: Final = re.compile(r"auth\.(?:[^.|]+\.)*(?:refresh_token|client_secret)", re.ASCII)
 _TWICE: Final = re.compile(r"auth\.(?:[^.|]+\.)?extra\.(access_token|id_token)", re.ASCII)
-_LINE_BREAKERS: Final = re.compile(r"[\0\r\n]")
+_LINE_BREAKERS: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends a line for some reader, or means something to a terminal; a tab does not."""
+_MAX_FILTERS: Final = 4
+"""Each `json` doubles the quotes that the one before it made."""
 
 
 class ExpansionError(Exception):
@@ -137,6 +140,8 @@ def parse_placeholder(inner: str) -> Placeholder | None:
     unknown = next((name for name in filters if name not in _FILTERS), None)
     if unknown is not None:
         raise ExpansionError(f"holds {shown}, but the filters are {', '.join(_FILTERS)}")
+    if len(filters) > _MAX_FILTERS:
+        raise ExpansionError(f"holds {shown}, with more than {_MAX_FILTERS} filters")
     return Placeholder(name, tuple(filters))
 
 
@@ -168,7 +173,7 @@ class Template:
         for part in self.parts:
             text = part if isinstance(part, str) else part.fill(credentials)
             if not isinstance(part, str) and not is_escaped and _LINE_BREAKERS.search(text):
-                raise FillError(f"needs {part}, whose value holds a line break or a NUL character")
+                raise FillError(f"needs {part}, whose value holds a line break or another control character")
             texts.append(text)
         return "".join(texts)
 
