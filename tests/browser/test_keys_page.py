@@ -1,4 +1,4 @@
-"""A person types keys in a real browser: without scripts, with the keyboard alone, on a phone, in the light and the dark."""
+"""A person types keys in a real browser: without scripts, by keyboard alone, on a phone, in the light and the dark."""
 
 import re
 from collections.abc import AsyncIterator

@@ -192,3 +192,16 @@ async def test_what_claude_code_keeps_for_this_directory_is_imported_as_run_read
     put(tmp_path / ".claude.json", {"mcpServers": {"all": everybody}, "projects": {str(tmp_path): project, "/x": {}}})
     done = await import_in(tmp_path, ".claude.json")
     assert json.loads(done.stdout)["mcpServers"] == {"all": everybody, "shop": {"command": "shop-mcp"}}
+
+
+async def test_secrets_that_a_file_asks_for_become_keys_of_each_person(tmp_path: Path):
+    inputs = [{"id": "token", "type": "promptString", "description": "Your token", "password": True}]
+    server = {"type": "stdio", "command": "python3", "args": ["s.py"], "env": {"TOKEN": "${input:token}"}}
+    put(tmp_path / ".vscode" / "mcp.json", {"inputs": inputs, "servers": {"notes": server}})
+    finished = await import_in(tmp_path, ".vscode/mcp.json", "--ask-each-person", "-o", "out.json")
+    assert finished.code == 0, finished.stderr
+    written = read(tmp_path / "out.json")
+    assert "inputs" not in written
+    entry = written["mcpServers"]["notes"]
+    assert entry["env"] == {"TOKEN": "${keys.token}"}
+    assert entry["auth"] == {"type": "keys", "keys": {"token": {"title": "Your token"}}}

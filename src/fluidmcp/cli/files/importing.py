@@ -8,6 +8,7 @@ _EPILOG = """\b
 Examples:
   fluidmcp import ~/.cursor/mcp.json .vscode/mcp.json -o fluidmcp.json
   fluidmcp import --all -o fluidmcp.json
+  fluidmcp import .vscode/mcp.json --ask-each-person -o fluidmcp.json
   fluidmcp import ~/.codex/config.toml                show what would be written
 
 \b
@@ -29,8 +30,14 @@ Exit codes:
 @click.option(
     "--all", "find_all", is_flag=True, help="Also read what is in the usual places of your home and this directory."
 )
+@click.option(
+    "--ask-each-person",
+    "per_person",
+    is_flag=True,
+    help="Secrets that a file asks its user for are typed by each person, on a page of the gateway.",
+)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def import_(files: tuple[str, ...], output: str, find_all: bool, force: bool) -> int:
+def import_(files: tuple[str, ...], output: str, find_all: bool, per_person: bool, force: bool) -> int:
     """Write one file with the servers of FILE, which other programs wrote. Those files are not changed.
 
     Secrets do not come along: ${NAME} stands in their place, and what to export is listed on standard error, by name
@@ -38,4 +45,4 @@ def import_(files: tuple[str, ...], output: str, find_all: bool, force: bool) ->
     """
     if not files and not find_all:
         raise click.UsageError("Name a file, or add --all.", click.get_current_context())
-    return deferred.import_files(files, output=output, find_all=find_all, force=force)
+    return deferred.import_files(files, output=output, find_all=find_all, force=force, per_person=per_person)

@@ -21,7 +21,7 @@ EXIT_LEFT_OUT: Final = 2
 _ANOTHER_FILE: Final = "Name another file with -o, or add --force."
 
 
-def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bool) -> int:
+def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bool, per_person: bool = False) -> int:
     """Write the file; the exit code, 0 if all entries of the files are in it.
 
     Raises:
@@ -45,7 +45,8 @@ def import_files(files: Sequence[str], *, output: str, find_all: bool, force: bo
     target = here / output if output else here / "fluidmcp.json"
     if output:
         _check_target(target, read, shown=output, force=force)
-    imported = merge_sources(sources, workspace=find_workspace(Path(os.path.abspath(target.parent))))
+    workspace = find_workspace(Path(os.path.abspath(target.parent)))
+    imported = merge_sources(sources, workspace=workspace, per_person=per_person)
     for error in imported.left_out:
         print_error(error)
     if not imported.names:

@@ -27,6 +27,7 @@ from fluidmcp.packages.importing.credentials import find_secrets
 from fluidmcp.packages.importing.disabled import keep_known
 from fluidmcp.packages.importing.exports import Export, Exports, Hider, list_named_variables
 from fluidmcp.packages.importing.own_form import Move, OwnForm
+from fluidmcp.packages.importing.per_person import ask_each_person
 from fluidmcp.packages.importing.texts import Spelling
 
 _INPUT: Final = re.compile(r"\$\{input:([^{}]+)\}")
@@ -169,10 +170,11 @@ class _Merger:
         return ids
 
 
-def merge_sources(sources: Sequence[Source], *, workspace: Path) -> Imported:
+def merge_sources(sources: Sequence[Source], *, workspace: Path, per_person: bool = False) -> Imported:
     """One file of ours, to be written into the project `workspace`, out of all entries of `sources`.
 
     What is there twice is taken once. Of two that clash the second gets a suffix. What cannot be honoured is left out.
+    `per_person`: secret inputs become keys that each person types.
     """
     merger = _Merger(workspace)
     for source in sources:
@@ -180,13 +182,16 @@ def merge_sources(sources: Sequence[Source], *, workspace: Path) -> Imported:
     reserved = {name for taken in merger.taken.values() for name in list_named_variables(taken.value)}
     exports = Exports(frozenset(reserved))
     servers: dict[str, object] = {}
+    notes = list(merger.notes)
     for name, taken in merger.taken.items():
         hider = Hider(name=name, place=taken.place, exports=exports, names=taken.names)
-        servers[name] = hider.hide(taken.value)
+        servers[name] = value = hider.hide(taken.value)
+        if per_person:
+            servers[name], more = ask_each_person(name, value, merger.inputs)
+            notes += more
     document: dict[str, object] = {"$schema": SCHEMA_ADDRESS, "mcpServers": servers}
     used = {match for text in list_texts(servers) for match in _INPUT.findall(text)}
     inputs = [item for item in merger.inputs.values() if item.id in used]
-    notes = list(merger.notes)
     if inputs:
         document["inputs"] = write_inputs(
             [replace(item, default=None) if _has_secret_default(item) else item for item in inputs]
