@@ -86,7 +86,8 @@ class Expander:
             raise ExpansionError("is a path of Windows; write the path of this machine")
         personal = _PERSONAL.search(text)
         if personal is not None:
-            raise ExpansionError(f"holds {personal[0]}, a value per person, which cannot be honoured yet")
+            keys = '${keys.NAME}, and auth of the type "keys"'
+            raise ExpansionError(f"holds {personal[0]}, a value per person of another program; write {keys}")
         if "$" not in text and not self.braces_name_variables:
             return Template((text,))
         return Template(tuple(part for part in self._expand(text, 0) if part))

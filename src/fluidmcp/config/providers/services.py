@@ -244,8 +244,9 @@ SALESFORCE: Final = Preset(
         ("token_type", "Bearer"),
         ("issued_at", "1278448384422"),
     ),
-    note="The answer does not say when the token ends. Servers call the instance_url of the answer, which they want in "
-    "a variable of its own. Not confirmed: which issuer ID tokens name behind a My Domain, so none is expected.",
+    note="The answer does not say when the token ends. Servers call the instance_url of the answer: put "
+    "${auth.extra.instance_url} into the variable that they read it from. Not confirmed: which issuer ID tokens name "
+    "behind a My Domain, so none is expected.",
 )
 INTERCOM: Final = Preset(
     name="intercom",

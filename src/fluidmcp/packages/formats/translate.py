@@ -60,7 +60,7 @@ _SECONDS: Final = {
 _STDIO_TYPES: Final = frozenset({"stdio", "local", "command", "custom"})
 _UNSUPPORTED: Final = {
     "roots": "is not known here: roots come from each client",
-    "customUserVars": "asks for a value per person, which cannot be honoured yet",
+    "customUserVars": "asks for a value per person: write auth of the type keys, and ${keys.NAME}",
     "extends": "is not known here; write the entry out",
     "sampling": "is not known here: sampling is each client's own",
 }
