@@ -155,6 +155,12 @@ def test_a_wrong_setting_of_the_isolation_is_refused(name: str, value: str, must
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
+        ("FMCP_REPLICA", "gateway-1", "gateway-1"),
+        ("FMCP_REPLICA", "", ""),
+        ("FMCP_REPLICA", "Gateway", None),
+        ("FMCP_REPLICA", "a.b", None),
+        ("FMCP_REPLICA", "-a", None),
+        ("FMCP_REPLICA", "a" * 33, None),
         ("FMCP_MAX_SESSIONS", " 7 ", 7),
         ("FMCP_MAX_SESSIONS", "100000", 100_000),
         ("FMCP_MAX_SESSIONS", "", 1000),

@@ -64,7 +64,7 @@ class Client:
 
 
 @asynccontextmanager
-async def running_client(era: str = "handshake") -> AsyncGenerator[Client]:
+async def running_client(era: str = "handshake", **settings: Any) -> AsyncGenerator[Client]:
     entry = ServerEntry(
         name="asking",
         command=sys.executable,
@@ -74,7 +74,7 @@ async def running_client(era: str = "handshake") -> AsyncGenerator[Client]:
         directory=SERVER.parent,
         source="a test",
     )
-    async with running_gateway([entry]) as running:
+    async with running_gateway([entry], **settings) as running:
         yield Client(running.client)
 
 

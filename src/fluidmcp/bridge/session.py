@@ -171,7 +171,8 @@ class SessionTable:
     """All sessions of a gateway, bounded in all and per owner. One that nobody uses for a day ends.
 
     Where a bound is reached, the owner's own longest unused session goes first, if it has been idle for
-    `idle_seconds`; a session never goes because of another owner.
+    `idle_seconds`; a session never goes because of another owner. `replica` is what their ids begin with, so that a
+    balancer can find the gateway in which one lives.
     """
 
     def __init__(
@@ -180,11 +181,13 @@ class SessionTable:
         max_sessions: int,
         max_sessions_per_principal: int,
         idle_seconds: float,
+        replica: str = "",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_sessions = max_sessions
         self._max_sessions_per_principal = max_sessions_per_principal
         self._idle_seconds = idle_seconds
+        self._prefix = replica and f"{replica}."
         self._now = now
         self._swept_at = now()
         self._sessions: dict[str, Session] = {}
@@ -212,7 +215,7 @@ class SessionTable:
                 retry_after_seconds=60,
             )
         session = Session(
-            session_id=secrets.token_urlsafe(32),
+            session_id=self._prefix + secrets.token_urlsafe(32),
             package=package,
             owner=owner,
             scopes=frozenset() if principal is None else principal.scopes,

@@ -8,6 +8,7 @@ open, and the client holds a sealed state by which its retry finds the call agai
 
 import asyncio
 import contextlib
+import re
 import secrets
 import time
 from collections import Counter
@@ -52,6 +53,7 @@ GATHER_SECONDS: Final = 0.02
 MAX_OPEN_QUESTIONS: Final = 100
 """Questions of one call that may be unanswered at a time."""
 
+_REPLICA: Final = re.compile(r"[a-z0-9-]{1,32}\.(?=fmcp1\.)", re.ASCII)
 _PURPOSE: Final = "request-state"
 _HANDLE_BYTES: Final = 16
 _MILLISECONDS: Final = 1000
@@ -308,7 +310,10 @@ class _Waiting(NamedTuple):
 
 
 class SuspendedCalls:
-    """The calls that wait for a retry, bounded in all and per person; `now` gives seconds since the epoch."""
+    """The calls that wait for a retry, bounded in all and per person; `now` gives seconds since the epoch.
+
+    Their states begin with `replica`, where there is one, so that a balancer can find the gateway in which they wait.
+    """
 
     def __init__(
         self,
@@ -317,10 +322,12 @@ class SuspendedCalls:
         max_calls: int = MAX_SUSPENDED_CALLS,
         max_calls_per_owner: int = MAX_SUSPENDED_CALLS_PER_OWNER,
         lifetime_seconds: float = SUSPENDED_SECONDS,
+        replica: str = "",
         now: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._sealer = sealer
+        self._prefix = replica and f"{replica}."
         self._max_calls = max_calls
         self._max_calls_per_owner = max_calls_per_owner
         self._lifetime_seconds = lifetime_seconds
@@ -354,7 +361,7 @@ class SuspendedCalls:
             self._count_by_owner[owner] += 1
         expires_at = int((self._now() + self._lifetime_seconds) * _MILLISECONDS)
         context = _build_context(call.package, call.principal, call.request)
-        return self._sealer.seal(_PURPOSE, context, handle + expires_at.to_bytes(8, "big"))
+        return self._prefix + self._sealer.seal(_PURPOSE, context, handle + expires_at.to_bytes(8, "big"))
 
     def resume(
         self, package: str, request: StatelessRequest, principal: Principal | None, *, wants_notifications: bool
@@ -370,13 +377,17 @@ class SuspendedCalls:
         request_state = read_text(request.members.get("requestState"))
         if request_state is None:
             return None
-        opened = self._sealer.open(_PURPOSE, _build_context(package, principal, request), request_state)
+        # Also one of another replica: its call waits there, and nobody else is to see the state.
+        sealed = _REPLICA.sub("", request_state, count=1)
+        opened = self._sealer.open(_PURPOSE, _build_context(package, principal, request), sealed)
         if opened is None:
             return None
         handle, expires_at = opened[:_HANDLE_BYTES], int.from_bytes(opened[_HANDLE_BYTES:], "big")
         waiting = self._waiting.get(handle)
         if waiting is None or self._now() * _MILLISECONDS >= expires_at:
-            raise _invalid("The requestState is of a call that has been continued, or has waited too long.")
+            raise _invalid(
+                "The requestState is of a call that has been continued, waited too long, or waits in another gateway."
+            )
         call = waiting.call
         if call.principal is not None and (principal is None or not call.principal.scopes <= principal.scopes):
             raise _invalid("The call was begun with a token that may do more.")

@@ -21,6 +21,7 @@ TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and
 SEAL_KEY_BYTES = 32
 MAX_SEAL_KEYS = 16
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
+_REPLICA = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _YES: Final = ("1", "true", "yes", "on", "t", "y")
 _NO: Final = ("0", "false", "no", "off", "f", "n")
@@ -66,6 +67,12 @@ def _read_flag(text: str) -> bool:
     if text.lower() not in (*_YES, *_NO):
         raise ValueError
     return text.lower() in _YES
+
+
+def _read_replica(text: str) -> str:
+    if not _REPLICA.fullmatch(text):
+        raise ValueError
+    return text
 
 
 def _read_log_level(text: str) -> str:
@@ -134,6 +141,7 @@ _BODY_BYTES: Final = Kind(_read_whole(1024, 1 << 30), "bytes, between 1024 and 1
 _FILES: Final = Kind(_read_whole(64, 1 << 20), "a whole number between 64 and 1048576")
 _HOST_NAMES: Final = Kind(_read_host_names, "host names without scheme and port, separated by commas")
 _ORIGINS: Final = Kind(_read_origins, "origins such as https://app.example.com, without a path, separated by commas")
+_REPLICA_NAME: Final = Kind(_read_replica, "1 to 32 small letters, digits or -, such as gateway-1")
 _LOG_LEVEL: Final = Kind(_read_log_level, "debug, info, warning, error or critical")
 _TOKEN_KIND: Final = Kind(read_token, TOKEN_DESCRIPTION)
 _SEAL_KEYS: Final = Kind(read_seal_keys, f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas")
@@ -181,6 +189,7 @@ class Environment:
     max_disk_mb: int = _variable("FMCP_MAX_DISK_MB", _MEGABYTES, 1024)
     max_tasks: int = _variable("FMCP_MAX_TASKS", _COUNT, 256)
     max_open_files: int = _variable("FMCP_MAX_OPEN_FILES", _FILES, 4096)
+    replica: str = _variable("FMCP_REPLICA", _REPLICA_NAME, "")
     max_sessions: int = _variable("FMCP_MAX_SESSIONS", _COUNT, 1000)
     max_sessions_per_principal: int = _variable("FMCP_MAX_SESSIONS_PER_PRINCIPAL", _COUNT, 50)
     allow_private_providers: bool = _variable("FMCP_ALLOW_PRIVATE_PROVIDERS", _FLAG, False)

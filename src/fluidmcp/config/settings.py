@@ -131,6 +131,8 @@ class GatewaySettings:
     """Keys for what the gateway seals (crypto/sealing): the first seals, all open; empty: one is made at start."""
     client_rules: ClientRules = field(default_factory=ClientRules)
     """Which MCP clients may log in, and those that need not register."""
+    replica: str = ""
+    """The name of this gateway among several: sessions and suspended calls begin with it."""
     max_sessions_per_principal: int = 50
     max_sessions: int = 1000
     log_level: str = "info"
@@ -190,6 +192,7 @@ def load_settings(
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
         client_rules=_load_client_rules(environment.clients_file),
+        replica=environment.replica,
         max_sessions_per_principal=environment.max_sessions_per_principal,
         max_sessions=environment.max_sessions,
         log_level=environment.log_level,

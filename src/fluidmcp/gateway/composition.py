@@ -135,8 +135,9 @@ def compose(
             max_sessions=settings.max_sessions,
             max_sessions_per_principal=settings.max_sessions_per_principal,
             idle_seconds=settings.limits.idle_timeout_seconds,
+            replica=settings.replica,
         ),
-        suspended=SuspendedCalls(sealer),
+        suspended=SuspendedCalls(sealer, replica=settings.replica),
         streams=OpenStreams(keep_alive_seconds=options.keep_alive_seconds),
         patience=build_patience(options.keep_alive_seconds),
     )
