@@ -25,6 +25,7 @@ PERSONS: Final = ("adelaide", "bonaventure")
 """Names that no answer holds by chance."""
 CALL_LIMIT_SECONDS: Final = 120.0
 REDIRECT: Final = Path(__file__).with_name("redirect.cjs")
+GRPC_API: Final = Path(__file__).parent / "programs" / "grpc_api.py"
 CLIENT: Final = "client-of-the-gateway"
 
 
@@ -104,7 +105,11 @@ async def open_stage(server: KnownServer, trial: Trial, folder: Path) -> AsyncGe
         return JSONResponse(token_document(access_token=tokens[form["code"]], scope=None))
 
     provider.answer_token = answer_token
-    async with serve(provider.app) as login, open_stub(tokens, trial.answers, trial.hosts, folder) as stub:
+    async with (
+        serve(provider.app) as login,
+        open_stub(tokens, trial.answers, trial.hosts, folder) as stub,
+        open_grpc(server, trial, stub),
+    ):
         entry = build_entry(server, trial, login, stub)
         config = folder / "servers.json"
         config.write_text(json.dumps({"mcpServers": {server.name: entry}}), encoding="utf-8")
@@ -113,6 +118,34 @@ async def open_stage(server: KnownServer, trial: Trial, folder: Path) -> AsyncGe
         env = _environment(server, trial, home)
         async with start_fluidmcp("run", str(config), "--start-server", env=env, cwd=folder) as gateway:
             yield Stage(server, trial, gateway, stub)
+
+
+@asynccontextmanager
+async def open_grpc(server: KnownServer, trial: Trial, stub: ApiStub) -> AsyncGenerator[None]:
+    """What answers for the host of the trial where the server speaks gRPC; it has gRPC from the server itself."""
+    if not trial.grpc:
+        yield
+        return
+    name, _, version = server.entry["package"].removeprefix("pypi:").partition("==")
+    program = await asyncio.create_subprocess_exec(
+        str(parts.KNOWN_SERVERS / "pypi" / name / version / "venv" / "bin" / "python"),
+        str(GRPC_API),
+        str(stub.chain),
+        stub.url,
+        trial.hosts[0],
+        env={"PATH": os.defpath},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert program.stdin is not None and program.stdout is not None
+    try:
+        async with asyncio.timeout(CALL_LIMIT_SECONDS):
+            port = int(await program.stdout.readline())
+        stub.tunnels[trial.hosts[0]] = port
+        yield
+    finally:
+        program.stdin.close()
+        await program.wait()
 
 
 def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) -> dict[str, Any]:

@@ -50,7 +50,12 @@ class ApiStub:
     answers: Mapping[str, Any]
     url: str = ""
     certificate: Path = Path()
+    """Of the authority: what servers have to trust."""
+    chain: Path = Path()
+    """The certificate of the API's hosts, with its key."""
     seen: list[Seen] = field(default_factory=list[Seen])
+    tunnels: dict[str, int] = field(default_factory=dict[str, int])
+    """Host -> port of this machine that answers for it, because it speaks something else than HTTP/1.1."""
     refused: set[str] = field(default_factory=set[str])
     """Hosts that somebody wanted to reach and that are none of the API's."""
     unanswered: set[str] = field(default_factory=set[str])
@@ -89,11 +94,11 @@ class ApiStub:
 async def open_stub(
     tokens: Mapping[str, str], answers: Mapping[str, Any], hosts: Sequence[str], folder: Path
 ) -> AsyncGenerator[ApiStub]:
-    """The stub on a free port; `folder` is for its certificate, `stub.certificate` what servers have to trust."""
+    """The stub on a free port; `folder` is for its certificates."""
     stub = ApiStub(tokens, answers)
-    stub.certificate, chain = write_certificate(folder, hosts)
+    stub.certificate, stub.chain = write_certificate(folder, hosts)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(chain)
+    context.load_cert_chain(stub.chain)
     connections: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,9 +132,7 @@ class _Connection:
     async def serve(self) -> None:
         try:
             # A server process may end, or give up, at any point of its connection.
-            with contextlib.suppress(
-                ConnectionError, ssl.SSLError, h11.RemoteProtocolError, asyncio.IncompleteReadError
-            ):
+            with contextlib.suppress(OSError, EOFError, h11.RemoteProtocolError):
                 await self._serve()
         finally:
             self.writer.close()
@@ -170,9 +173,20 @@ class _Connection:
         answer = h11.Response(status_code=200 if is_ours else 403, headers=[])
         self.writer.write(connection.send(answer) or b"")
         await self.writer.drain()
+        if port := self.stub.tunnels.get(self.host):
+            await self._pass_through(port)
+            return False
         if is_ours:
             await self.writer.start_tls(self.context)
         return is_ours
+
+    async def _pass_through(self, port: int) -> None:
+        """Every byte to that port and back, until both sides have ended."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(_copy(self.reader, writer), _copy(reader, self.writer))
+        finally:
+            writer.close()
 
     async def _answer(self, connection: h11.Connection, request: h11.Request, body: bytes) -> None:
         headers = [(name.decode().lower(), value.decode("latin-1")) for name, value in request.headers]
@@ -189,6 +203,14 @@ class _Connection:
         for part in parts:
             self.writer.write(connection.send(part) or b"")
         await self.writer.drain()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
 
 
 def _show(name: str, value: str, token: str) -> str | None:

@@ -9,7 +9,7 @@ NOTHING: Final[Mapping[str, Any]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Without a tool the server is started and lists its tools, and `why` says why no more of it can be seen."""
+    """Without a tool the server is started and lists its tools: for one whose API cannot be played here."""
 
     tool: str = ""
     arguments: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
@@ -17,6 +17,8 @@ class Trial:
     """`METHOD HOST/PATH` -> JSON. WHO stands for the person whose credential came, and has to be in the result."""
     hosts: tuple[str, ...] = ()
     """Whose addresses are built into the server: their requests come through HTTPS_PROXY."""
+    grpc: bool = False
+    """It speaks gRPC with its host: `programs/grpc_api.py` hands its calls on to the stub."""
     base: str = ""
     """What the variable `base_url` of the known server is set to; STUB stands for the stub's address."""
     token: str = "token-of-{person}"
@@ -27,4 +29,3 @@ class Trial:
     """What its HTTP library wants instead of HTTPS_PROXY: STUB and AUTHORITY stand for the stub's address and for the
     certificate to trust, REDIRECT for `redirect.cjs`.
     """
-    why: str = ""

@@ -104,7 +104,19 @@ TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
                 }
             },
         ),
-        "google-analytics": Trial(why="its library speaks HTTP/2 and nothing else"),
+        "google-analytics": Trial(
+            tool="get_account_summaries",
+            hosts=("analyticsadmin.googleapis.com",),
+            grpc=True,
+            env={"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": "AUTHORITY"},
+            answers={
+                "POST analyticsadmin.googleapis.com/*/ListAccountSummaries": {
+                    "name": "accountSummaries/1",
+                    "account": "accounts/1",
+                    "displayName": "account of WHO",
+                }
+            },
+        ),
         "google-calendar": Trial(
             tool="list-calendars",
             hosts=("www.googleapis.com", "oauth2.googleapis.com"),
