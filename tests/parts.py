@@ -34,7 +34,7 @@ CANAILLE = ROOT / ".parts" / "canaille"
 PYTHON_SERVERS = ROOT / ".parts" / "servers"
 """Another one, with the public MCP servers that are written in Python."""
 KNOWN_SERVERS = ROOT / ".parts" / "known_servers"
-"""What `fluidmcp install` made of the packages of the catalogue."""
+"""Folders of `fluidmcp install`, which together hold the packages of the catalogue."""
 UVX = ROOT / ".tools" / "bin" / "uvx"
 """Beside the uv that the README's command installs."""
 
@@ -84,8 +84,8 @@ def python_servers_path() -> Path | None:
 
 
 def known_servers_path() -> Path | None:
-    """The folder of the installed packages of the catalogue."""
-    return KNOWN_SERVERS if (KNOWN_SERVERS / "fluidmcp.lock").is_file() else None
+    """The folder of the folders in which the packages of the catalogue are installed."""
+    return KNOWN_SERVERS if all((KNOWN_SERVERS / half / "fluidmcp.lock").is_file() for half in "01") else None
 
 
 def uvx_path() -> Path | None:

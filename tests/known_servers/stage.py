@@ -126,9 +126,9 @@ async def open_grpc(server: KnownServer, trial: Trial, stub: ApiStub) -> AsyncGe
     if not trial.grpc:
         yield
         return
-    name, _, version = server.entry["package"].removeprefix("pypi:").partition("==")
+    _, package = find_installed(server)
     program = await asyncio.create_subprocess_exec(
-        str(parts.KNOWN_SERVERS / "pypi" / name / version / "venv" / "bin" / "python"),
+        str(package / "venv" / "bin" / "python"),
         str(GRPC_API),
         str(stub.chain),
         stub.url,
@@ -146,6 +146,16 @@ async def open_grpc(server: KnownServer, trial: Trial, stub: ApiStub) -> AsyncGe
     finally:
         program.stdin.close()
         await program.wait()
+
+
+def find_installed(server: KnownServer) -> tuple[Path, Path]:
+    """The folder of `fluidmcp install` that has the package of the server, and the folder of the package in it."""
+    kind, _, written = server.entry["package"].partition(":")
+    name, _, version = written.replace("==", "@").rpartition("@")
+    below = Path(kind, name.removeprefix("@").replace("/", "-"), version)
+    found = [(folder, folder / below) for folder in parts.KNOWN_SERVERS.iterdir() if (folder / below).is_dir()]
+    assert found, f"{server.entry['package']} is missing: run scripts/install-parts"
+    return found[0]
 
 
 def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) -> dict[str, Any]:
@@ -174,7 +184,7 @@ def _environment(server: KnownServer, trial: Trial, home: Path) -> dict[str, str
     return {
         "HOME": str(home),
         "PATH": os.pathsep.join(map(str, (parts.require("node").parent, BIN, "/usr/bin", "/bin"))),
-        "MCP_INSTALLATION_DIR": str(parts.KNOWN_SERVERS),
+        "MCP_INSTALLATION_DIR": str(find_installed(server)[0]),
         "FMCP_START_TIMEOUT_SECONDS": "100",
         "FMCP_LOG_LEVEL": "debug",
         **dict.fromkeys((*names, *own), CLIENT),
