@@ -124,6 +124,8 @@ async def test_no_other_site_and_no_other_browser_sends_it(stage: Stage) -> None
         ("Zq7x\0", "control character"),
         ("Zq7x\r\nX-Evil: 1", "control character"),
         ("Zq7x\x1b[31m", "control character"),
+        ("Zq7x\x85", "control character"),
+        ("Zq7x\u2028", "control character"),
         ("Zq7x" * 492, None),
         ("Zq7x" * 493, "Together they are longer than 2000 bytes"),
         ("Zq7x" * 501, "longer than 2000 bytes"),
@@ -140,6 +142,19 @@ async def test_what_no_key_can_hold_is_refused_and_shown_nowhere(
     assert answer.status_code == (200 if why is None else 400)
     assert (why or "fmcp1.") in answer.text
     assert "Zq7x" not in answer.text and "Zq7x" not in caplog.text
+
+
+@pytest.mark.parametrize(("app_key", "status"), [("caf\u00e9 Zq7x", 400), ("Zq7x\u20ac", 400), ("good", 200)])
+async def test_a_key_that_no_header_can_carry_to_the_api_is_told_on_the_page(app_key: str, status: int) -> None:
+    async with running_key_api() as (api, address):
+        api.good.add("good")
+        check = {"url": f"{address}/validate", "headers": {"DD-API-KEY": "${keys.app_key}"}}
+        async with key_stage(block={"verify": check}) as stage, stage.browser() as browser:
+            page = await open_page(stage, browser)
+            answer = await send_keys(browser, page, {**ADA, "app_key": app_key})
+    assert answer.status_code == status
+    assert ("They hold characters that the service cannot take." in answer.text) is (status == 400)
+    assert api.asked == ([] if status == 400 else ["good"])
 
 
 @pytest.mark.threat("E11")

@@ -29,7 +29,7 @@ _AUTH: Final = re.compile(
 )
 _NEVER: Final = re.compile(r"auth\.(?:[^.|]+\.)*(?:refresh_token|client_secret)", re.ASCII)
 _TWICE: Final = re.compile(r"auth\.(?:[^.|]+\.)?extra\.(access_token|id_token)", re.ASCII)
-_LINE_BREAKERS: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+LINE_BREAKERS: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 """What ends a line for some reader, or means something to a terminal; a tab does not."""
 _MAX_FILTERS: Final = 4
 """Each `json` doubles the quotes that the one before it made."""
@@ -172,7 +172,7 @@ class Template:
         texts: list[str] = []
         for part in self.parts:
             text = part if isinstance(part, str) else part.fill(credentials)
-            if not isinstance(part, str) and not is_escaped and _LINE_BREAKERS.search(text):
+            if not isinstance(part, str) and not is_escaped and LINE_BREAKERS.search(text):
                 raise FillError(f"needs {part}, whose value holds a line break or another control character")
             texts.append(text)
         return "".join(texts)

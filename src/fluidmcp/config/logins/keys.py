@@ -30,6 +30,7 @@ KEYS_KEYS: Final = frozenset({"type", "keys", "verify", "keys_from", "allow_any_
 KEY_KEYS: Final = frozenset({"title", "pattern", "help", "secret"})
 VERIFY_KEYS: Final = frozenset({"url", "headers"})
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
+_HEADER_TEXT: Final = re.compile(r"[\t\x20-\x7e]*")
 _OWN_HEADERS: Final = frozenset(
     "host content-length transfer-encoding connection upgrade te trailer expect cookie accept-encoding".split()
 )
@@ -201,6 +202,8 @@ def _read_header(reader: ObjectReader, name: str, expander: Expander, names: fro
     for placeholder in template.placeholders():
         if placeholder.name.removeprefix("keys.") not in names:
             reader.fault(name, f"holds {placeholder}, which is none of the keys")
+    if not all(_HEADER_TEXT.fullmatch(part) for part in template.parts if isinstance(part, str)):
+        reader.fault(name, "holds a character that no header can carry: not ASCII, or a line break")
     return template
 
 
