@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fluidmcp.authentication.principal import Principal
+from fluidmcp.config.logins.keys import KEY_HEADER_PREFIX
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
@@ -37,7 +38,9 @@ SINGLE_HEADERS: Final = frozenset(
         "mcp-protocol-version",
     }
 )
-"""Headers that decide something: sent twice, two readers could disagree about which one counts."""
+"""Headers that decide something: sent twice, two readers could disagree about which one counts. Keys of a
+person do too.
+"""
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
@@ -48,7 +51,7 @@ def read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for raw_name, raw_value in pairs:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         if name in headers:
-            if name in SINGLE_HEADERS:
+            if name in SINGLE_HEADERS or name.startswith(KEY_HEADER_PREFIX):
                 raise RequestError(400, f"The header {name} occurs twice.", hint="Send it once.")
             value = f"{headers[name]}, {value}"
         headers[name] = value

@@ -164,20 +164,26 @@ class KeysLogin:
         """As `Upstream.admit`: keys do not say who somebody is."""
 
     async def read_headers(self, headers: Mapping[str, str]) -> tuple[Principal, Held] | None:
-        """Whom the keys in a request's headers stand for; None where it has none.
+        """Whom the keys in a request's headers stand for; None where it has none, and may have a token instead.
 
         Raises:
-            UnauthorizedError: they are not good.
+            UnauthorizedError: they are not good, or are missing where nothing else is.
             ProviderUnavailableError: the API would have to be asked and cannot answer.
         """
-        if not self.takes_headers or not any(key.header in headers for key in self.keys):
+        if not self.takes_headers:
             return None
+        if not any(key.header in headers for key in self.keys):
+            if self.has_page:
+                return None
+            raise UnauthorizedError("This package needs keys in headers.", hint=self._name_headers())
         try:
-            keys = self._read({key.name: headers.get(key.header, "") for key in self.keys})
+            keys = self._read({key.name: _decode(headers.get(key.header, "")) for key in self.keys})
         except KeysRefusedError as refusal:
             labels = {key.name: key.header for key in self.keys}
             why = " ".join(f"{labels.get(name, 'All keys')}: {fault}" for name, fault in refusal.faults.items())
             raise self._unauthorized(why) from None
+        except UnicodeDecodeError:
+            raise self._unauthorized("One of them is not in UTF-8.") from None
         text = _KEYS.encode(keys).decode()
         if self._verifier is not None and await self._verifier.verify(text) is None:
             raise self._unauthorized("The service does not accept them.")
@@ -226,8 +232,11 @@ class KeysLogin:
             "The keys are not good",
             reason="invalid_token",
             why=why,
-            hint=f"Send {', '.join(key.header for key in self.keys)}.",
+            hint=self._name_headers(),
         )
+
+    def _name_headers(self) -> str:
+        return f"Send {', '.join(key.header for key in self.keys)}."
 
 
 class _KeyCheck:
@@ -263,6 +272,11 @@ class _KeyCheck:
     async def check(self, token: str, digest: str) -> Principal:
         await self.ask(msgspec.json.decode(token, type=dict[str, str]))
         return Principal(issuer=KEYS_ISSUER, subject="", client_id="", token_digest=digest)
+
+
+def _decode(value: str) -> str:
+    """The text of a header, of which each byte became a character. Raises UnicodeDecodeError."""
+    return value if value.isascii() else value.encode("latin-1").decode()
 
 
 def _find_fault(key: PersonKey, value: str) -> str | None:

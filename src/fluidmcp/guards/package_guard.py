@@ -25,7 +25,6 @@ class PackageGuard:
         if entry.auth is None:
             raise ValueError("the entry has no auth")
         self.package = entry.name
-        self.login_url = f"{services.public_url}/{entry.name}/auth/login"
         self.resource_url = f"{services.public_url}/{entry.name}/mcp"
         self.logins: dict[str, PackageAuth | KeysLogin] = {
             name: PackageAuth(entry, environ, services, login=name)
@@ -44,6 +43,8 @@ class PackageGuard:
             name: login for name, login in self.logins.items() if not isinstance(login, KeysLogin) or login.has_page
         }
         """Those that people have pages for; all, or none."""
+        self.login_url = f"{services.public_url}/{entry.name}/auth/login" if self.logins_in_browser else ""
+        """"" where nobody logs in: keys come in headers alone."""
         self.missing_variables = tuple(name for login in providers for name in login.missing_variables)
         # Headers can bring keys alone.
         self._header_keys = self.keys if len(self.logins) == 1 else None

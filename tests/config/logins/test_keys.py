@@ -73,7 +73,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"verify": {"url": "https://a.example/", "headers": {"Host": KEY}}}, "headers.Host is not a header"),
     ({"verify": {"url": "https://a.example/", "headers": {"a b": KEY}}}, "is not a header that can be set here"),
     ({"verify": {"url": "https://a.example/", "headers": {"X": "${auth.access_token}"}}}, "none of the keys"),
-    ({"verify": {"url": "https://a.example/", "headers": {"X": f"é{KEY}"}}}, "verify.headers.X holds a character that no"),
+    ({"verify": {"url": "https://a.example/", "headers": {"X": f"é{KEY}"}}}, "headers.X holds a character that no"),
     ({"verify": {"url": "https://a.example/", "headers": {"X": f"a\nb{KEY}"}}}, "headers.X holds a character that no"),
     ({"keys_from": []}, 'mcpServers.dog.auth.keys_from must be a list of "page" and "header"'),
     ({"keys_from": ["query"]}, 'mcpServers.dog.auth.keys_from must be a list of "page" and "header"'),

@@ -17,6 +17,7 @@ from fluidmcp.config.variables import sounds_secret
 KeySource = Literal["page", "header"]
 """Where keys may come from: our own login page, or a header of each request."""
 
+KEY_HEADER_PREFIX: Final = "x-fmcp-key-"
 MAX_KEYS: Final = 8
 MAX_KEYS_BYTES: Final = 2000
 """All keys of a person together: they travel sealed in an access token, which has 4 kB."""
@@ -58,7 +59,7 @@ class PersonKey:
     @property
     def header(self) -> str:
         """The header that scripts send it in, in lower case. Proxies drop names with underscores."""
-        return f"x-fmcp-key-{self.name.replace('_', '-')}"
+        return KEY_HEADER_PREFIX + self.name.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
