@@ -154,7 +154,8 @@ def _check_kind(reader: ObjectReader) -> None:
     for key, expected in (("type", "oauth2"), ("flow", "pkce")):
         value = reader.required_text(key)
         if value is not None and value != expected:
-            reader.fault(key, f'must be "{expected}"; no other is supported')
+            other = ', or "keys" where people type keys' if key == "type" else "; no other is supported"
+            reader.fault(key, f'must be "{expected}"{other}')
 
 
 def _read_url(reader: ObjectReader, key: str, *, required: bool = False, allow_query: bool = True) -> str | None:

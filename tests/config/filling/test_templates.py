@@ -122,7 +122,7 @@ def test_what_is_not_known_is_named(name: str) -> None:
         ("${auth.jira.extra.id_token}", "write ${auth.jira.id_token}"),
         ("${auth.extra.}", "is not known here"),
         ("${auth.extra.a.b}", "is not known here"),
-        ("${keys.API}", "is not known here"),
+        ("${keys.API}", "names no key"),
         ("${auth.acces_token}", "is not known here; known are ${auth.access_token}"),
         ("${person.name}", "is not known here"),
         ("${auth.access_token|sh}", "the filters are json, url, base64"),

@@ -1,5 +1,6 @@
 """Keys of a person as they stand in a file: what is read, and what is refused by the name of its field."""
 
+import re
 import time
 from typing import Any
 
@@ -77,6 +78,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"verify": {"url": "https://a.example/", "headers": {"X": f"a\nb{KEY}"}}}, "headers.X holds a character that no"),
     ({"keys_from": []}, 'mcpServers.dog.auth.keys_from must be a list of "page" and "header"'),
     ({"keys_from": ["query"]}, 'mcpServers.dog.auth.keys_from must be a list of "page" and "header"'),
+    ({"keys_from": "header"}, "Why: mcpServers.dog.auth.keys_from must be a list of strings, not a string."),
     ({"env_var_name": "A"}, "mcpServers.dog.auth.env_var_name is not a known key of an auth block of keys"),
     ({"flow": "pkce"}, "mcpServers.dog.auth.flow is not a known key"),
 ]
@@ -84,7 +86,12 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("auth", "why"), FAULTS)
 def test_what_is_wrong_is_told_by_its_field(auth: dict[str, Any], why: str) -> None:
-    assert why in refuse(auth)
+    assert why in f"Why: {refuse(auth)}"
+
+
+def test_a_name_in_capitals_is_told_with_what_a_name_is() -> None:
+    why = refuse({"keys": {"DD_KEY": {}}}, env={"A": "${keys.DD_KEY}"})
+    assert why.count("a small letter, then small letters, digits or _") == 2 and "known are" not in why
 
 
 def test_what_no_key_tells_cannot_stand_in_the_entry() -> None:
@@ -98,7 +105,7 @@ def test_what_no_key_tells_cannot_stand_in_the_entry() -> None:
     "pattern",
     [
         "(a+)+", "(a*)*$", "(a|aa)+", "(.*){2,}", "a+a+a+a+", "a{1,}a*a+a{2,9}", r"(a)\1", "(?=a)a", "(?:a+)*", "(?i)a",
-        "a" * 257, "(", "[a", "a{2,1}",
+        "a" * 257, "(", "[a", "a{2,1}", "(a|aa)" * 26, "a?" * 26 + "a{26}", "(a|aa)(a|aa)a*a*a*",
     ],
 )  # fmt: skip
 def test_patterns_that_could_take_for_ever_are_refused(pattern: str) -> None:
@@ -110,16 +117,26 @@ def test_patterns_that_could_take_for_ever_are_refused(pattern: str) -> None:
     [
         "[0-9a-f]{32}", "sk-[A-Za-z0-9_-]+", "xox[bp]-[0-9]+-[0-9]+-[A-Za-z0-9]+", r"\d{3}\+\*\(x\)", "[)]+[(*+{]",
         "(live|test)_[a-z]{2,40}", "a?b", "[]a]+", r"[\]\\)]+x",
+        "(sk|rk|pk)_(live|test)_[A-Za-z0-9]{24,}", "[?|]{40}" + r"\?\|" * 20, "[a-z]*[a-z]*[a-z]*a?",
     ],
 )  # fmt: skip
 def test_patterns_of_keys_are_fine(pattern: str) -> None:
     assert check_pattern(pattern) is None
 
 
-def test_the_worst_pattern_that_is_let_through_is_soon_done() -> None:
-    """Three open repetitions on the longest key that a pattern is tried on, in seconds of this process."""
-    import re
-
+@pytest.mark.parametrize(
+    ("pattern", "key"),
+    [
+        ("[a-z]*[a-z]*[a-z]*!", "a" * 512),
+        ("[a-z]*[a-z]*[a-z]*[0-9]", "a" * 512),
+        ("[a-z]*[a-z]*" + "(a|aa)" * 9 + "[0-9]", "a" * 512),
+        ("(a|aa)" * 25, "a" * 51),
+        ("a?" * 25 + "[0-9]", "a" * 25),
+    ],
+)
+def test_the_worst_patterns_that_are_let_through_are_soon_done(pattern: str, key: str) -> None:
+    """On the longest key that a pattern is tried on, in seconds of this process."""
+    assert check_pattern(pattern) is None
     begun = time.process_time()
-    assert re.fullmatch("[a-z]*[a-z]*[a-z]*!", "a" * 512) is None
-    assert time.process_time() - begun < 5
+    assert re.fullmatch(pattern, key) is None
+    assert time.process_time() - begun < 10

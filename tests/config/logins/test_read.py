@@ -80,11 +80,26 @@ def test_the_address_is_asked_of_the_first_provider() -> None:
         ({"one": ONE}, {"A": "${auth.two.access_token}"}, "but auth has no login of that name"),
         ({"one": {**ONE, "typo": 1}}, {"A": ENV["A"]}, "mcpServers.work.auth.one.typo is not a known key"),
         ({}, {"A": "x"}, "mcpServers.work.auth.type is missing"),
+        (
+            {"keys": {"site": {}}, "verify": {"url": "https://a.example/"}},
+            {"A": "${keys.site}"},
+            'mcpServers.work.auth.type must be "keys", where people type keys.',
+        ),
+        (
+            {"one": ONE, "typed": {"type": "key", "keys": {"site": {}}}},
+            {"A": "x"},
+            'mcpServers.work.auth.typed.type must be "keys", where people type keys.',
+        ),
         (ONE, {"A": "${auth.one.access_token}"}, "holds ${auth.one.access_token}, but auth has no login of that name"),
     ],
 )
 def test_what_is_wrong_is_told_by_its_field(auth: dict[str, Any], env: dict[str, str], why: str) -> None:
     assert why in refuse(auth, **env)
+
+
+def test_a_login_may_be_called_keys() -> None:
+    entry = read({"keys": TYPED, "one": ONE}, A="${keys.site}", B="${auth.one.access_token}")
+    assert [name for name, _ in list_logins(entry.auth)] == ["keys", "one"]
 
 
 def test_who_has_a_page() -> None:

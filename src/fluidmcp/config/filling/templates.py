@@ -134,6 +134,8 @@ def parse_placeholder(inner: str) -> Placeholder | None:
     if twice := _TWICE.fullmatch(name):
         raise ExpansionError(f"holds {shown}; write ${{{name.replace('extra.' + twice[1], twice[1])}}}")
     is_key = name.startswith("keys.") and KEY_NAME.fullmatch(name.removeprefix("keys."))
+    if name.startswith("keys.") and not is_key:
+        raise ExpansionError(f"holds {shown}, which names no key: a small letter, then small letters, digits or _")
     if not (is_key or name in (PERSON_SUB, PERSON_EMAIL) or _AUTH.fullmatch(name)):
         known = ", ".join(f"${{{known}}}" for known in _SHOWN_NAMES)
         raise ExpansionError(f"holds {shown}, which is not known here; known are {known}")

@@ -25,7 +25,10 @@ MAX_PATTERN_VALUE_CHARACTERS: Final = 512
 """What a key with a pattern may have."""
 MAX_TITLE_CHARACTERS: Final = 80
 _MAX_PATTERN_CHARACTERS: Final = 256
-_MAX_OPEN_REPEATS: Final = 3
+_MAX_WAYS: Final = 25
+_REPEAT_WAYS: Final = 8
+"""How much an open repetition counts of that, beside 1 for `?` and `|`: each of these doubles the ways in which a key
+may be read, a repetition may end anywhere in it."""
 
 KEYS_KEYS: Final = frozenset({"type", "keys", "verify", "keys_from", "allow_any_user"})
 KEY_KEYS: Final = frozenset({"title", "pattern", "help", "secret"})
@@ -146,7 +149,7 @@ def _read_key(keys: ObjectReader, name: str) -> PersonKey:
 def check_pattern(pattern: str) -> str | None:
     """What is wrong with a pattern, as the end of a sentence; None when it is fine.
 
-    Groups that repeat and many open repetitions are what makes a regular expression take for ever.
+    Groups that repeat, and many open repetitions or choices, are what makes a regular expression take for ever.
     """
     if len(pattern) > _MAX_PATTERN_CHARACTERS:
         return f"is longer than {_MAX_PATTERN_CHARACTERS} characters"
@@ -154,17 +157,21 @@ def check_pattern(pattern: str) -> str | None:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         return f"is no regular expression ({error})"
-    open_repeats, previous = 0, ""
+    ways, previous = 0, ""
     for part in _PATTERN_PART.findall(pattern):
         if part in ("*", "+") or (part.startswith("{") and len(part) > 1):
             if previous == ")":
                 return "repeats a group, which could take for ever; write it out, or repeat a class such as [a-z0-9]"
-            open_repeats += "," in part or part in ("*", "+")
+            ways += _REPEAT_WAYS if "," in part or part in ("*", "+") else 0
         elif part[:1] == "\\" and part[1:].isdigit() or (part == "?" and previous == "("):
             return "may hold neither back-references nor (?...)"
+        ways += part in ("?", "|")
         previous = part
-    if open_repeats > _MAX_OPEN_REPEATS:
-        return f"has more than {_MAX_OPEN_REPEATS} open repetitions (*, + or {{m,n}}), which could take for ever"
+    if ways > _MAX_WAYS:
+        return (
+            f"has too many repetitions and choices, which could take for ever: each of *, + and {{m,n}} counts "
+            f"{_REPEAT_WAYS}, each ? and | counts 1, and {_MAX_WAYS} are the most"
+        )
     return None
 
 
@@ -211,7 +218,10 @@ def _read_header(reader: ObjectReader, name: str, expander: Expander, names: fro
 def _read_sources(reader: ObjectReader) -> tuple[KeySource, ...]:
     if reader.get("keys_from") is None:
         return ("page",)
+    before = len(reader.faults)
     sources = reader.texts("keys_from")
+    if len(reader.faults) > before:
+        return ("page",)
     if not sources or set(sources) - set(get_args(KeySource)):
         reader.fault("keys_from", 'must be a list of "page" and "header"')
         return ("page",)

@@ -7,7 +7,7 @@ from fluidmcp.config.auth_block import AuthBlock, parse_auth_block
 from fluidmcp.config.filling.expand import Expander
 from fluidmcp.config.filling.templates import LOGIN_NAME, PERSON_EMAIL, PERSON_SUB, Placeholder
 from fluidmcp.config.logins.keys import KeysBlock, parse_keys_block
-from fluidmcp.config.reading import ObjectReader
+from fluidmcp.config.reading import ObjectReader, as_object
 
 MAX_LOGINS: Final = 3
 
@@ -58,7 +58,7 @@ def names_who_is_allowed(auth: Auth | None) -> bool:
 def parse_auth(reader: ObjectReader, expander: Expander, *, allowed_env_names: frozenset[str]) -> Auth | None:
     """The `auth` of an entry, or None when something is wrong with it; every fault stands in `reader.faults` then."""
     values = [value for _, value in reader.items()]
-    if not values or not all(isinstance(value, dict) for value in values):
+    if not values or not all(isinstance(value, dict) for value in values) or _lacks_type(reader):
         return _parse_login(reader, expander, allowed_env_names)
     before = len(reader.faults)
     logins: list[tuple[str, Login]] = []
@@ -80,9 +80,18 @@ def parse_auth(reader: ObjectReader, expander: Expander, *, allowed_env_names: f
     return NamedLogins(logins=tuple(logins)) if len(reader.faults) == before else None
 
 
+def _lacks_type(reader: ObjectReader) -> bool:
+    """Whether this is a block of keys without its `type`, which looks like a login of the name `keys`."""
+    keys = as_object(reader.get("keys"))
+    return keys is not None and "type" not in reader and not {"type", "provider"} & keys.keys()
+
+
 def _parse_login(reader: ObjectReader, expander: Expander, allowed_env_names: frozenset[str]) -> Login | None:
     if reader.get("type") == "keys":
         return parse_keys_block(reader, expander)
+    if "keys" in reader:
+        reader.fault("type", 'must be "keys", where people type keys')
+        return None
     return parse_auth_block(reader, allowed_env_names=allowed_env_names)
 
 
