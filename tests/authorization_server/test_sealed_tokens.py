@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 
+import msgspec
 import pytest
 
 from fluidmcp.authorization_server.grant import Grants
@@ -206,3 +207,20 @@ def test_what_another_version_sealed_with_the_same_key_is_not_a_token() -> None:
     clock = Clock()
     strange = sealer().seal("access token", CONTEXT, b"\0" + json.dumps({"version": 9}).encode())
     assert token_sealer(clock).open_access(strange) is None
+
+
+def test_what_would_not_open_again_is_not_sealed() -> None:
+    """Texts that deflate well: the sealed token would be short enough."""
+    clock = Clock()
+    tokens = token_sealer(clock)
+
+    def holding(characters: int) -> Grants:
+        grant = msgspec.structs.replace(upstream_grant(clock), values={"extra.x": "a" * characters})
+        return Grants(None, {"": grant})
+
+    issued = issue(tokens, clock, holding(32_000))
+    assert tokens.open_access(issued.access_token) is not None
+    assert tokens.open_refresh(issued.refresh_token or "", client_id=CLIENT) is not None
+    with pytest.raises(OAuthError, match="too long") as caught:
+        issue(tokens, clock, holding(33_000))
+    assert "32768 are the most" in caught.value.why

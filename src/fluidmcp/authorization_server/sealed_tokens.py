@@ -137,9 +137,9 @@ class TokenSealer:
             gateway=None if grants.gateway is None else grants.gateway.person,
             package=tuple(grant.held(name) for name, grant in grants.package.items()),
         )
-        sealed = self._access.seal(_pack(access))
+        sealed = self._access.seal(_pack(access, "an access token"))
         if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
-            raise _too_long("an access token", len(sealed), MAX_ACCESS_TOKEN_CHARACTERS)
+            raise _too_long("an access token", f"Sealed it has {len(sealed)} characters", MAX_ACCESS_TOKEN_CHARACTERS)
         return IssuedTokens(
             access_token=sealed,
             refresh_token=self._issue_refresh(grants, client_id, grant_id, generation, ends_at, scopes),
@@ -155,9 +155,9 @@ class TokenSealer:
         gateway = None if grants.gateway is None else grants.gateway.without_access_token()
         package = {name: grant.without_access_token() for name, grant in grants.package.items()}
         refresh = SealedRefresh(grant_id, generation, ends_at, scopes, gateway, package)
-        sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh))
+        sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh, "a refresh token"))
         if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
-            raise _too_long("a refresh token", len(sealed), MAX_REFRESH_TOKEN_CHARACTERS)
+            raise _too_long("a refresh token", f"Sealed it has {len(sealed)} characters", MAX_REFRESH_TOKEN_CHARACTERS)
         return sealed
 
     def open_access(self, token: str) -> SealedAccess | None:
@@ -175,8 +175,10 @@ class TokenSealer:
         return opened if opened is not None and self._now() < opened.ends_at else None
 
 
-def _pack(content: msgspec.Struct) -> bytes:
+def _pack(content: msgspec.Struct, what: str) -> bytes:
     encoded = msgspec.msgpack.encode(content)
+    if len(encoded) > _MAX_INFLATED_BYTES:
+        raise _too_long(what, f"What goes into it has {len(encoded)} bytes", _MAX_INFLATED_BYTES)
     return _PLAIN + encoded if len(encoded) < _DEFLATE_FROM_BYTES else _DEFLATED + zlib.compress(encoded)
 
 
@@ -185,7 +187,7 @@ def _unpack(packed: bytes | None, kind: type[T]) -> T | None:
         return None
     encoded = packed[1:]
     if packed[:1] == _DEFLATED:
-        # Only what was sealed here comes as far as this; the bound is for mistakes of our own.
+        # Only what was sealed here comes as far as this, and nothing larger is sealed.
         encoded = zlib.decompressobj().decompress(encoded, _MAX_INFLATED_BYTES)
     try:
         return msgspec.msgpack.decode(encoded, type=kind)
@@ -199,11 +201,11 @@ def client_digest(client_id: str) -> str:
     return hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _too_long(what: str, characters: int, most: int) -> OAuthError:
+def _too_long(what: str, size: str, most: int) -> OAuthError:
     return OAuthError(
         "server_error",
         f"The provider's token is too long for {what} of this gateway.",
         status=502,
-        why=f"Sealed it has {characters} characters; {most} are the most.",
+        why=f"{size}; {most} are the most.",
         hint="Ask for fewer scopes or groups, so that the provider's tokens are shorter, or for fewer logins.",
     )
