@@ -28,7 +28,14 @@ from fluidmcp.authorization_server.register import Registrar
 from fluidmcp.authorization_server.sealed_tokens import GRANT_ID_BYTES, IssuedTokens, SealedAccess, TokenSealer
 from fluidmcp.authorization_server.token_requests import TokenEndpoint, Upstreams
 from fluidmcp.config.clients import ClientRules
-from fluidmcp.errors import ForbiddenError, LoginError, OAuthError, ProviderAnswerError, ProviderUnavailableError
+from fluidmcp.errors import (
+    FluidMCPError,
+    ForbiddenError,
+    LoginError,
+    OAuthError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+)
 from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.oauth_client.waiting_logins import TakenLogin, address_key
@@ -205,6 +212,10 @@ class AuthorizationServer:
         except OAuthError as error:
             return request.answer_error(error.error, f"{error.what} {error.why}")
 
+    async def give_back(self, journey: Journey) -> None:
+        """Revoke what the logins before this one gave, where a person does not come to the end."""
+        await self._endpoint.give_back(journey.done)
+
     async def answer_token_request(
         self, form: Mapping[str, str], *, resources: tuple[str, ...], client_address: str
     ) -> IssuedTokens:
@@ -253,7 +264,12 @@ class AuthorizationServer:
             upstream = self.upstreams.find(held.name)
             if upstream is None:
                 return None
-            await upstream.admit(held.person)
+            try:
+                await upstream.admit(held.person)
+            except ForbiddenError as error:
+                # A client that asks for the scopes of one login alone would lose those of the others.
+                error.scope = error.scope and " ".join(self.scopes)
+                raise
         ends = [held.expires_at for held in access.package if held.expires_at is not None]
         return self._principal(access.package[0].person, access, expires_at=min(ends, default=None))
 
@@ -297,7 +313,11 @@ class AuthorizationServer:
             raise _not_served()
         upstream = following[1]
         asked = upstream.scopes if journey.request is None else _list_both(journey.request.scopes, upstream.scopes)
-        grant = await upstream.redeem_for_client(taken, query, scopes=asked if name is not None else ())
+        try:
+            grant = await upstream.redeem_for_client(taken, query, scopes=asked if name is not None else ())
+        except FluidMCPError:
+            await self.give_back(journey)
+            raise
         if name is None:
             journey = msgspec.structs.replace(journey, gateway=grant)
         else:

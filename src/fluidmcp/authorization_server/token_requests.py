@@ -41,6 +41,9 @@ class _KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     expires_in: int
     scopes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"_KeptAnswer(expires_in={self.expires_in})"
+
 
 class _Renewed(msgspec.Struct, frozen=True, array_like=True):
     """What a renewal has got so far."""
@@ -145,14 +148,14 @@ class TokenEndpoint:
         refresh = self._tokens.open_refresh(token, client_id=client_id)
         if refresh is not None:
             await self._end(refresh.grant_id)
-            await self._give_back(refresh.grants)
+            await self.give_back(refresh.grants)
             return
         access = self._tokens.open_access(token)
         if access is None or (client_id and client_digest(client_id) != access.client):
             return
         await self._end(access.grant_id)
         held = {one.name: UpstreamGrant(one.person, one.access_token) for one in access.package if one.access_token}
-        await self._give_back(Grants(None, held))
+        await self.give_back(Grants(None, held))
 
     async def _redeem(self, form: Mapping[str, str], client_id: str) -> IssuedTokens:
         try:
@@ -282,7 +285,8 @@ class TokenEndpoint:
                 "temporarily_unavailable", "The grant cannot be revoked now.", status=503, hint="Try again later."
             ) from error
 
-    async def _give_back(self, grants: Grants) -> None:
+    async def give_back(self, grants: Grants) -> None:
+        """Revoke the tokens at their providers, where these take them back."""
         for name, grant in ((None, grants.gateway), *grants.package.items()):
             upstream = self._upstreams.find(name)
             if upstream is not None and grant is not None:

@@ -74,13 +74,16 @@ class PackageAuth:
         self._client, self.missing_variables = _read_client(block, environ)
         self._issuer = block.issuer or _origin(block.token_url)
         digest = PackageDigest(services.digest_key, package=entry.name, block=block, client_id=self._client.client_id)
-        self.fingerprint = fingerprint(block, self._client.client_id)
+        # A token that was sealed before the entry wanted more of the login lacks it.
+        self.fingerprint = " ".join((fingerprint(block, self._client.client_id), *self._wanted))
         self.sign_in_host = urlsplit(block.authorization_url).netloc
         self.cookie_path = f"/{entry.name}/auth"
         self.scopes = block.scopes
         self.scope_descriptions = dict(block.scope_descriptions)
         self.gives_more = bool(login or self._wanted)
         """A token alone is not enough: there are other logins, or processes get what else the provider said."""
+        self.hands_out_tokens = block.accept_provider_tokens
+        """Whether people get tokens in the browser; else only MCP clients do."""
         self.accepts_provider_tokens = block.accept_provider_tokens and not self.gives_more
         self._login = self._build_login(digest)
         self._issued_here = IssuedHereVerifier(

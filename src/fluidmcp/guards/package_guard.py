@@ -45,6 +45,7 @@ class PackageGuard:
         """Those that people have pages for; all, or none."""
         self.login_url = f"{services.public_url}/{entry.name}/auth/login" if self.logins_in_browser else ""
         """"" where nobody logs in: keys come in headers alone."""
+        self.hands_out_tokens = all(login.hands_out_tokens for login in providers)
         self.missing_variables = tuple(name for login in providers for name in login.missing_variables)
         # Headers can bring keys alone.
         self._header_keys = self.keys if len(self.logins) == 1 else None

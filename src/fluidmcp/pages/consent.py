@@ -9,7 +9,15 @@ from fastapi.responses import RedirectResponse
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.config.redirects import describe_redirect, redirect_kind
-from fluidmcp.errors import FluidMCPError, ForbiddenError, LoginError, OAuthError, RequestError
+from fluidmcp.errors import (
+    FluidMCPError,
+    ForbiddenError,
+    LoginError,
+    OAuthError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+    RequestError,
+)
 from fluidmcp.pages.render import (
     ConsentView,
     HtmlPage,
@@ -114,6 +122,10 @@ def problem_response(error: FluidMCPError) -> Response:
             pass
         case ForbiddenError():
             status = 403
+        case ProviderAnswerError():
+            status = 502
+        case ProviderUnavailableError():
+            status = 503
         case _:
             pass
     page = render_problem(title=error.what.rstrip("."), text=error.why, hint=error.hint, status=status)

@@ -5,7 +5,7 @@ the person and sent nowhere.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -48,7 +48,7 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 class Form:
     """The fields of a form, each once, but `resource`, which may come repeatedly (RFC 8707 section 2)."""
 
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
     resources: tuple[str, ...]
 
 
@@ -159,8 +159,12 @@ class AuthorizationEndpoint:
             response = problem_response(error)
         name = login.login_cookie_name(request.query_params.get("state", ""))
         if name in request.cookies:
-            self._set_cookie(response, name, "", path=login.cookie_path, max_age=0)
+            self.forget_login(response, name, path=login.cookie_path)
         return response
+
+    def forget_login(self, response: Response, cookie: str, *, path: str) -> None:
+        """Take the cookie of a login that has ended."""
+        self._set_cookie(response, cookie, "", path=path, max_age=0)
 
     async def begin_for_browser(self, package: str, request: Request) -> Response:
         """On to the first login of a person who wants the tokens."""
@@ -174,7 +178,9 @@ class AuthorizationEndpoint:
 
     async def cancel(self, taken: TakenLogin, request: Request) -> Response:
         """The person does not go on with a login."""
-        asked = read_journey(taken).request
+        journey = read_journey(taken)
+        await self._find(journey.package).give_back(journey)
+        asked = journey.request
         if asked is None:
             raise LoginError("The login was cancelled", why="Nothing was changed.")
         return program_response(asked.answer_error("access_denied", "The person said no."), request)

@@ -102,11 +102,12 @@ def login_error_answer(error: FluidMCPError) -> Response:
     match error:
         case RequestError(status=status):
             pass
-        case LoginError(status=status, retry_after_seconds=retry_after):
+        case (
+            LoginError(status=status, retry_after_seconds=retry_after)
+            | OAuthError(status=status, retry_after_seconds=retry_after)
+        ):
             if retry_after is not None:
                 headers["Retry-After"] = str(math.ceil(retry_after))
-        case OAuthError(status=status):
-            pass
         case ForbiddenError():
             status = 403
         case ProviderAnswerError():
@@ -120,6 +121,9 @@ def login_error_answer(error: FluidMCPError) -> Response:
 
 class _RefreshBody(msgspec.Struct, frozen=True):
     refresh_token: str
+
+    def __repr__(self) -> str:
+        return "_RefreshBody()"
 
 
 class _LoginRoute(APIRoute):
@@ -157,9 +161,8 @@ class _LoginEndpoints:
 
     async def begin(self, request: Request, package: str) -> Response:
         guard = self._find(package)
-        if guard.only is not None:
-            _require_provider_tokens(guard.only)
-        elif not guard.logins_in_browser:
+        _require_tokens_in_browser(guard)
+        if not guard.logins_in_browser:
             raise LoginError(
                 "This package has no login page",
                 status=404,
@@ -208,8 +211,7 @@ class _LoginEndpoints:
 
     async def refresh(self, request: Request, package: str) -> Response:
         guard = self._find(package)
-        if guard.only is not None:
-            _require_provider_tokens(guard.only)
+        _require_tokens_in_browser(guard)
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise RequestError(403, "Refreshing from another site is refused")
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
@@ -244,14 +246,14 @@ class _LoginEndpoints:
         )
 
 
-def _require_provider_tokens(auth: PackageAuth) -> None:
-    """Raises LoginError 403 where the provider's own tokens are good for nothing, so that nobody gets one."""
-    if not auth.accepts_provider_tokens:
+def _require_tokens_in_browser(guard: PackageGuard) -> None:
+    """Raises LoginError 403 where nobody gets tokens but MCP clients."""
+    if not guard.hands_out_tokens:
         raise LoginError(
-            "Logins that hand out the provider's token are turned off",
+            "Logins that hand out tokens in the browser are turned off",
             status=403,
             why="The auth block of the package says accept_provider_tokens: false.",
-            hint=f"MCP clients log in by themselves at {auth.resource_url}.",
+            hint=f"MCP clients log in by themselves at {guard.resource_url}.",
         )
 
 
