@@ -11,6 +11,14 @@ from typing import Any, Final
 import httpx2
 import pytest
 
+from fluidmcp.authentication.person import HeldLogin, Person
+from fluidmcp.authentication.verifiers.cached import BURST_OF_UNKNOWN_TOKENS
+from fluidmcp.authorization_server.authorization_server import Journey
+from fluidmcp.authorization_server.grant import UpstreamGrant
+from fluidmcp.errors import ProviderUnavailableError
+from fluidmcp.gateway.login.authorization_endpoint import Form
+from fluidmcp.gateway.mcp.messages import Caller
+from fluidmcp.guards.keys_login import KeysRefusedError
 from tests.acceptance.keys import ADA, BO, ENV, block, read_page, running_key_api, send_keys
 from tests.entries import read_entry
 from tests.gateway.client_login import KEYS, Browser, McpClient, Stage, bearer
@@ -170,6 +178,7 @@ async def test_a_form_of_100_kb_is_refused_and_the_login_goes_on(stage: Stage) -
         )
         assert twice.status_code == 400
         done = await send_keys(browser, page, ADA)
+        assert not browser.cookies, "the cookie of a login that has ended is taken away"
     assert done.json()["success"]
 
 
@@ -179,6 +188,7 @@ async def test_a_person_can_say_no(stage: Stage) -> None:
         page = await open_page(stage, browser, client)
         back = await send_keys(browser, page, {}, decision="deny")
         assert query_of(back.headers["location"])["error"] == "access_denied"
+        assert not [name for name in browser.cookies if "login" in name]
         gone = await send_keys(browser, page, ADA)
         assert gone.status_code == 400
         alone = await open_page(stage, browser)
@@ -201,6 +211,33 @@ async def test_tries_from_one_address_are_counted() -> None:
             tries = [await send_keys(browser, page, {**ADA, "api_key": f"{number:032x}"}) for number in range(31)]
     assert [answer.status_code for answer in tries] == [400] * 30 + [429]
     assert len(api.asked) == 30
+
+
+@pytest.mark.threat("E11")
+async def test_the_api_hears_a_bounded_number_of_guesses_however_many_addresses_they_come_from() -> None:
+    async with running_key_api() as (api, address), key_stage(block={"address": address}) as stage:
+        guard = stage.running.gateway.parts.logins.auths["dog"]
+        assert guard is not None and guard.keys is not None
+        refusals: list[str] = []
+        for number in range(400):
+            guess = {**ADA, "api_key": f"{number:032x}"}
+            try:
+                await guard.keys.check(guess, client_address=f"10.0.{number // 20}.1")
+            except KeysRefusedError:
+                continue
+            except ProviderUnavailableError as error:
+                refusals.append(f"{error.what}: {error.why}")
+                break
+    assert BURST_OF_UNKNOWN_TOKENS <= len(api.asked) < 400
+    assert "The keys cannot be checked now: Too many are typed here, and 127.0.0.1:" in refusals[0]
+
+
+def test_what_holds_keys_shows_none() -> None:
+    held = HeldLogin("", Person("keys", "login:x"), "", None, {"api_key": "Zq7x"})
+    grant = UpstreamGrant(held.person, "Zq7x", "Zq7x", None, held.values)
+    journey = Journey("dog", None, grant, {"": grant})
+    shown = repr((held, grant, journey, journey.done, Caller(None, (held,)), Form({"key-api_key": "Zq7x"}, ())))
+    assert "Zq7x" not in shown
 
 
 async def test_the_keys_of_a_client_are_not_good_for_another_package_or_after_another_question(stage: Stage) -> None:

@@ -24,7 +24,7 @@ from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.errors import LoginError, ProviderAnswerError, ProviderUnavailableError, UnauthorizedError
 from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, WaitingLogins, address_key
+from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, WaitingLogins, address_key, cookie_name
 from fluidmcp.store.memory import StoreFullError
 
 MAX_TRIES_PER_MINUTE: Final = 30
@@ -73,6 +73,7 @@ class KeysLogin:
         self.check_host = "" if block.verify is None else urlsplit(block.verify.url).netloc
         self.scopes: tuple[str, ...] = ()
         self.cookie_path = f"/{entry.name}/auth"
+        self._is_secure = services.public_url.startswith("https:")
         self.page_url = f"{services.public_url}/{entry.name}/auth/keys"
         names = _Names(login, tuple(key.name for key in block.keys))
         self.fingerprint = fingerprint(names, "")
@@ -81,12 +82,14 @@ class KeysLogin:
         self._waiting = WaitingLogins(
             package=entry.name,
             login_url=f"{services.public_url}/{entry.name}/auth/login",
-            is_secure=services.public_url.startswith("https:"),
+            is_secure=self._is_secure,
             digest=self._digest,
             store=services.pending_auth_states,
             now=services.now,
             random_bytes=services.random_bytes,
         )
+        self._budget = CallBudget(services.now)
+        """For what is typed; what comes in headers has one of its own, so that neither holds up the other."""
         self._check = None if block.verify is None else _KeyCheck(block, services)
         self._verifier = None
         if self._check is not None:
@@ -113,6 +116,10 @@ class KeysLogin:
             cookie_value=begun.cookie_value,
         )
 
+    def login_cookie_name(self, state: str) -> str:
+        """As `PackageAuth.login_cookie_name`."""
+        return cookie_name(state, is_secure=self._is_secure)
+
     async def look(self, state: str, cookies: Mapping[str, str]) -> TakenLogin:
         """The login that the page belongs to, which goes on waiting. Raises LoginError: there is none."""
         return await self._waiting.look(state, cookies)
@@ -132,8 +139,10 @@ class KeysLogin:
         await self._count_try(client_address)
         keys = self._read(typed)
         if self._check is not None:
+            self._take_budget()
             try:
-                await self._check.ask(keys)
+                async with self._budget.for_unknown:
+                    await self._check.ask(keys)
             except TokenRefusedError as refusal:
                 raise KeysRefusedError({"": refusal.why}) from None
             except ProviderAnswerError as error:
@@ -210,6 +219,17 @@ class KeysLogin:
         # The same keys are the same person here, whichever way they come.
         digest = self._digest.of("record", _KEYS.encode(keys).decode())
         return Person(issuer=KEYS_ISSUER, subject=f"login:{digest[:32]}")
+
+    def _take_budget(self) -> None:
+        """Many addresses together are bounded too, or the API would hear all their guesses from us."""
+        try:
+            self._budget.take()
+        except ProviderUnavailableError:
+            raise ProviderUnavailableError(
+                "The keys cannot be checked now",
+                why=f"Too many are typed here, and {self.check_host} is not asked about all of them.",
+                hint="Try again in a moment.",
+            ) from None
 
     async def _count_try(self, client_address: str) -> None:
         try:

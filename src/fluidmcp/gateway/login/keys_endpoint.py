@@ -57,7 +57,8 @@ class _KeysEndpoint:
         waiting = await login.look(state, request.cookies)
         match form.get("decision"):
             case "deny":
-                return await self._client_logins.cancel(await login.take(state, request.cookies), request)
+                taken = await login.take(state, request.cookies)
+                return self._ended(login, state, await self._client_logins.cancel(taken, request))
             case "allow":
                 pass
             case _:
@@ -71,7 +72,12 @@ class _KeysEndpoint:
             return self._respond(login, waiting, state, {"": f"{error.what}: {error.why} {error.hint}"})
         # Taken only now, so that a typing error costs nothing; of several forms at once one goes on.
         taken = await login.take(state, request.cookies)
-        return await self._client_logins.go_on(login.login, taken, tuple(keys.items()), request)
+        response = await self._client_logins.go_on(login.login, taken, tuple(keys.items()), request)
+        return self._ended(login, state, response)
+
+    def _ended(self, login: KeysLogin, state: str, response: Response) -> Response:
+        self._client_logins.forget_login(response, login.login_cookie_name(state), path=login.cookie_path)
+        return response
 
     def _find(self, package: str) -> KeysLogin:
         guard = self._guards.get(package)
