@@ -279,3 +279,10 @@ def test_an_input_is_answered_by_a_variable_a_person_or_its_default():
 )
 def test_what_has_no_value_refuses_the_entry_and_says_why(text: str, environ: dict[str, str], why: str):
     assert why in refuse_entry({"command": "x", "args": [text]}, ReadingOptions(environ=environ), inputs=INPUTS)
+
+
+def test_secrets_that_stand_in_arguments_are_hidden_from_what_the_server_writes() -> None:
+    args = ["s.py", "--api-key", "hunter2hunter2", "--url=https://me:swordfish99@db.example/", "--token", "${TOKEN}"]
+    options = ReadingOptions(environ={"TOKEN": "from-the-environment"})
+    (entry,) = parse({"mcpServers": {"a": {"command": "python3", "args": args}}}, options).entries
+    assert {secret.reveal() for secret in entry.hidden} == {"hunter2hunter2", "swordfish99", "from-the-environment"}

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from fluidmcp.config.entries import (
 )
 from fluidmcp.config.filling.expand import Expander
 from fluidmcp.config.reading import as_object
+from fluidmcp.config.secret import Secret
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages import deferred
 from fluidmcp.packages.answers import Answers, Ask
@@ -24,6 +25,7 @@ from fluidmcp.packages.files import read_regular
 from fluidmcp.packages.formats.documents import decode_document
 from fluidmcp.packages.formats.recognise import read_shape
 from fluidmcp.packages.formats.shapes import ReadEntry
+from fluidmcp.packages.importing.command_words import list_literal_secrets
 
 MAX_ENV_FILE_BYTES: Final = 256 * 1024
 _EDITOR_FOLDERS: Final = frozenset(
@@ -124,9 +126,15 @@ def _read_all(read: tuple[ReadEntry, ...], context: EntryContext) -> ServersFile
         except ConfigurationError as error:
             refused.append(RefusedEntry(name=item.name, error=error))
         else:
-            entries.append(entry)
+            entries.append(_hide_literals(entry))
     check_names_differ(entries)
     return ServersFile(entries=tuple(entries), refused=tuple(refused), disabled=tuple(disabled))
+
+
+def _hide_literals(entry: ServerEntry) -> ServerEntry:
+    """With the secrets in its arguments among what no output of the server may show."""
+    literal = list_literal_secrets(entry.written_command or entry.command, entry.written_args)
+    return replace(entry, hidden=(*entry.hidden, *map(Secret, literal))) if literal else entry
 
 
 def find_workspace(folder: Path) -> Path:

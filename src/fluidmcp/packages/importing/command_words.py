@@ -152,8 +152,22 @@ def split_script(script: str) -> Iterator[Word]:
 
 def mask_args(command: str, args: Sequence[str]) -> tuple[str, ...]:
     """Arguments as they are written, with `***` in place of each secret: what may be shown."""
+    return tuple(_mask(arg, spans) for arg, spans in _find_all(command, args))
+
+
+def list_literal_secrets(command: str, args: Sequence[str]) -> tuple[str, ...]:
+    """The secrets that stand in arguments as they are written: what no output of the server may show."""
+    return tuple(
+        arg[span.start : span.end]
+        for arg, spans in _find_all(command, args)
+        for span in spans
+        if not _FROM_ELSEWHERE.fullmatch(arg[span.start : span.end])
+    )
+
+
+def _find_all(command: str, args: Sequence[str]) -> Iterator[tuple[str, Sequence[Span]]]:
+    """Each argument, and where its secrets are."""
     script = find_script(command, args)
-    masked: list[str] = []
     option = ""
     for index, arg in enumerate(args):
         role = find_role(command, option, arg)
@@ -162,9 +176,8 @@ def mask_args(command: str, args: Sequence[str]) -> tuple[str, ...]:
         else:
             words = [(0, find_secrets(arg) if role.finds is None else role.finds(arg))]
         found = (Span(start + span.start, start + span.end) for start, spans in words for span in spans)
-        masked.append(_mask(arg, unite_spans(found)))
+        yield arg, tuple(unite_spans(found))
         option = arg if role.is_option and index != script else ""
-    return tuple(masked)
 
 
 def _mask(text: str, spans: Iterable[Span]) -> str:
