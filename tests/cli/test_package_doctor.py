@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from starlette.responses import RedirectResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
 from fluidmcp.cli.doctor.checks import Finding
 from fluidmcp.cli.doctor.package import find_package_problems, judge_login_page
@@ -17,6 +20,7 @@ from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from tests.entries import read_entry
 from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, OidcProvider, running_oidc_provider
 from tests.providers.replaying import Replay, replaying
+from tests.providers.serving import serve
 from tests.providers.standing_in import StandInFetcher
 
 LIMIT_SECONDS = 60.0
@@ -225,3 +229,35 @@ def test_it_reaches_what_a_gateway_would_reach(
     file.write_text(json.dumps({"mcpServers": {"mail": {"command": "x", "auth": auth}}}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == 1
     assert "FMCP_ALLOW_PRIVATE_PROVIDERS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "text"),
+    [
+        (401, "ok", "refuses who has no key"),
+        (400, "ok", "refuses who has no key"),
+        (200, "problem", "answers 200 without any key, so that every key would be good"),
+        (404, "warning", "answers 404 without a key, as if there were no such address: every key would be refused"),
+        (503, "warning", "answers 503: keys cannot be checked now"),
+        (302, "problem", "The provider answered with a redirect"),
+    ],
+)
+async def test_the_address_that_is_asked_about_keys_has_to_refuse_who_has_none(
+    status: int, level: str, text: str
+) -> None:
+    asked: list[str | None] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.headers.get("x-key"))
+        return Response(status_code=status, headers={"location": "https://elsewhere.example/"})
+
+    fetcher = Fetcher()
+    async with serve(Starlette(routes=[Route("/validate", answer)])) as address:
+        verify = {"url": f"{address}/validate", "headers": {"X-Key": "${keys.api_key}"}}
+        auth: dict[str, object] = {"type": "keys", "keys": {"api_key": {}}, "verify": verify}
+        entry = read_entry("mail", {"command": "x", "env": {"A": "${keys.api_key}"}, "auth": auth})
+        found = [one async for one in find_package_problems(entry, {}, public_url=PUBLIC_URL, fetcher=fetcher)]
+    await fetcher.aclose()
+    finding = found[-1]
+    assert (finding.subject, finding.level, asked) == ("verify", level, [None])
+    assert text in finding.text and bool(finding.hint) is (level != "ok")

@@ -304,7 +304,7 @@ def _find_fault(key: PersonKey, value: str) -> str | None:
         return "It is missing."
     if "\t" in value or LINE_BREAKERS.search(value):
         return "It holds a line break or another control character."
-    if len(value.encode("utf-8", "surrogatepass")) > MAX_KEYS_BYTES:
+    if len(value.encode()) > MAX_KEYS_BYTES:
         return f"It is longer than {MAX_KEYS_BYTES} bytes."
     if key.pattern is None:
         return None

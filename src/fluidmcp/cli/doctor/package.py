@@ -56,6 +56,8 @@ async def find_package_problems(
         if isinstance(block, KeysBlock):
             names = ", ".join(key.label for key in block.keys)
             yield ok("keys", f"people give {names} ({' or '.join(block.keys_from)})")
+            if block.verify is not None:
+                yield await _check_verify(block.verify.url, fetcher)
             continue
         if name:
             yield ok("login", name)
@@ -81,6 +83,24 @@ async def _find_login_problems(
     if preset is not None:
         members = ", ".join(name for name, _ in preset.answer)
         yield replace(ok("token answer", f"holds {members}"), details=tuple(f"{a}: {b}" for a, b in facts(preset)))
+
+
+async def _check_verify(url: str, fetcher: Fetcher) -> Finding:
+    """What the address says that is asked whether keys are good, to somebody without any: it has to refuse them."""
+    subject, host = "verify", urlsplit(url).netloc
+    try:
+        status = (await fetcher.get(url)).status
+    except (ProviderAnswerError, ProviderUnavailableError) as error:
+        return describe_error(subject, error, hint="Check verify.url: it is called as it stands, and never elsewhere.")
+    if 200 <= status < 300:
+        text = f"{host} answers {status} without any key, so that every key would be good"
+        return problem(subject, text, "Write a verify.url that the API answers to good keys only.")
+    if status in (404, 405, 410):
+        text = f"{host} answers {status} without a key, as if there were no such address: every key would be refused"
+        return warning(subject, text, "Check verify.url.")
+    if status >= 500 or status in (408, 429):
+        return warning(subject, f"{host} answers {status}: keys cannot be checked now", "Try again later.")
+    return ok(subject, f"{host} refuses who has no key")
 
 
 def _build_services(*, public_url: str, fetcher: Fetcher) -> LoginServices:
