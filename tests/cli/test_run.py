@@ -153,6 +153,16 @@ async def test_without_start_server_a_table_shows_what_was_found(tmp_path: Path)
     assert done.stderr == ""
 
 
+async def test_the_table_says_where_people_type_keys_and_that_no_page_takes_those_of_headers(tmp_path: Path):
+    keys: dict[str, object] = {"type": "keys", "keys": {"api_key": {}}}
+    page: dict[str, object] = {**GOOD, "env": {"A": "${keys.api_key}"}, "auth": keys}
+    config = write(tmp_path, page=page, header={**page, "auth": {**keys, "keys_from": ["header"]}})
+    done = await run_fluidmcp("run", config, cwd=tmp_path)
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith(("page", "header"))}
+    assert "  keys   http://localhost:8099/page/auth/login  " in rows["page"]
+    assert "  keys   -  " in rows["header"]
+
+
 async def test_the_table_shows_no_secret_of_the_arguments(tmp_path: Path):
     entry = {"command": "no-such-program", "args": ["--api-key", "hunter2", "--port", 8080]}
     (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": {"a": entry}}))

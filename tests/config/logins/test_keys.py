@@ -95,7 +95,7 @@ def test_a_name_in_capitals_is_told_with_what_a_name_is() -> None:
 
 
 def test_what_no_key_tells_cannot_stand_in_the_entry() -> None:
-    assert "nobody" not in refuse({}, env={"A": "${keys.api_key}${person.sub}"})
+    assert "who types keys does not say who they are" in refuse({}, env={"A": "${keys.api_key}${person.sub}"})
     assert "who types keys does not say who they are" in refuse({}, env={"A": KEY, "B": "${person.email}"})
     assert "but auth is keys" in refuse({}, env={"A": KEY, "B": "${auth.access_token}"})
     assert "auth asks for no key of that name" in refuse({}, env={"A": KEY, "B": "${keys.other}"})

@@ -10,6 +10,7 @@ from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
 from fluidmcp.cli.serving.serve import run_in_loop, stop_on_signals
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.logins.keys import KeysBlock
 from fluidmcp.config.logins.read import has_login_page
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError
@@ -45,7 +46,7 @@ def show_table(
             server.entry.name,
             server.version or "-",
             _show_command(server.entry),
-            "no" if server.entry.auth is None else "yes",
+            _describe_auth(server.entry),
             build_login_url(server.entry, settings) if has_login_page(server.entry.auth) else "-",
             walls[server.entry.name].describe() if server.entry.name in walls else "-",
             _describe_status(server.entry, results, missing),
@@ -104,6 +105,12 @@ def _describe_status(
     if names and result.is_usable:
         return f"needs {' and '.join(names)}"
     return describe_failure(result) or ("ok" if entry.auth is None else "ok, starts after a login")
+
+
+def _describe_auth(entry: ServerEntry) -> str:
+    if isinstance(entry.auth, KeysBlock):
+        return "keys"
+    return "no" if entry.auth is None else "yes"
 
 
 def _show_command(entry: ServerEntry) -> str:

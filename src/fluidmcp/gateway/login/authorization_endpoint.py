@@ -177,7 +177,7 @@ class AuthorizationEndpoint:
         return token_data_response(package, issued)
 
     async def cancel(self, taken: TakenLogin, request: Request) -> Response:
-        """The person does not go on with a login."""
+        """The person does not go on with a login. Raises LoginError where no client waits."""
         journey = read_journey(taken)
         await self._find(journey.package).give_back(journey)
         asked = journey.request

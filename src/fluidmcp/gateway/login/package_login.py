@@ -58,10 +58,6 @@ class ClientLogins(Protocol):
         """The answer to a refresh of such tokens. Raises OAuthError."""
         ...
 
-    async def cancel(self, taken: TakenLogin, request: Request) -> Response:
-        """The person does not go on with a login. Raises LoginError where no client waits."""
-        ...
-
 
 def build_login_router(
     packages: Mapping[str, PackageGuard | None],
