@@ -39,7 +39,7 @@ def test_several_logins_have_their_names_and_the_first_provider_its_person() -> 
     auth = NamedLogins(logins=(("typed", keys), ("one", ONE), ("two", TWO)))
     held = (
         HeldLogin("typed", Person("keys", "login:1"), "", None, {"user": "u", "key": "k"}),
-        HeldLogin("one", Person("i", "login:2"), "t1"),
+        HeldLogin("one", Person("i", "ada"), "t1"),
         HeldLogin("two", Person("j", "bo"), "t2"),
     )
     credentials = read_credentials(auth, held, {})
@@ -49,7 +49,13 @@ def test_several_logins_have_their_names_and_the_first_provider_its_person() -> 
         "auth.one.access_token": "t1",
         "auth.two.access_token": "t2",
         "auth.two.client_id": "two",
-        "person.sub": "bo",
+        "person.sub": "ada",
     }
     assert credentials.secret == {"keys.key", "auth.one.access_token", "auth.two.access_token"}
     assert "t1" not in repr(credentials)
+
+
+def test_where_the_first_provider_names_nobody_no_other_one_says_who_it_is() -> None:
+    auth = NamedLogins(logins=(("one", ONE), ("two", TWO)))
+    held = (HeldLogin("one", Person("i", "login:2"), "t1"), HeldLogin("two", Person("j", "the sub of somebody"), "t2"))
+    assert "person.sub" not in read_credentials(auth, held, {}).values

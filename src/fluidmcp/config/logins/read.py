@@ -40,6 +40,11 @@ def find_keys(auth: Auth | None) -> KeysBlock | None:
     return next((login for _, login in list_logins(auth) if isinstance(login, KeysBlock)), None)
 
 
+def find_first_provider(auth: Auth | None) -> str | None:
+    """The name of the first login at a provider, whose person counts as the one who logged in."""
+    return next((name for name, login in list_logins(auth) if isinstance(login, AuthBlock)), None)
+
+
 def has_login_page(auth: Auth | None) -> bool:
     """Whether people log in to the package in a browser; else nobody does, or keys come in headers alone."""
     return any(isinstance(login, AuthBlock) or "page" in login.keys_from for _, login in list_logins(auth))
@@ -122,12 +127,11 @@ def check_placeholder(placeholder: Placeholder, auth: Auth | None) -> str | None
 def list_wanted(placeholders: frozenset[Placeholder], auth: Auth | None, login: str) -> tuple[str, ...]:
     """What of a login these hold beside its token and what goes with that: `id_token`, `extra.NAME`, `email`.
 
-    The address is that of the first login at a provider, whose person counts as the one who logged in.
+    The address is that of the first login at a provider.
     """
     found = {one.member for one in placeholders if one.login == login}
     wanted = {member for member in found if member == "id_token" or member.startswith("extra.")}
-    first = next((name for name, block in list_logins(auth) if isinstance(block, AuthBlock)), None)
-    if login == first and any(one.name == PERSON_EMAIL for one in placeholders):
+    if login == find_first_provider(auth) and any(one.name == PERSON_EMAIL for one in placeholders):
         wanted.add("email")
     return tuple(sorted(wanted))
 

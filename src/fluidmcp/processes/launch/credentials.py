@@ -7,7 +7,7 @@ from fluidmcp.authentication.person import Held, HeldLogin
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.filling.templates import PERSON_EMAIL, PERSON_SUB, Credentials, name_of
 from fluidmcp.config.logins.keys import KeysBlock
-from fluidmcp.config.logins.read import Auth, list_logins
+from fluidmcp.config.logins.read import Auth, find_first_provider, list_logins
 
 _WITHOUT_PERSON: Final = ("token:", "login:")
 """How a subject begins that stands for a token or a login, because the provider names nobody."""
@@ -16,12 +16,15 @@ _WITHOUT_PERSON: Final = ("token:", "login:")
 def read_credentials(auth: Auth, held: Held, environ: Mapping[str, str]) -> Credentials:
     """What a process of this person may be given. Client ids are those at the providers."""
     blocks = dict(list_logins(auth))
+    first = find_first_provider(auth)
     values: dict[str, str] = {}
     secret: set[str] = set()
     for login in held:
         match blocks.get(login.name):
             case AuthBlock() as block:
                 _add_provider(login, block, environ, values, secret)
+                if login.name == first:
+                    _add_person(login, values)
             case KeysBlock() as block:
                 values.update((f"keys.{name}", value) for name, value in login.values.items())
                 secret.update(f"keys.{key.name}" for key in block.keys if key.secret)
@@ -45,8 +48,13 @@ def _add_provider(
     }
     values.update((name_of(login.name, member), value) for member, value in known.items() if value)
     secret.update(name_of(login.name, member) for member in ("access_token", *login.values) if member != "email")
-    # The first provider says who it is.
+
+
+def _add_person(login: HeldLogin, values: dict[str, str]) -> None:
+    """Who it is, as the first provider says, and never another one instead: whoever can keep the first from saying so
+    (an MCP client chooses scopes) would be who they are called at a provider of their choice.
+    """
     if not login.person.subject.startswith(_WITHOUT_PERSON):
-        values.setdefault(PERSON_SUB, login.person.subject)
+        values[PERSON_SUB] = login.person.subject
     if "email" in login.values:
-        values.setdefault(PERSON_EMAIL, login.values["email"])
+        values[PERSON_EMAIL] = login.values["email"]
