@@ -15,6 +15,8 @@ from tests.acceptance.harness import RunningGateway, kill_left, start_fluidmcp
 
 Json = dict[str, Any]
 
+IMPATIENT = {"FMCP_DRAIN_SECONDS": "0"}
+"""Nobody waits for calls that never end."""
 STDLIB_SERVER = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
 
 
@@ -65,7 +67,7 @@ async def wait_hanging(client: httpx2.AsyncClient, gateway: RunningGateway, pack
 )
 async def test_nothing_is_left_with_calls_in_flight(tmp_path: Path, with_signal: signal.Signals, code: int) -> None:
     async with (
-        start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", cwd=tmp_path) as gateway,
+        start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", env=IMPATIENT, cwd=tmp_path) as gateway,
         httpx2.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         calls = await start_calls_that_hang(client, gateway)
@@ -79,7 +81,7 @@ async def test_nothing_is_left_with_calls_in_flight(tmp_path: Path, with_signal:
 
 async def test_calls_in_flight_are_told_when_the_gateway_stops(tmp_path: Path) -> None:
     async with (
-        start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", cwd=tmp_path) as gateway,
+        start_fluidmcp("run", str(write_config(tmp_path)), "--start-server", env=IMPATIENT, cwd=tmp_path) as gateway,
         httpx2.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         hanging = asyncio.create_task(call(client, gateway, "direct", "hang"))

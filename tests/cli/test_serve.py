@@ -14,8 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from fluidmcp.cli.serving.port_holder import PortHolder, find_port_holder
-from fluidmcp.cli.serving.serve import App, Stop, open_sockets, serve, stop_on_signals
+from fluidmcp.cli.serving.listening.port_holder import PortHolder, find_port_holder
+from fluidmcp.cli.serving.listening.ports import open_sockets
+from fluidmcp.cli.serving.serve import App, Stop, serve, stop_on_signals
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError, PortInUseError
 from tests.acceptance.harness import free_port

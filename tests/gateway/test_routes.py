@@ -73,7 +73,7 @@ async def test_v20_without_a_token_only_the_listed_routes_are_open(
     running, guard = guarded
     web = await running.gateway.app.web.get()
     served = {*paths_of(web.routes), *MCP_ENDPOINTS}
-    assert {"/health", "/docs", "/openapi.json", "/{package}/auth/refresh"} <= served
+    assert {"/health", "/ready", "/docs", "/openapi.json", "/{package}/auth/refresh"} <= served
     templates = {*served, *NO_ROUTES}
     paths = {fill(path, package) for path, package in itertools.product(templates, ("mail", "open", "unknown"))}
     answered: set[tuple[str, str]] = set()
@@ -103,6 +103,7 @@ def test_each_public_route_says_why_it_is_open() -> None:
     assert all(endpoint.reason for endpoint in PUBLIC_ROUTES)
     assert [(endpoint.method, endpoint.path) for endpoint in PUBLIC_ROUTES if endpoint.which == "any"] == [
         ("GET", "/health"),
+        ("GET", "/ready"),
         ("GET", "/schema/config.json"),
     ]
     asked = {endpoint.path for endpoint in PUBLIC_ROUTES if endpoint.method == "POST"}

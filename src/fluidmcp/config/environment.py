@@ -63,6 +63,10 @@ def _read_seconds(text: str) -> float:
     return seconds
 
 
+def _read_pause(text: str) -> float:
+    return 0.0 if text.isascii() and float(text) == 0 else _read_seconds(text)
+
+
 def _read_flag(text: str) -> bool:
     if text.lower() not in (*_YES, *_NO):
         raise ValueError
@@ -136,6 +140,7 @@ _RATE: Final = Kind(_read_whole(0, 1 << 20), "bytes per second, between 0 and 10
 _PORT: Final = Kind(_read_whole(1, 65535), "a port between 1 and 65535")
 _COUNT: Final = Kind(_read_whole(1, MAX_COUNT), f"a whole number between 1 and {MAX_COUNT}")
 _SECONDS: Final = Kind(_read_seconds, f"seconds, more than 0 and at most {MAX_SECONDS:.0f}")
+_PAUSE: Final = Kind(_read_pause, f"seconds, between 0 and {MAX_SECONDS:.0f}")
 _MEGABYTES: Final = Kind(_read_whole(16, 1 << 20), "megabytes, between 16 and 1048576")
 _BODY_BYTES: Final = Kind(_read_whole(1024, 1 << 30), "bytes, between 1024 and 1073741824")
 _FILES: Final = Kind(_read_whole(64, 1 << 20), "a whole number between 64 and 1048576")
@@ -175,6 +180,8 @@ class Environment:
     header_seconds: float = _variable("FMCP_HEADER_SECONDS", _SECONDS, 10.0)
     keep_alive_seconds: float = _variable("FMCP_KEEP_ALIVE_SECONDS", _SECONDS, 75.0)
     min_body_rate: int = _variable("FMCP_MIN_BODY_RATE", _RATE, 500)
+    notice_seconds: float = _variable("FMCP_NOTICE_SECONDS", _PAUSE, 0.0)
+    drain_seconds: float = _variable("FMCP_DRAIN_SECONDS", _PAUSE, 20.0)
     max_processes: int = _variable("FMCP_MAX_PROCESSES", _COUNT, 128)
     max_processes_per_package: int = _variable("FMCP_MAX_PROCESSES_PER_PACKAGE", _COUNT, 64)
     max_processes_per_principal: int = _variable("FMCP_MAX_PROCESSES_PER_PRINCIPAL", _COUNT, 8)

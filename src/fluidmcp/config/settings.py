@@ -125,6 +125,10 @@ class GatewaySettings:
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     has_front: bool = True
     """Whether common requests are answered in the HTTP protocol class itself (gateway/front)."""
+    notice_seconds: float = 0.0
+    """How long, after SIGTERM, `/ready` says no before nothing more is accepted."""
+    drain_seconds: float = 20.0
+    """How long calls in flight may finish after that."""
     allow_private_providers: bool = False
     """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
     seal_keys: tuple[Secret, ...] = field(default=(), compare=False)
@@ -157,6 +161,7 @@ def load_settings(
     token: str | None = None,
     allow_env: Iterable[str] = (),
     allow_unisolated: bool = False,
+    drain_seconds: float | None = None,
     single_package: bool = True,
 ) -> GatewaySettings:
     """Settings from a snapshot of the environment and the options of the command line, which win.
@@ -189,6 +194,8 @@ def load_settings(
         max_body_bytes=environment.max_body_bytes,
         connections=_read_connections(environment),
         has_front=environment.front,
+        notice_seconds=environment.notice_seconds,
+        drain_seconds=environment.drain_seconds if drain_seconds is None else drain_seconds,
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
         client_rules=_load_client_rules(environment.clients_file),

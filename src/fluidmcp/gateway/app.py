@@ -11,7 +11,7 @@ from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.guard import HeadGuard
-from fluidmcp.gateway.health import answer_health
+from fluidmcp.gateway.health import answer_health, answer_ready
 from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
 from fluidmcp.gateway.late_web import LateWeb
 
@@ -29,6 +29,7 @@ class GatewayApp:
     def __init__(self, parts: GatewayParts, web: LateWeb) -> None:
         self.web = web
         self._core = parts.core
+        self._state = parts.state
         self._streams = parts.calls.streams
         self._request_guard = parts.logins.request_guard
         self._head_guard = HeadGuard(parts.settings)
@@ -48,7 +49,11 @@ class GatewayApp:
         method, path = cast(str, scope["method"]), cast(str, scope["path"])
         body = RequestBody(receive, self._max_body_bytes)
         if not self._core.is_mcp_path(path):
-            early = await self._find_refusal(method, path, headers) or answer_health(method, path, _query_of(scope))
+            early = (
+                await self._find_refusal(method, path, headers)
+                or answer_health(method, path, _query_of(scope))
+                or answer_ready(method, path, self._state)
+            )
             web = early or await answer_always(self.web.get(), path)
             if isinstance(web, HttpReply):
                 await send_reply(web, send)

@@ -24,6 +24,7 @@ from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.guard import RequestGuard
+from fluidmcp.gateway.health import ServiceState
 from fluidmcp.gateway.http import KEEP_ALIVE_SECONDS, OpenStreams
 from fluidmcp.gateway.login.client_logins import ClientLogins
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint
@@ -121,6 +122,7 @@ class GatewayParts:
     calls: CallParts
     core: Core
     """Answers MCP requests."""
+    state: ServiceState = field(default_factory=ServiceState)
 
 
 def compose(

@@ -89,6 +89,8 @@ class HttpStream:
     chunks: AsyncGenerator[bytes, None]
     status: int = 200
     headers: Headers = STREAM_HEADERS
+    is_standing: bool = False
+    """Whether it waits for whatever may come, and is not the answer to a call: nobody waits for its end."""
     on_disconnect: Callable[[], None] | None = None
     """Called at most once: when the client goes away while the stream is sent, or when the gateway closes.
 
@@ -202,6 +204,10 @@ class OpenStreams:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def standing_count(self) -> int:
+        return sum(1 for sending in self._open if sending.is_standing)
+
     async def send(self, stream: HttpStream, body: RequestBody, send: Send) -> None:
         """Send all of a stream, with comments where it is silent. `body` is the body of its request, already read."""
         sending = _Sending(stream, body, send, self._keep_alive_seconds)
@@ -270,6 +276,10 @@ class _Sending:
         self._is_gone = False
         self._is_left = False
         self._is_interrupted = False
+
+    @property
+    def is_standing(self) -> bool:
+        return self._stream.is_standing
 
     async def run(self) -> None:
         try:

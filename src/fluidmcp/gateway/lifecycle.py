@@ -104,6 +104,7 @@ class Gateway:
         if self._background is not None:
             self._background_task = asyncio.create_task(self._background())
             self._background_task.add_done_callback(_log_failure)
+        self.parts.state.begin()
 
     async def check_server(self, name: str) -> None:
         """Start a process of a package as its callers will, so that its faults show at start.
@@ -122,6 +123,25 @@ class Gateway:
     def describe_start(self, name: str) -> StartProgress | None:
         """How far a package's start is, of several the one that goes on longest; None where none does."""
         return self.parts.processes.servers[name].describe_starts()
+
+    def leave(self) -> None:
+        """Say that the gateway is about to end: `/ready` says no, and each reply is the last one of its connection."""
+        self.parts.state.leave()
+
+    def count_calls(self, open_requests: int) -> int:
+        """What should be finished before `close`, of so many HTTP requests that have no complete reply.
+
+        Streams that wait for whatever may come are not finished ever. The answer to a request of an HTTP+SSE client,
+        and one that others have left, belong to no HTTP request.
+        """
+        calls = open_requests - self.parts.calls.streams.standing_count
+        exchanges = sum(
+            1
+            for channel in self.parts.processes.pool.workers
+            for exchange in channel.exchanges
+            if exchange.clock is not None  # else it is a subscription, or waits for a person
+        )
+        return max(calls, exchanges)
 
     async def close(self) -> None:
         """End all streams, server processes and outbound connections; calls in flight get an error."""

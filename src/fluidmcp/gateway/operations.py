@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from fluidmcp.config.schema import SCHEMA_PATH, build_schema
 from fluidmcp.errors import FluidMCPError, RequestError
 from fluidmcp.gateway.errors import error_reply
-from fluidmcp.gateway.health import HEALTH_PATH, HEALTHY
+from fluidmcp.gateway.health import HEALTH_PATH, HEALTHY, READY_PATH, ServiceState, build_ready_reply
 
 _SCHEMA_SECONDS: Final = 3600
 """How long an editor may keep the schema."""
@@ -80,9 +80,9 @@ Detail = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
 """What the operator is told, by the headers of a request; raises for everybody else."""
 
 
-def add_operations(app: FastAPI, describe: Detail) -> None:
-    """Add `/health` and the schema of configuration files; complete the OpenAPI document by hand: the MCP endpoints do
-    not run through FastAPI.
+def add_operations(app: FastAPI, describe: Detail, state: ServiceState) -> None:
+    """Add `/health`, `/ready` and the schema of configuration files; complete the OpenAPI document by hand: the MCP
+    endpoints do not run through FastAPI.
 
     `describe` gives what `/health?detail=1` adds.
     """
@@ -91,6 +91,10 @@ def add_operations(app: FastAPI, describe: Detail) -> None:
         more: Mapping[str, object] = await describe(request.headers) if detail else {}
         return JSONResponse({**HEALTHY, **more}, headers={"cache-control": "no-store"})
 
+    async def ready() -> Response:
+        reply = build_ready_reply(state)
+        return Response(reply.body, reply.status, {name.decode(): value.decode() for name, value in reply.headers})
+
     app.add_api_route(
         HEALTH_PATH,
         health,
@@ -98,6 +102,15 @@ def add_operations(app: FastAPI, describe: Detail) -> None:
         summary="Whether the gateway runs; `detail=1`, for the operator: what isolates server processes",
         tags=["operations"],
         response_model=None,
+    )
+    app.add_api_route(
+        READY_PATH,
+        ready,
+        methods=["GET"],
+        summary="Whether the gateway wants requests: 200, or 503 once it is about to stop",
+        tags=["operations"],
+        response_model=None,
+        responses={503: {"description": "The gateway is about to stop."}},
     )
     app.add_api_route(
         SCHEMA_PATH,

@@ -30,6 +30,7 @@ _FIRST: Final = "Who calls it has no token yet: it is how one is got."
 
 PUBLIC_ROUTES: Final = (
     PublicRoute("GET", "/health", "Whoever restarts or balances gateways has no token; it tells only that one runs."),
+    PublicRoute("GET", "/ready", "As `/health`; it tells only whether the gateway wants requests."),
     PublicRoute("GET", "/schema/config.json", "An editor has no token; it is the same for every gateway."),
     PublicRoute("GET", "/{package}/auth/login", _BROWSER, "login"),
     PublicRoute(

@@ -26,7 +26,7 @@ def build_web(parts: GatewayParts, describe_health: Detail) -> FastAPI:
         redirect_slashes=False,
     )
     add_error_answers(web)
-    add_operations(web, describe_health)
+    add_operations(web, describe_health, parts.state)
     mount_docs(web)
     _add_logins(web, parts)
     return web

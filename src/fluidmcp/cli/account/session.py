@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fluidmcp.cli.output import print_line, print_warning
-from fluidmcp.cli.serving.port_holder import find_port_holder
+from fluidmcp.cli.serving.listening.port_holder import find_port_holder
 from fluidmcp.cli.typed_lines import read_typed_lines
 from fluidmcp.config.oauth import (
     ACCESS_TOKEN,

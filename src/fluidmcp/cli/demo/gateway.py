@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line
+from fluidmcp.cli.serving.listening.ports import open_sockets
 from fluidmcp.cli.serving.report import announce, build_callback_url
-from fluidmcp.cli.serving.serve import hide_memory, open_sockets, run_in_loop, serve, stop_on_signals
+from fluidmcp.cli.serving.serve import hide_memory, run_in_loop, serve, stop_on_signals
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import EnvVariable, ServerEntry
 from fluidmcp.config.settings import GatewaySettings, load_settings, read_environment

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from fluidmcp.authentication.verifiers.jwks import read_key_set
-from fluidmcp.cli.serving.port_holder import find_port_holder
+from fluidmcp.cli.serving.listening.port_holder import find_port_holder
 from fluidmcp.config import oauth
 from fluidmcp.config.oauth import OAuthSettings, missing_for_login
 from fluidmcp.errors import (

@@ -97,6 +97,13 @@ class _RunCommand(click.Command):
     help="Let entries read this `envFile`, although it is outside of the folder of the file. Repeatable.",
 )
 @click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0, 86400),
+    metavar="SECONDS",
+    help="How long calls in flight may finish after SIGTERM or Ctrl-C; a second signal ends them at once.  "
+    "[default: FMCP_DRAIN_SECONDS, else 20]",
+)
+@click.option(
     "--install",
     is_flag=True,
     help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.",
@@ -119,6 +126,7 @@ def run(
     allow_unisolated: bool,
     allow_env: tuple[str, ...],
     allow_env_file: tuple[str, ...],
+    drain_seconds: float | None,
     install: bool,
 ) -> int:
     """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
@@ -149,6 +157,7 @@ def run(
             allow_unisolated=allow_unisolated,
             allow_env=allow_env,
             allow_env_file=allow_env_file,
+            drain_seconds=drain_seconds,
             install=install,
         )
     )

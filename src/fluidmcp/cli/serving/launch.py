@@ -56,6 +56,7 @@ class RunOptions:
     allow_env: tuple[str, ...] = ()
     allow_env_file: tuple[str, ...] = ()
     allow_unisolated: bool = False
+    drain_seconds: float | None = None
     install: bool = False
     """Whether a package of a registry that is not installed is installed first."""
 
@@ -83,6 +84,7 @@ def run_target(options: RunOptions) -> int:
         token=options.token,
         allow_env=options.allow_env,
         allow_unisolated=options.allow_unisolated,
+        drain_seconds=options.drain_seconds,
         single_package=bool(options.command) or not is_file and options.target != ALL,
     )
     # Without a gateway to watch, the table is the output: what the checks log on the way would only drown it.

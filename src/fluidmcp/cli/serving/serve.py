@@ -1,35 +1,37 @@
-"""Sockets and the HTTP server: everything binds or nothing does, and SIGTERM, SIGINT or SIGHUP ends it all cleanly."""
+"""The HTTP server: it serves until a signal comes, and ends in an order that balancers and clients can follow.
+
+1. Notice: `/ready` says no, and each reply closes its connection; all is served as before. It has no length by default.
+2. Drain: the listening sockets and idle connections close, so balancers go elsewhere with what they would have sent:
+   nothing was sent, so nothing is done twice. What is in flight is finished, each reply with `Connection: close`.
+3. Close: when that is done, or takes too long, streams and server processes end; what is still in flight gets an error.
+"""
 
 import asyncio
 import contextlib
 import ctypes
-import errno
 import logging
+import math
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
 
 import uvicorn
 import uvloop
 
-from fluidmcp.cli.output import print_warning
-from fluidmcp.cli.serving.port_holder import find_port_holder
-from fluidmcp.config.settings import GatewaySettings
-from fluidmcp.errors import ConfigurationError, PortInUseError
-from fluidmcp.undo import undo_on_failure
+from fluidmcp.cli.serving.listening.ports import BACKLOG
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS: Final = 3
-"""How long requests in flight may finish after a signal to stop."""
+GRACE_SECONDS: Final = 3.0
+"""How long requests in flight may finish after a signal to stop, where nobody says it."""
+LOOK_SECONDS: Final = 0.05
+"""How often it is looked whether they have."""
 CLOSE_SECONDS: Final = 5
 """How long, after that, requests have to end with the error that closing the gateway gives them."""
-BACKLOG: Final = 2048
-_LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
-_NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 _PR_SET_DUMPABLE: Final = 4
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -56,27 +58,6 @@ def allow_many_descriptors() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def open_sockets(settings: GatewaySettings) -> list[socket.socket]:
-    """Listening sockets for the host, the port and, where it is free, the alias port.
-
-    Without a host: 127.0.0.1 and ::1; a machine without IPv6 gets a warning.
-
-    Raises:
-        PortInUseError: names the process that holds the port.
-        ConfigurationError: the host is not an address of this machine, or the port needs rights that we lack.
-    """
-    sockets = _open_all(_find_addresses(settings.host), settings.port, is_loopback_pair=settings.host is None)
-    if settings.alias_port is not None and settings.alias_port != settings.port:
-        try:
-            sockets += _open_all(_LOOPBACK, settings.alias_port, is_loopback_pair=True, warn=False)
-        except PortInUseError:
-            port = settings.alias_port
-            print_warning(f"port {port} is busy; the gateway answers on port {settings.port} only.")
-        except ConfigurationError as error:
-            print_warning(error.what)
-    return sockets
 
 
 class Stop:
@@ -118,12 +99,50 @@ def stop_on_signals() -> Generator[Stop, None, None]:
             loop.remove_signal_handler(number)
 
 
+class Service(Protocol):
+    """What is told of the end before it comes, and knows what should be finished first."""
+
+    def leave(self) -> None:
+        """The end is near."""
+        ...
+
+    def count_calls(self, open_requests: int) -> int:
+        """What should be finished, of so many HTTP requests without a complete reply."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long an end may take, in seconds."""
+
+    notice: float = 0.0
+    """Between the news that the end is near and the end of listening; after SIGTERM only."""
+    drain: float = GRACE_SECONDS
+    """For what is in flight then."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: several servers share one loop, and `Stop` ends them together."""
+
+    has_stopped_listening = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn closes its sockets and idle connections before it waits for the first time.
+        self.has_stopped_listening = True
+        await super().shutdown(sockets)
+
+    def count_requests(self) -> int:
+        """HTTP requests that arrive, or have no complete reply."""
+        return sum(1 for connection in self.server_state.connections if _has_request(connection))
+
+
+def _has_request(connection: Any) -> bool:
+    is_answering = connection.cycle is not None and not connection.cycle.response_complete
+    return is_answering or not getattr(connection, "is_between", True)
 
 
 async def serve(
@@ -132,14 +151,16 @@ async def serve(
     *,
     stop: Stop,
     protocol: Any = "httptools",
+    service: Service | None = None,
+    patience: Patience = Patience(),
     on_shutdown: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve `app` on `sockets` until `stop` is requested; the sockets are closed then.
 
     `protocol` is the class of HTTP connections, as `uvicorn.Config` takes it.
 
-    Requests in flight have GRACE_SECONDS to finish. `on_shutdown` is called once, when they have or the time is up,
-    and must end what is left (streams that never end by themselves among it).
+    What is in flight has the time of `patience`; `service` says when it is finished, else all of that is waited for.
+    `on_shutdown` is called once, after that, and must end what is left (streams that never end by themselves among it).
     """
     config = uvicorn.Config(
         app,
@@ -151,7 +172,7 @@ async def serve(
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE_SECONDS + CLOSE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(patience.drain + CLOSE_SECONDS),
     )
     server = _Server(config)
     async with asyncio.TaskGroup() as group:
@@ -159,15 +180,45 @@ async def serve(
         forcing = group.create_task(_force(server, stop))
         ending = group.create_task(stop.requested.wait())
         await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
         ending.cancel()
         forced = group.create_task(stop.forced.wait())
-        await asyncio.wait((serving, forced), timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if service is not None:
+            service.leave()
+            if stop.received == signal.SIGTERM and patience.notice:
+                logger.info("stopping: /ready says no for %g s, then nothing more is accepted", patience.notice)
+                await asyncio.wait((serving, forced), timeout=patience.notice, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await _drain(server, service, patience.drain, until=(serving, forced))
         forced.cancel()
         if on_shutdown is not None:
             await on_shutdown()
         await asyncio.wait((serving,))
         forcing.cancel()
+
+
+async def _drain(
+    server: _Server, service: Service | None, seconds: float, *, until: Collection[asyncio.Task[Any]]
+) -> None:
+    """Wait until what is in flight is finished, one of the tasks ends, or the time is over, which begins when nothing
+    more is accepted.
+    """
+    loop = asyncio.get_running_loop()
+    end_at, has_said = math.inf, False
+    while not any(task.done() for task in until):
+        if server.has_stopped_listening:
+            end_at = min(end_at, loop.time() + seconds)
+            calls = 1 if service is None else service.count_calls(server.count_requests())
+            if calls <= 0:
+                return
+            if loop.time() >= end_at:
+                if service is not None:
+                    logger.warning("%d calls did not finish within %g s (--drain-seconds)", calls, seconds)
+                return
+            if service is not None and not has_said:
+                logger.info("stopping: %d calls may finish within %g s; a second signal ends them", calls, seconds)
+                has_said = True
+        wait_seconds = min(LOOK_SECONDS, max(0.0, end_at - loop.time()))
+        await asyncio.wait(until, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _force(server: uvicorn.Server, stop: Stop) -> None:
@@ -179,75 +230,3 @@ def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` in a fresh uvloop loop. KeyboardInterrupt: Ctrl-C came before `main` handled signals."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
-
-
-def _find_addresses(host: str | None) -> Sequence[tuple[socket.AddressFamily, str]]:
-    if host is None or host == "localhost":
-        return _LOOPBACK
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
-        raise _not_ours(host) from None
-    addresses = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
-    return [(family, address) for family, address in addresses if family in (socket.AF_INET, socket.AF_INET6)]
-
-
-def _open_all(
-    addresses: Sequence[tuple[socket.AddressFamily, str]], port: int, *, is_loopback_pair: bool, warn: bool = True
-) -> list[socket.socket]:
-    """All sockets, or none and an error; ::1 alone may be missing, on a machine without IPv6."""
-    with contextlib.ExitStack() as opened:
-        sockets: list[socket.socket] = []
-        for family, address in addresses:
-            try:
-                sockets.append(opened.enter_context(_open(family, address, port)))
-            except OSError as error:
-                if is_loopback_pair and family == socket.AF_INET6 and error.errno in _NO_IPV6:
-                    if warn:
-                        print_warning("this machine has no IPv6 loopback; the gateway answers on 127.0.0.1 only.")
-                    continue
-                raise _explain(error, address, port) from error
-        opened.pop_all()
-        return sockets
-
-
-def _open(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    with undo_on_failure(opened.close):
-        # A port whose last connections linger is free; one that somebody listens on is not. SO_REUSEPORT would let two
-        # gateways share it and each answer half of the requests.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
-        opened.bind((address, port))
-        opened.listen(BACKLOG)
-        opened.setblocking(False)
-    return opened
-
-
-def _explain(error: OSError, address: str, port: int) -> Exception:
-    if error.errno == errno.EADDRINUSE:
-        holder = find_port_holder(port)
-        stop = f"Stop it (kill {holder.pid}), or choose" if holder is not None else "Choose"
-        return PortInUseError(
-            f"Port {port} is in use.",
-            why=f"It is held by {holder}." if holder is not None else "Another process listens on it.",
-            hint=f"{stop} another port with --port.",
-        )
-    if error.errno == errno.EACCES:
-        return ConfigurationError(
-            f"Port {port} cannot be opened.",
-            why="This user may not listen on ports below 1024.",
-            hint="Choose a higher port with --port.",
-        )
-    if error.errno in _NO_IPV6:
-        return _not_ours(address)
-    return error
-
-
-def _not_ours(host: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"The gateway cannot listen on {host}.",
-        why="It is not an address of this machine.",
-        hint="Leave --host out for this machine only, or name one of its addresses.",
-    )

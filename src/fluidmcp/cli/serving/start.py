@@ -11,6 +11,7 @@ from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.guarding import announce_guard, open_guard
+from fluidmcp.cli.serving.listening.ports import open_sockets
 from fluidmcp.cli.serving.report import (
     announce,
     announce_addresses,
@@ -20,7 +21,7 @@ from fluidmcp.cli.serving.report import (
     report_failure,
     report_mistakes,
 )
-from fluidmcp.cli.serving.serve import Stop, open_sockets, run_in_loop, serve, stop_on_signals
+from fluidmcp.cli.serving.serve import Patience, Stop, run_in_loop, serve, stop_on_signals
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.gateway.garbage import spare_the_start
@@ -88,7 +89,15 @@ async def _serve_all(
         spare_the_start()
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
-            await serve(gateway.app, sockets, stop=stop, protocol=gateway.choose_protocol(), on_shutdown=ending.aclose)
+            await serve(
+                gateway.app,
+                sockets,
+                stop=stop,
+                protocol=gateway.choose_protocol(),
+                service=gateway,
+                patience=Patience(notice=settings.notice_seconds, drain=settings.drain_seconds),
+                on_shutdown=ending.aclose,
+            )
             reporting.cancel()
         none_started = reporting.done() and not reporting.cancelled() and not reporting.result()
         return EXIT_NONE_STARTED if none_started else stop.exit_code

@@ -175,16 +175,18 @@ class LimitedProtocol(HttpToolsProtocol):
         self._has_head = True
         super().on_headers_complete()
         self._has_cycle = True
+        if self.limits.state.is_leaving:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self.is_between = True
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """As uvicorn's: the reply that is being made is the last one; nobody waits for the rest of a request."""
+        """As uvicorn's: the reply that is being made is the last one. A request that arrives is answered too."""
         if self.is_answering:
             self.cycle.keep_alive = False
-        else:
+        elif self.is_between or not self.limits.state.is_leaving:
             self._wire.close()
 
     def on_response_complete(self) -> None:

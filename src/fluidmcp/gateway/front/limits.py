@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from fluidmcp.config.settings import ConnectionSettings
 from fluidmcp.delays import Delays
+from fluidmcp.gateway.health import ServiceState
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,16 @@ class WaitingConnection(Protocol):
 class ConnectionLimits:
     """For all connections of one gateway."""
 
-    def __init__(self, settings: ConnectionSettings, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        state: ServiceState | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
+        self.state = state or ServiceState()
+        """Whether connections go on behind their next reply."""
         self.idle = Delays[WaitingConnection](settings.keep_alive_seconds, lambda waiting: waiting.give_up_idle())
         self.heads = Delays[WaitingConnection](settings.header_seconds, lambda waiting: waiting.give_up_head())
         self.bodies = Delays[WaitingConnection](settings.body_seconds, lambda waiting: waiting.check_body())

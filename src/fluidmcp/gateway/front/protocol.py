@@ -318,6 +318,8 @@ class FrontProtocol(LimitedProtocol):
             self.cycle = self._flight_as_cycle = cast(RequestResponseCycle, flight)
         flight.head = head
         flight.response_complete = False
+        if self.limits.state.is_leaving:
+            flight.keep_alive = False
         passage = head.passage
         outcome = answer_now(passage.begin_now, passage.request, passage.head, text, caller)
         if isinstance(outcome, PendingReply):

@@ -138,14 +138,14 @@ class SessionEndpoint:
         if last_event_id is None:
             if session.streams.general.has_reader:
                 raise RequestError(409, "The session has a stream already.", hint="Use that, or close it first.")
-            return _open(session, session.streams.general, session.streams.general.read())
+            return _open(session, session.streams.general, session.streams.general.read(), is_standing=True)
         found = session.streams.find(last_event_id)
         if found is None:
             raise RequestError(
                 400, "There is no event with that Last-Event-ID.", hint="Open a new stream, without the header."
             )
         stream, sequence = found
-        return _open(session, stream, stream.read(sequence))
+        return _open(session, stream, stream.read(sequence), is_standing=True)
 
     async def delete(self, request: HttpRequest, caller: Caller) -> HttpReply:
         """End a session and its process (2025-11-25, "Session Management" item 5)."""
@@ -298,8 +298,9 @@ def _build_sink(
     return push
 
 
-def _open(session: Session, stream: EventStream, reader: EventReader) -> HttpStream:
-    return HttpStream(_encode_events(session, stream, reader), on_disconnect=reader.leave)
+def _open(session: Session, stream: EventStream, reader: EventReader, *, is_standing: bool = False) -> HttpStream:
+    chunks = _encode_events(session, stream, reader)
+    return HttpStream(chunks, is_standing=is_standing, on_disconnect=reader.leave)
 
 
 async def _encode_events(session: Session, stream: EventStream, reader: EventReader) -> AsyncGenerator[bytes, None]:

@@ -59,6 +59,7 @@ class _SlowStart:
         self._is_read = False
         """Whether somebody reads that."""
         self._is_gone = False
+        self._opened: HttpStream | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -78,7 +79,8 @@ class _SlowStart:
     def open_stream(self, comment: str) -> HttpStream:
         self._has_begun = True
         headers = (*STREAM_HEADERS, *self._request.early_headers)
-        return HttpStream(self._stream(comment), headers=headers, on_disconnect=self._lose_client)
+        self._opened = HttpStream(self._stream(comment), headers=headers, on_disconnect=self._lose_client)
+        return self._opened
 
     async def _stream(self, comment: str) -> AsyncGenerator[bytes, None]:
         is_taken, self._is_read = False, True
@@ -91,6 +93,8 @@ class _SlowStart:
                 yield encode_event(outcome.body)
                 return
             stream = outcome.open_stream(None) if isinstance(outcome, PendingReply) else outcome
+            if self._opened is not None:
+                self._opened.is_standing = stream.is_standing
             if stream.on_disconnect is not None:
                 self._watch(stream.on_disconnect)
             async with aclosing(stream.chunks) as chunks:

@@ -42,7 +42,7 @@ class SseEndpoint:
             reader.leave()
             self._close(session)
 
-        return HttpStream(self._encode_events(session, reader), on_disconnect=leave)
+        return HttpStream(self._encode_events(session, reader), is_standing=True, on_disconnect=leave)
 
     async def post(self, request: HttpRequest, message: Message, caller: Caller) -> HttpReply:
         """Take one message; its answer comes on the stream."""

@@ -59,4 +59,4 @@ class SubscriptionEndpoint:
         finally:
             end_watch()
         chunks = stream_exchange(subscription.exchange, request_id, None, subscription.close)
-        return HttpStream(chunks, on_disconnect=subscription.close)
+        return HttpStream(chunks, is_standing=True, on_disconnect=subscription.close)

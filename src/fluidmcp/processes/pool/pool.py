@@ -114,6 +114,11 @@ class Pool(Generic[W]):
         return len(self._slots)
 
     @property
+    def workers(self) -> list[W]:
+        """Those that run and are not being stopped."""
+        return [slot.worker for slot in self._slots if slot.worker is not None and slot.stop_task is None]
+
+    @property
     def starting_count(self) -> int:
         return sum(1 for slot in self._slots if slot.worker is None and slot.stop_task is None)
 
