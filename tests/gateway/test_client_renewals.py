@@ -1,6 +1,7 @@
 """Refresh tokens of MCP clients: they rotate, once at the provider however many ask, and a thief ends the grant."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from fluidmcp.store.memory import MemoryStore
 from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer, client_logins
-from tests.gateway.running import running_gateway
+from tests.gateway.events import open_events
+from tests.gateway.running import LIMIT_SECONDS, running_gateway, wait_ended
 from tests.providers.fault_making import token_document
 
 INVALID = (400, "invalid_grant")
@@ -243,3 +245,52 @@ async def test_a_session_goes_on_with_the_refreshed_token(stage: Stage) -> None:
     assert listed.status_code == 200, listed.text
     stranger = await stage.log_in(await stage.client(client_name="Another"))
     assert (await stage.running.rpc("mail", "tools/list", **bearer(stranger), **session)).status_code == 404
+
+
+async def test_a_call_in_flight_is_finished_by_the_process_of_the_token_before(stage: Stage) -> None:
+    stage.provider.answer_token = Rotating()
+    running, client = stage.running, await stage.client()
+    tokens = await stage.log_in(client)
+    hanging = asyncio.create_task(running.rpc("mail", "tools/call", {"name": "hang"}, **bearer(tokens)))
+    await running.wait_hanging("mail", **bearer(tokens))
+    old = await running.call("mail", "pid", **bearer(tokens))
+    renewed = (await client.refresh(tokens["refresh_token"])).json()
+    assert await running.call("mail", "whoami", **bearer(renewed)) == hashlib.sha256(b"at-2").hexdigest()
+    assert await running.call("mail", "pid", **bearer(renewed)) != old
+    assert not hanging.done()
+    assert await running.call("mail", "release", **bearer(tokens)) == "done"
+    async with asyncio.timeout(LIMIT_SECONDS):
+        answer = (await hanging).json()
+    assert answer["result"]["content"][0]["text"] == "released"
+
+
+async def test_a_session_finishes_and_cancels_calls_of_the_token_before(stage: Stage) -> None:
+    """Questions of the old process are answered, and its calls cancelled, by the client with the new token."""
+    stage.provider.answer_token = Rotating()
+    running, client = stage.running, await stage.client()
+    tokens = await stage.log_in(client)
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    opened = await running.rpc("mail", "initialize", hello, **bearer(tokens))
+    session = {"mcp-session-id": opened.headers["mcp-session-id"], "accept": "application/json, text/event-stream"}
+    call = {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "hang"}}
+    hanging = asyncio.create_task(running.client.post("/mail/mcp", json=call, headers={**session, **bearer(tokens)}))
+    await running.wait_hanging("mail", **session, **bearer(tokens))
+    old = int(await running.call("mail", "pid", **session, **bearer(tokens)))
+    poll = {"jsonrpc": "2.0", "id": 10, "method": "tools/call", "params": {"name": "poll"}}
+    async with open_events(
+        running.client, "POST", "/mail/mcp", json=poll, headers={**session, **bearer(tokens)}
+    ) as polling:
+        question = await polling.message()
+        renewed = (await client.refresh(tokens["refresh_token"])).json()
+        new = {**session, **bearer(renewed)}
+        assert await running.call("mail", "whoami", **new) == hashlib.sha256(b"at-2").hexdigest()
+        assert int(await running.call("mail", "pid", **new)) != old
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
+        await running.client.post("/mail/mcp", json=cancel, headers=new)
+        answered = {"jsonrpc": "2.0", "id": question["id"], "result": {}}
+        await running.client.post("/mail/mcp", json=answered, headers=new)
+        answer = await polling.message()
+    assert answer["result"]["content"][0]["text"] == "0", "the old process was told that the other call is cancelled"
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await hanging
+    await wait_ended(old)

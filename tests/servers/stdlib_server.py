@@ -10,7 +10,8 @@ Run with `python -I tests/servers/stdlib_server.py [--die-at-start | --noise | -
     stderr {text}    writes it to stderr, "done"        home {}          HOME and its permissions
     quiz {method, params}  asks the client, answers with the client's whole answer; withdraw {} asks and takes it back
     change {}        says that its tools have changed, "done"
-    waiting {}       how many calls of hang wait
+    waiting {}       how many calls of hang wait        release {}     answers them all with "released"
+    poll {}          as waiting, but told when the client has answered a question
 """
 
 import hashlib
@@ -55,6 +56,14 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
             WAITING[request_id] = None
         case "waiting":
             reply(request_id, str(sum(asked is None for asked in WAITING.values())))
+        case "release":
+            for hanging in [asked for asked, by in WAITING.items() if by is None]:
+                del WAITING[hanging]
+                reply(hanging, "released")
+            reply(request_id, "done")
+        case "poll":
+            WAITING[f"poll-{request_id}"] = request_id
+            send({"id": f"poll-{request_id}", "method": "sampling/createMessage", "params": {}})
         case "progress":
             for step in range(int(str(arguments["steps"]))):
                 send(
@@ -87,7 +96,9 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
             send({"id": request_id, "error": {"code": -32602, "message": f"Unknown tool: {name}"}})
 
 
-TOOLS = "echo whoami env home count pid die hang progress log ask stderr quiz withdraw change waiting".split()
+TOOLS = (
+    "echo whoami env home count pid die hang progress log ask stderr quiz withdraw change waiting release poll".split()
+)
 
 
 def handle_request(request_id: object, method: str, params: dict[str, object]) -> None:
@@ -130,6 +141,8 @@ def main() -> None:
             request_id = WAITING.pop(message["id"], None)
             if str(message["id"]).startswith("quiz-"):
                 reply(request_id, json.dumps({key: message[key] for key in ("result", "error") if key in message}))
+            elif str(message["id"]).startswith("poll-"):
+                reply(request_id, str(sum(asked is None for asked in WAITING.values())))
             else:
                 reply(request_id, str(message.get("error", {}).get("code", "answered")))
         elif "id" in message and "--refuse" in sys.argv:

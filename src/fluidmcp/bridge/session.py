@@ -83,6 +83,8 @@ class Session:
     link: ServerLink | None = None
     in_flight: dict[Json, Exchange] = field(default_factory=dict[Json, Exchange])
     """Its requests by the client's own id."""
+    senders: dict[Exchange, ServerLink] = field(default_factory=dict[Exchange, ServerLink])
+    """Those of them that are another link's than the one of now: their process finishes them."""
     streams: SessionStreams = field(default_factory=SessionStreams)
     _questions: dict[Json, Callable[[Envelope], None]] = field(default_factory=dict[Json, Callable[[Envelope], None]])
     _last_question: int = 0

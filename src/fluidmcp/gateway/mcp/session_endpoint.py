@@ -201,6 +201,7 @@ class SessionEndpoint:
         def finish() -> None:
             if session.in_flight.get(request_id) is exchange:
                 del session.in_flight[request_id]
+            session.senders.pop(exchange, None)
             lease.release()
 
         return exchange, finish
@@ -258,6 +259,9 @@ def read_initialize_params(envelope: Envelope) -> Json:
 def _link_to(session: Session, channel: Channel) -> ServerLink:
     """The session's link to this channel; a new process gets a new one."""
     if session.link is None or session.link.channel is not channel:
+        if session.link is not None:
+            for exchange in session.in_flight.values():
+                session.senders.setdefault(exchange, session.link)
         is_handshake = channel.era == "handshake"
         session.link = HandshakeLink(session, channel) if is_handshake else StatelessLink(session, channel)
     return session.link
@@ -274,7 +278,7 @@ def _cancel(session: Session, envelope: Envelope) -> None:
     members = parse_object(envelope.params) or {}
     exchange = session.in_flight.get(bytes(members.get("requestId", b"")))
     if exchange is not None and session.link is not None:
-        session.link.cancel(exchange, envelope.params)
+        session.senders.get(exchange, session.link).cancel(exchange, envelope.params)
         exchange.fail(CancelledByClientError("The request has been cancelled by its client."))
 
 
