@@ -287,7 +287,7 @@ async def test_a_session_finishes_and_cancels_calls_of_the_token_before(stage: S
         assert int(await running.call("mail", "pid", **new)) != old
         cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
         await running.client.post("/mail/mcp", json=cancel, headers=new)
-        answered = {"jsonrpc": "2.0", "id": question["id"], "result": {}}
+        answered: dict[str, object] = {"jsonrpc": "2.0", "id": question["id"], "result": {}}
         await running.client.post("/mail/mcp", json=answered, headers=new)
         answer = await polling.message()
     assert answer["result"]["content"][0]["text"] == "0", "the old process was told that the other call is cancelled"

@@ -61,9 +61,10 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
                 del WAITING[hanging]
                 reply(hanging, "released")
             reply(request_id, "done")
-        case "poll":
-            WAITING[f"poll-{request_id}"] = request_id
-            send({"id": f"poll-{request_id}", "method": "sampling/createMessage", "params": {}})
+        case "poll" | "ask" | "quiz":
+            WAITING[f"{name}-{request_id}"] = request_id
+            method = arguments["method"] if name == "quiz" else "sampling/createMessage"
+            send({"id": f"{name}-{request_id}", "method": method, "params": arguments.get("params", {})})
         case "progress":
             for step in range(int(str(arguments["steps"]))):
                 send(
@@ -76,12 +77,6 @@ def call_tool(request_id: object, name: str, arguments: dict[str, object], meta:
         case "log":
             send({"method": "notifications/message", "params": {"level": "info", "data": "hello"}})
             reply(request_id, "done")
-        case "ask":
-            WAITING[f"ask-{request_id}"] = request_id
-            send({"id": f"ask-{request_id}", "method": "sampling/createMessage", "params": {}})
-        case "quiz":
-            WAITING[f"quiz-{request_id}"] = request_id
-            send({"id": f"quiz-{request_id}", "method": arguments["method"], "params": arguments.get("params", {})})
         case "withdraw":
             send({"id": "withdrawn", "method": "sampling/createMessage", "params": {}})
             send({"method": "notifications/cancelled", "params": {"requestId": "withdrawn", "reason": "never mind"}})

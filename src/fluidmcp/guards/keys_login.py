@@ -29,6 +29,9 @@ from fluidmcp.store.memory import StoreFullError
 
 MAX_TRIES_PER_MINUTE: Final = 30
 """Keys that one address may try on the page in a minute, per package."""
+REFUSED_STATUSES: Final = (400, 401, 403, 422)
+"""What an API answers to keys that are not good. Anything else, such as a 404, says that something else is wrong, and
+ends nobody's login."""
 KEYS_ISSUER: Final = "keys"
 """The issuer of people who typed keys: nobody vouches for who they are."""
 
@@ -281,7 +284,7 @@ class _KeyCheck:
         host = urlsplit(self._verify.url).hostname
         if 200 <= answer.status < 300:
             return
-        if 400 <= answer.status < 500 and answer.status not in (408, 429):
+        if answer.status in REFUSED_STATUSES:
             raise TokenRefusedError(f"{host} does not accept them.")
         raise ProviderUnavailableError(
             "The keys cannot be checked now",
