@@ -1,6 +1,7 @@
 """How browsers will reach the gateway, for commands that only tell what to register."""
 
-from fluidmcp.config.settings import DEFAULT_PORT, read_environment
+from fluidmcp.config.listening.choose import DEFAULT_PORT
+from fluidmcp.config.settings import read_environment
 from fluidmcp.config.urls import parse_public_url
 from fluidmcp.errors import UserError
 

@@ -171,6 +171,9 @@ class Environment:
     """What the environment says; absent and empty variables leave the defaults."""
 
     public_url: str | None = _optional("FMCP_PUBLIC_URL", _TEXT)
+    tls_cert: str | None = _optional("FMCP_TLS_CERT", _TEXT)
+    tls_key: str | None = _optional("FMCP_TLS_KEY", _TEXT)
+    uds: str | None = _optional("FMCP_UDS", _TEXT)
     allowed_hosts: frozenset[str] = _variable("FMCP_ALLOWED_HOSTS", _HOST_NAMES, frozenset())
     allowed_origins: frozenset[str] = _variable("FMCP_ALLOWED_ORIGINS", _ORIGINS, frozenset())
     max_body_bytes: int = _variable("FMCP_MAX_BODY_BYTES", _BODY_BYTES, 10 * 1024 * 1024)

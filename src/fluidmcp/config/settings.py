@@ -14,15 +14,14 @@ from fluidmcp.config.clients import MAX_FILE_BYTES, ClientRules, parse_clients_f
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.environment import TOKEN_DESCRIPTION, Environment, parse_environment, read_token
 from fluidmcp.config.isolation import IsolationLevel
+from fluidmcp.config.listening.choose import GivenSocket, Listening, ListenOptions, TlsFiles, choose_listening
 from fluidmcp.config.logins.keys import KeysBlock
 from fluidmcp.config.logins.read import names_who_is_allowed
 from fluidmcp.config.secret import Secret
-from fluidmcp.config.urls import is_host_name, is_loopback_host, parse_public_url
+from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.config.variables import TOKEN_VARIABLE_NAME, is_own_variable
 from fluidmcp.errors import ConfigurationError
 
-DEFAULT_PORT = 8099
-ALIAS_PORT = 8090
 MEGABYTE = 1024 * 1024
 
 GuardKind = Literal["oauth", "secure"]
@@ -108,6 +107,11 @@ class GatewaySettings:
     port: int = 8099
     alias_port: int | None = None
     """A second loopback port that serves the same app (8090 on a single-package run)."""
+    uds: str | None = None
+    """The path of the Unix socket that takes the place of host and port; empty for one without a name."""
+    is_socket_given: bool = False
+    """Whether whoever started the gateway opened its socket; it is not made, and not removed."""
+    tls: TlsFiles | None = None
     public_url: str = "http://localhost:8099"
     """Scheme, host and port that printed addresses and redirect URIs begin with; no trailing slash."""
     allow_insecure: bool = False
@@ -155,6 +159,10 @@ def load_settings(
     host: str | None = None,
     port: int | None = None,
     public_url: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    uds: str | None = None,
+    given_socket: GivenSocket | None = None,
     allow_insecure: bool = False,
     oauth: bool = False,
     secure: bool = False,
@@ -174,28 +182,43 @@ def load_settings(
     """
     environment, faults = parse_environment(environ)
     secure_token = _choose_token(token, environment, oauth=oauth, secure=secure, faults=faults)
-    bound_host = _check_host(host, allow_others=allow_insecure or oauth or secure, faults=faults)
-    chosen_port, alias_port = _choose_ports(port, environment, single_package=single_package, faults=faults)
-    url = _choose_public_url(public_url, environment, port=chosen_port, faults=faults)
+    listening = choose_listening(
+        ListenOptions(host=host, port=port, public_url=public_url, tls_cert=tls_cert, tls_key=tls_key, uds=uds),
+        environment,
+        given_socket,
+        single_package=single_package,
+        allow_others=allow_insecure or oauth or secure,
+        faults=faults,
+    )
     allowed_env_names = _check_allowed_names(allow_env, faults=faults)
     if faults:
         raise _not_valid(faults)
-    return GatewaySettings(
-        host=bound_host,
-        port=chosen_port,
-        alias_port=alias_port,
-        public_url=url,
+    settings = _read_settings(environment, listening, allow_unisolated=allow_unisolated)
+    return replace(
+        settings,
+        is_socket_given=given_socket is not None,
         allow_insecure=allow_insecure,
         guard="oauth" if oauth else "secure" if secure else None,
         secure_token=secure_token,
         allowed_env_names=allowed_env_names,
+        drain_seconds=environment.drain_seconds if drain_seconds is None else drain_seconds,
+    )
+
+
+def _read_settings(environment: Environment, listening: Listening, *, allow_unisolated: bool) -> GatewaySettings:
+    return GatewaySettings(
+        host=listening.host,
+        port=listening.port,
+        alias_port=listening.alias_port,
+        uds=listening.uds,
+        tls=listening.tls,
+        public_url=listening.public_url,
         allowed_hosts=environment.allowed_hosts,
         allowed_origins=environment.allowed_origins,
         max_body_bytes=environment.max_body_bytes,
         connections=_read_connections(environment),
         has_front=environment.front,
         notice_seconds=environment.notice_seconds,
-        drain_seconds=environment.drain_seconds if drain_seconds is None else drain_seconds,
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
         client_rules=_load_client_rules(environment.clients_file),
@@ -244,7 +267,13 @@ def _read_isolation(environment: Environment, *, allow_none: bool) -> IsolationS
 
 
 def is_exposed(settings: GatewaySettings) -> bool:
-    """Whether people beyond this machine can reach the gateway: by its address, or through a proxy in front of it."""
+    """Whether people beyond this machine can reach the gateway: by its address, or through a proxy in front of it.
+
+    A Unix socket is there for somebody else, who is in front of it and who may be anybody's proxy: it counts as
+    exposed, whatever the public address says.
+    """
+    if settings.uds is not None:
+        return True
     listens_off_loopback = settings.host is not None and not is_loopback_host(settings.host)
     host = settings.public_url.partition("://")[2]
     host = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
@@ -265,7 +294,9 @@ def check_is_guarded(settings: GatewaySettings, entries: Sequence[ServerEntry]) 
     names = ", ".join(entry.name for entry in open_entries)
     raise ConfigurationError(
         f"Nothing guards {names}, and the gateway can be reached from other machines.",
-        why=f"Its public address is {settings.public_url}.",
+        why=f"Its public address is {settings.public_url}."
+        if settings.uds is None
+        else "It listens on a Unix socket, and who is in front of that cannot be known.",
         hint="Guard the gateway with --oauth or --secure, give each package an auth block, or add --allow-insecure if "
         "everybody may use them.",
     )
@@ -338,44 +369,6 @@ def _choose_token(
     except ValueError:
         faults.append(f"--token must be {TOKEN_DESCRIPTION}")
         return None
-
-
-def _check_host(host: str | None, *, allow_others: bool, faults: list[str]) -> str | None:
-    if host is None:
-        return None
-    name = host.lower().removeprefix("[").removesuffix("]")
-    if not is_host_name(name):
-        faults.append("--host must be a name or an IP address of this machine, without a port")
-    elif not is_loopback_host(name) and not allow_others:
-        faults.append(
-            f"--host {name} lets other machines in, and nothing guards the gateway; "
-            "guard it with --oauth or --secure, or add --allow-insecure if that is what you want"
-        )
-    return name
-
-
-def _choose_ports(
-    port: int | None, environment: Environment, *, single_package: bool, faults: list[str]
-) -> tuple[int, int | None]:
-    """The port, and the alias port: only where nobody chose a port do the documented addresses both answer."""
-    if port is not None:
-        if not 1 <= port <= 65535:
-            faults.append("--port must be between 1 and 65535")
-        return port, None
-    from_environment = environment.single_port if single_package else environment.all_port
-    if from_environment is not None:
-        return from_environment, None
-    return DEFAULT_PORT, ALIAS_PORT if single_package and environment.all_port is None else None
-
-
-def _choose_public_url(option: str | None, environment: Environment, *, port: int, faults: list[str]) -> str:
-    given, name = (option, "--public-url") if option is not None else (environment.public_url, "FMCP_PUBLIC_URL")
-    if given is None:
-        return f"http://localhost:{port}"
-    url, fault = parse_public_url(given)
-    if fault is not None:
-        faults.append(f"{name} {fault}")
-    return url
 
 
 def _check_allowed_names(names: Iterable[str], *, faults: list[str]) -> frozenset[str]:

@@ -70,7 +70,10 @@ class HostGuard:
         if settings.host is not None:
             self._hosts.add(_bracketed(settings.host.lower()))
         ports = [settings.port] if settings.alias_port is None else [settings.port, settings.alias_port]
-        self._origins = {f"http://{name}:{port}" for name in LOOPBACK_NAMES for port in ports}
+        if settings.uds is not None:
+            ports = []
+        scheme = "http" if settings.tls is None else "https"
+        self._origins = {f"{scheme}://{name}:{port}" for name in LOOPBACK_NAMES for port in ports}
         self._origins |= {f"{public.scheme}://{public.netloc}".lower(), *settings.allowed_origins}
 
     def check(self, headers: dict[str, str], path: str = "") -> None:

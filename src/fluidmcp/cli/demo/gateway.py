@@ -47,7 +47,8 @@ def run_demo(*, port: int, provider_port: int) -> int:
         raise UserError(
             f"The gateway and the provider cannot share port {port}.", hint="Give --port and --provider-port two ports."
         )
-    environ = read_environment()
+    # It answers this machine over plain http, whatever else is set up here.
+    environ = {name: value for name, value in read_environment().items() if not name.startswith("FMCP_TLS_")}
     settings = load_settings(environ, port=port, public_url=f"http://localhost:{port}")
     # The lines that say what to do next are the output; routine log lines would push them out of sight.
     configure_logging(settings.log_level if environ.get("FMCP_LOG_LEVEL", "").strip() else "warning")

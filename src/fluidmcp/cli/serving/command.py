@@ -59,11 +59,24 @@ class _RunCommand(click.Command):
     "`all` and files, else 8099; one package on the default port also answers on 8090]",
 )
 @click.option(
+    "--uds",
+    metavar="PATH",
+    help="Listen at a Unix socket (0660) instead of a port; needs --public-url, and counts as open to others.  "
+    "[default: FMCP_UDS]",
+)
+@click.option(
     "--public-url",
     metavar="URL",
     help="How clients and browsers reach the gateway, for login and redirect addresses: https://HOST[:PORT].  "
     "[default: FMCP_PUBLIC_URL, else http://localhost:PORT]",
 )
+@click.option(
+    "--tls-cert",
+    metavar="PATH",
+    help="Speak https with this certificate (PEM, with its chain); needs --tls-key. Read again at SIGHUP and when the "
+    "files change.  [default: FMCP_TLS_CERT]",
+)
+@click.option("--tls-key", metavar="PATH", help="The private key of --tls-cert (PEM).  [default: FMCP_TLS_KEY]")
 @click.option(
     "--oauth",
     is_flag=True,
@@ -118,7 +131,10 @@ def run(
     start_server: bool,
     host: str | None,
     port: int | None,
+    uds: str | None,
     public_url: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     oauth: bool,
     secure: bool,
     token: str | None,
@@ -149,7 +165,10 @@ def run(
             start_server=start_server,
             host=host,
             port=port,
+            uds=uds,
             public_url=public_url,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
             oauth=oauth,
             secure=secure,
             token=token,

@@ -49,6 +49,9 @@ class RunOptions:
     host: str | None = None
     port: int | None = None
     public_url: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    uds: str | None = None
     oauth: bool = False
     secure: bool = False
     token: str | None = field(default=None, repr=False)
@@ -73,11 +76,16 @@ def run_target(options: RunOptions) -> int:
     is_file = not options.command and is_servers_file(
         options.target, working_directory=Path.cwd(), file=options.is_file
     )
+    given = deferred.take_given_socket(environ) if options.start_server else None
     settings = load_settings(
         environ,
+        given_socket=None if given is None else given.described,
         host=options.host,
         port=options.port,
         public_url=options.public_url,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        uds=options.uds,
         allow_insecure=options.allow_insecure,
         oauth=options.oauth,
         secure=options.secure,
@@ -102,8 +110,9 @@ def run_target(options: RunOptions) -> int:
 
     deferred.hide_memory()
     deferred.allow_many_descriptors()
-    run = deferred.start_gateway if options.start_server else deferred.show_table
-    return run(loaded, faults, settings, environ)
+    if options.start_server:
+        return deferred.start_gateway(loaded, faults, settings, environ, None if given is None else given.listener)
+    return deferred.show_table(loaded, faults, settings, environ)
 
 
 def _load(

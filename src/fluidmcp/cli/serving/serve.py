@@ -14,9 +14,11 @@ import math
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import uvicorn
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 3.0
 """How long requests in flight may finish after a signal to stop, where nobody says it."""
+HANDSHAKE_SECONDS: Final = 10.0
+TLS_END_SECONDS: Final = 2.0
+"""How long, at the end of a TLS connection, its client may take to say that it has seen it."""
 LOOK_SECONDS: Final = 0.05
 """How often it is looked whether they have."""
 CLOSE_SECONDS: Final = 5
@@ -83,19 +88,24 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Generator[Stop, None, None]:
-    """A `Stop` that SIGINT, SIGTERM and SIGHUP (unless ignored, as under nohup) request, inside a running loop."""
+def stop_on_signals(on_hangup: Callable[[], None] | None = None) -> Generator[Stop, None, None]:
+    """A `Stop` that SIGINT, SIGTERM and SIGHUP (unless ignored, as under nohup) request, inside a running loop.
+
+    `on_hangup` is what SIGHUP does in place of that, ignored before or not.
+    """
     stop = Stop()
     loop = asyncio.get_running_loop()
     handled = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    if on_hangup is not None:
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         handled.append(signal.SIGHUP)
     for number in handled:
         loop.add_signal_handler(number, stop.request, number)
     try:
         yield stop
     finally:
-        for number in handled:
+        for number in (*handled, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
@@ -124,7 +134,35 @@ class Patience:
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: several servers share one loop, and `Stop` ends them together."""
 
-    has_stopped_listening = False
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None, handshake_seconds: float) -> None:
+        super().__init__(config)
+        self.has_stopped_listening = False
+        self._tls = tls
+        self._handshake_seconds = handshake_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        are_unix = [each.family == socket.AF_UNIX for each in sockets or ()]
+        if self._tls is None and not any(are_unix):
+            await super().startup(sockets)
+            return
+        # As uvicorn's, which knows no limits on the handshake and on the end of a connection: without the second one
+        # a client that keeps an idle connection, and does not look at it, would delay every stop.
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        build = partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        limits: Any = {}
+        if self._tls is not None:
+            limits = {"ssl_handshake_timeout": self._handshake_seconds, "ssl_shutdown_timeout": TLS_END_SECONDS}
+        self.servers = []
+        for each, is_unix in zip(sockets or (), are_unix, strict=True):
+            create: Any = loop.create_unix_server if is_unix else loop.create_server
+            self.servers.append(await create(build, sock=each, ssl=self._tls, backlog=BACKLOG, **limits))
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -154,6 +192,8 @@ async def serve(
     service: Service | None = None,
     patience: Patience = Patience(),
     on_shutdown: Callable[[], Awaitable[None]] | None = None,
+    tls: ssl.SSLContext | None = None,
+    handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> None:
     """Serve `app` on `sockets` until `stop` is requested; the sockets are closed then.
 
@@ -174,7 +214,7 @@ async def serve(
         backlog=BACKLOG,
         timeout_graceful_shutdown=math.ceil(patience.drain + CLOSE_SECONDS),
     )
-    server = _Server(config)
+    server = _Server(config, tls, handshake_seconds)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=list(sockets)))
         forcing = group.create_task(_force(server, stop))

@@ -11,7 +11,8 @@ from fluidmcp.cli import deferred
 from fluidmcp.cli.output import print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.guarding import announce_guard, open_guard
-from fluidmcp.cli.serving.listening.ports import open_sockets
+from fluidmcp.cli.serving.listening.activation import READY, STOPPING, notify
+from fluidmcp.cli.serving.listening.sockets import open_all
 from fluidmcp.cli.serving.report import (
     announce,
     announce_addresses,
@@ -28,6 +29,7 @@ from fluidmcp.gateway.garbage import spare_the_start
 from fluidmcp.packages.resolve import LoadedServers
 
 if TYPE_CHECKING:
+    from fluidmcp.cli.serving.listening.tls import Certificate
     from fluidmcp.gateway.lifecycle import Gateway
 
 logger = logging.getLogger(__name__)
@@ -40,21 +42,34 @@ def start_gateway(
     faults: Mapping[str, ConfigurationError],
     settings: GatewaySettings,
     environ: Mapping[str, str],
+    given: socket.socket | None = None,
 ) -> int:
     """Serve until a signal comes, or until it is clear that no server can start; the exit code.
 
-    `faults` are the servers, by name, of which it is known already that they cannot be launched.
+    `given` is a socket that is open already. `faults` are the servers, by name, of which it is known already that they
+    cannot be launched.
 
     Raises:
         PortInUseError, ConfigurationError: the sockets cannot be opened.
         ConfigurationError, AuthError: the guard cannot be set up.
+        ConfigurationError: the certificate cannot be used.
     """
-    sockets = open_sockets(settings)
-    try:
-        return run_in_loop(_serve_all(loaded, faults, settings, environ, sockets))
-    finally:
-        for opened in sockets:
-            opened.close()
+    certificate = None if settings.tls is None else deferred.Certificate(settings.tls)
+    with open_all(settings, given) as sockets:
+        return run_in_loop(_serve_all(loaded, faults, settings, environ, sockets, certificate))
+
+
+class _Service:
+    """The gateway, and the service manager that is told what it is told."""
+
+    def __init__(self, gateway: "Gateway", environ: Mapping[str, str]) -> None:
+        self.count_calls = gateway.count_calls
+        self._gateway = gateway
+        self._environ = environ
+
+    def leave(self) -> None:
+        notify(self._environ, STOPPING)
+        self._gateway.leave()
 
 
 async def _serve_all(
@@ -63,10 +78,11 @@ async def _serve_all(
     settings: GatewaySettings,
     environ: Mapping[str, str],
     sockets: Sequence[socket.socket],
+    certificate: "Certificate | None",
 ) -> int:
 
     async with contextlib.AsyncExitStack() as closing:
-        stop = closing.enter_context(stop_on_signals())
+        stop = closing.enter_context(stop_on_signals(None if certificate is None else certificate.reload))
         guarding = await closing.enter_async_context(open_guard(settings, environ))
         gateway = deferred.Gateway(
             settings,
@@ -88,16 +104,22 @@ async def _serve_all(
         announce_addresses(usable, settings, has_gateway_login=guarding.gateway_provider is not None)
         spare_the_start()
         async with asyncio.TaskGroup() as group:
+            notify(environ, READY)
+            watching = None if certificate is None else group.create_task(certificate.watch())
             reporting = group.create_task(_report_start(gateway, loaded, faults, settings, stop))
             await serve(
                 gateway.app,
                 sockets,
                 stop=stop,
                 protocol=gateway.choose_protocol(),
-                service=gateway,
+                service=_Service(gateway, environ),
                 patience=Patience(notice=settings.notice_seconds, drain=settings.drain_seconds),
                 on_shutdown=ending.aclose,
+                tls=None if certificate is None else certificate.context,
+                handshake_seconds=settings.connections.header_seconds,
             )
+            if watching is not None:
+                watching.cancel()
             reporting.cancel()
         none_started = reporting.done() and not reporting.cancelled() and not reporting.result()
         return EXIT_NONE_STARTED if none_started else stop.exit_code

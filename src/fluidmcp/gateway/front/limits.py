@@ -78,7 +78,9 @@ class ConnectionLimits:
         """Count a connection, if need be in the place of one that waits; false where there is no place."""
         own = self._by_address.setdefault(connection.address, {})
         limit = ""
-        if len(own) >= self.settings.max_connections_per_address and not self._make_room_of(own):
+        # Those of a Unix socket have no address: all of them are those of one proxy.
+        has_many = bool(connection.address) and len(own) >= self.settings.max_connections_per_address
+        if has_many and not self._make_room_of(own):
             limit = "FMCP_MAX_CONNECTIONS_PER_ADDRESS"
         elif self._count >= self.settings.max_connections and not self._make_room():
             limit = "FMCP_MAX_CONNECTIONS"

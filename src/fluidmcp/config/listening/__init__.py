@@ -1,0 +1,1 @@
+"""Where a gateway listens, and under which address it is reached."""
