@@ -17,6 +17,7 @@ from fluidmcp.config.settings import (
     read_environment,
 )
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.protocol.forwarded import parse_trusted_proxies
 
 
 def entry(*, allow_any_user: bool = False) -> ServerEntry:
@@ -62,6 +63,7 @@ def test_every_variable_reaches_its_setting():
             "FMCP_PUBLIC_URL": "https://mcp.example.com/",
             "FMCP_ALLOWED_HOSTS": "A.example, b.example",
             "FMCP_ALLOWED_ORIGINS": "https://app.example:8443",
+            "FMCP_TRUSTED_PROXIES": "10.0.0.5, 2001:db8::/32",
             "FMCP_MAX_BODY_BYTES": "2048",
             "FMCP_MAX_PROCESSES": "1",
             "FMCP_MAX_PROCESSES_PER_PACKAGE": "2",
@@ -86,6 +88,7 @@ def test_every_variable_reaches_its_setting():
     assert settings.public_url == "https://mcp.example.com"
     assert settings.allowed_hosts == {"a.example", "b.example"}
     assert settings.allowed_origins == {"https://app.example:8443"}
+    assert settings.trusted_proxies == parse_trusted_proxies("10.0.0.5,2001:db8::/32")
     assert (settings.max_body_bytes, settings.max_sessions, settings.max_sessions_per_principal) == (2048, 8, 9)
     assert (limits.max_processes, limits.max_processes_per_package, limits.max_processes_per_principal) == (1, 2, 3)
     assert (limits.max_concurrent_starts, limits.start_timeout_seconds) == (4, 5.5)
@@ -100,6 +103,16 @@ def test_every_variable_reaches_its_setting():
         max_tasks=18,
         max_open_files=64,
     )
+
+
+def test_the_trusted_proxies_of_the_command_line_win_and_a_wrong_one_is_told():
+    environ = {"FMCP_TRUSTED_PROXIES": "10.0.0.5"}
+    assert load_settings(environ, trusted_proxies="10.0.0.6").trusted_proxies == parse_trusted_proxies("10.0.0.6")
+    assert not load_settings(environ, trusted_proxies="").trusted_proxies.networks
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"FMCP_TRUSTED_PROXIES": "*"}, trusted_proxies="0.0.0.0/0")
+    assert "--trusted-proxies must be addresses and networks" in caught.value.why
+    assert "FMCP_TRUSTED_PROXIES must be addresses and networks" in caught.value.why
 
 
 def test_the_defaults_of_the_environment_are_those_of_the_settings():

@@ -53,6 +53,7 @@ def announcing_server(gateway: Gateway) -> AnnouncingServer:
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             ws="none",
         )
     )

@@ -299,7 +299,6 @@ async def listen_at(endpoint: SubscriptionEndpoint, wanted: object, leaving: lis
         path="/listening/mcp",
         query="",
         headers={},
-        client="",
         read_body=read_body,
         watch_disconnect=watch,
     )

@@ -15,9 +15,11 @@ from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level, parse
 from fluidmcp.config.reading import MAX_SECONDS
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_host_name
+from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MAX_COUNT = 100_000
 TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and not begin with fmcp1."
+PROXIES_DESCRIPTION = "addresses and networks of proxies, such as 10.0.0.5 or 10.1.0.0/16, separated by commas"
 SEAL_KEY_BYTES = 32
 MAX_SEAL_KEYS = 16
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
@@ -147,6 +149,7 @@ _FILES: Final = Kind(_read_whole(64, 1 << 20), "a whole number between 64 and 10
 _HOST_NAMES: Final = Kind(_read_host_names, "host names without scheme and port, separated by commas")
 _ORIGINS: Final = Kind(_read_origins, "origins such as https://app.example.com, without a path, separated by commas")
 _REPLICA_NAME: Final = Kind(_read_replica, "1 to 32 small letters, digits or -, such as gateway-1")
+_PROXIES: Final = Kind(parse_trusted_proxies, PROXIES_DESCRIPTION)
 _LOG_LEVEL: Final = Kind(_read_log_level, "debug, info, warning, error or critical")
 _TOKEN_KIND: Final = Kind(read_token, TOKEN_DESCRIPTION)
 _SEAL_KEYS: Final = Kind(read_seal_keys, f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas")
@@ -176,6 +179,7 @@ class Environment:
     uds: str | None = _optional("FMCP_UDS", _TEXT)
     allowed_hosts: frozenset[str] = _variable("FMCP_ALLOWED_HOSTS", _HOST_NAMES, frozenset())
     allowed_origins: frozenset[str] = _variable("FMCP_ALLOWED_ORIGINS", _ORIGINS, frozenset())
+    trusted_proxies: TrustedProxies = _variable("FMCP_TRUSTED_PROXIES", _PROXIES, TrustedProxies())
     max_body_bytes: int = _variable("FMCP_MAX_BODY_BYTES", _BODY_BYTES, 10 * 1024 * 1024)
     front: bool = _variable("FMCP_FRONT", _SWITCH, True)
     max_connections: int = _variable("FMCP_MAX_CONNECTIONS", _COUNT, 4096)

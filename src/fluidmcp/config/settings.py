@@ -12,7 +12,13 @@ from typing import Literal
 
 from fluidmcp.config.clients import MAX_FILE_BYTES, ClientRules, parse_clients_file
 from fluidmcp.config.entries import ServerEntry
-from fluidmcp.config.environment import TOKEN_DESCRIPTION, Environment, parse_environment, read_token
+from fluidmcp.config.environment import (
+    PROXIES_DESCRIPTION,
+    TOKEN_DESCRIPTION,
+    Environment,
+    parse_environment,
+    read_token,
+)
 from fluidmcp.config.isolation import IsolationLevel
 from fluidmcp.config.listening.choose import GivenSocket, Listening, ListenOptions, TlsFiles, choose_listening
 from fluidmcp.config.logins.keys import KeysBlock
@@ -21,6 +27,7 @@ from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.config.variables import TOKEN_VARIABLE_NAME, is_own_variable
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MEGABYTE = 1024 * 1024
 
@@ -125,6 +132,8 @@ class GatewaySettings:
     """Further values of the Host header to answer to (lower case, without port)."""
     allowed_origins: frozenset[str] = frozenset()
     """Further values of the Origin header to accept."""
+    trusted_proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    """Who may say in X-Forwarded-For whose a request is."""
     max_body_bytes: int = 10 * 1024 * 1024
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     has_front: bool = True
@@ -163,6 +172,7 @@ def load_settings(
     tls_key: str | None = None,
     uds: str | None = None,
     given_socket: GivenSocket | None = None,
+    trusted_proxies: str | None = None,
     allow_insecure: bool = False,
     oauth: bool = False,
     secure: bool = False,
@@ -190,6 +200,7 @@ def load_settings(
         allow_others=allow_insecure or oauth or secure,
         faults=faults,
     )
+    proxies = _choose_proxies(trusted_proxies, environment, faults=faults)
     allowed_env_names = _check_allowed_names(allow_env, faults=faults)
     if faults:
         raise _not_valid(faults)
@@ -201,6 +212,7 @@ def load_settings(
         guard="oauth" if oauth else "secure" if secure else None,
         secure_token=secure_token,
         allowed_env_names=allowed_env_names,
+        trusted_proxies=proxies,
         drain_seconds=environment.drain_seconds if drain_seconds is None else drain_seconds,
     )
 
@@ -215,6 +227,7 @@ def _read_settings(environment: Environment, listening: Listening, *, allow_unis
         public_url=listening.public_url,
         allowed_hosts=environment.allowed_hosts,
         allowed_origins=environment.allowed_origins,
+        trusted_proxies=environment.trusted_proxies,
         max_body_bytes=environment.max_body_bytes,
         connections=_read_connections(environment),
         has_front=environment.front,
@@ -369,6 +382,16 @@ def _choose_token(
     except ValueError:
         faults.append(f"--token must be {TOKEN_DESCRIPTION}")
         return None
+
+
+def _choose_proxies(option: str | None, environment: Environment, *, faults: list[str]) -> TrustedProxies:
+    if option is None:
+        return environment.trusted_proxies
+    try:
+        return parse_trusted_proxies(option)
+    except ValueError:
+        faults.append(f"--trusted-proxies must be {PROXIES_DESCRIPTION}")
+        return TrustedProxies()
 
 
 def _check_allowed_names(names: Iterable[str], *, faults: list[str]) -> frozenset[str]:

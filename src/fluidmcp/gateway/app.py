@@ -14,6 +14,7 @@ from fluidmcp.gateway.guard import HeadGuard
 from fluidmcp.gateway.health import answer_health, answer_ready
 from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
 from fluidmcp.gateway.late_web import LateWeb
+from fluidmcp.protocol.forwarded import FORWARDED_FOR
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
@@ -34,6 +35,7 @@ class GatewayApp:
         self._request_guard = parts.logins.request_guard
         self._head_guard = HeadGuard(parts.settings)
         self._max_body_bytes = parts.settings.max_body_bytes
+        self._proxies = parts.settings.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -58,6 +60,7 @@ class GatewayApp:
             if isinstance(web, HttpReply):
                 await send_reply(web, send)
             else:
+                self._find_client(scope, headers)
                 await web(scope, body.receive, send)
             return
         try:
@@ -66,6 +69,12 @@ class GatewayApp:
             body.end_watches()
         await send_answer(reply, self._streams, body, send)
         access_logger.debug("%s %s %d", method, path, reply.status)
+
+    def _find_client(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Put the client in the place of the proxy that passed its request on. Only what counts addresses asks."""
+        client = cast("tuple[str, int] | None", scope.get("client"))
+        if client is not None and self._proxies.has(client[0]):
+            scope["client"] = (self._proxies.find_client(client[0], headers.get(FORWARDED_FOR)), 0)
 
     async def _find_refusal(self, method: str, path: str, headers: Mapping[str, str]) -> HttpReply | None:
         """The reply to somebody who may not come in; None for everybody else."""
@@ -76,13 +85,11 @@ class GatewayApp:
 
 
 def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody) -> HttpRequest:
-    client = cast("tuple[str, int] | None", scope.get("client"))
     return HttpRequest(
         method=cast(str, scope["method"]),
         path=cast(str, scope["path"]),
         query=_query_of(scope).decode("latin-1"),
         headers=headers,
-        client=client[0] if client else "",
         read_body=body.read,
         watch_disconnect=body.watch_disconnect,
     )

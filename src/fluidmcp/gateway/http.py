@@ -53,8 +53,6 @@ class HttpRequest:
     query: str
     """What follows the question mark, as it was sent: still percent-encoded, empty where there is none."""
     headers: Mapping[str, str]
-    client: str
-    """The address of the peer, without port."""
     read_body: Callable[[], Awaitable[bytes]]
     """Reads the body when it is wanted, so that nobody unknown can make the gateway read one. RequestError 413."""
     watch_disconnect: Callable[[Callable[[], None]], Callable[[], None]]

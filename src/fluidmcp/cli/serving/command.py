@@ -77,6 +77,11 @@ class _RunCommand(click.Command):
     "files change.  [default: FMCP_TLS_CERT]",
 )
 @click.option("--tls-key", metavar="PATH", help="The private key of --tls-cert (PEM).  [default: FMCP_TLS_KEY]")
+    "--trusted-proxies",
+    metavar="ADDRESSES",
+    help="Addresses and networks of the proxies in front of the gateway, separated by commas: only their "
+    "X-Forwarded-For is believed.  [default: FMCP_TRUSTED_PROXIES, else nobody's]",
+)
 @click.option(
     "--oauth",
     is_flag=True,
@@ -135,6 +140,7 @@ def run(
     public_url: str | None,
     tls_cert: str | None,
     tls_key: str | None,
+    trusted_proxies: str | None,
     oauth: bool,
     secure: bool,
     token: str | None,
@@ -169,6 +175,7 @@ def run(
             public_url=public_url,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            trusted_proxies=trusted_proxies,
             oauth=oauth,
             secure=secure,
             token=token,

@@ -52,6 +52,7 @@ class RunOptions:
     tls_cert: str | None = None
     tls_key: str | None = None
     uds: str | None = None
+    trusted_proxies: str | None = None
     oauth: bool = False
     secure: bool = False
     token: str | None = field(default=None, repr=False)
@@ -86,6 +87,7 @@ def run_target(options: RunOptions) -> int:
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         uds=options.uds,
+        trusted_proxies=options.trusted_proxies,
         allow_insecure=options.allow_insecure,
         oauth=options.oauth,
         secure=options.secure,

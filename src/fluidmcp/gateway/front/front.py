@@ -35,7 +35,7 @@ def choose_protocol(parts: GatewayParts) -> Callable[..., Any] | str:
             ".".join(map(str, end)),
         )
         return "httptools"
-    limits = ConnectionLimits(parts.settings.connections, parts.state)
+    limits = ConnectionLimits(parts.settings.connections, parts.state, proxies=parts.settings.trusted_proxies)
     if not parts.settings.has_front:
         return partial(LimitedProtocol, limits=limits)
     return partial(FrontProtocol, limits=limits, shared=Shared(parts))

@@ -13,9 +13,11 @@ from typing import Final, Protocol
 from fluidmcp.config.settings import ConnectionSettings
 from fluidmcp.delays import Delays
 from fluidmcp.gateway.health import ServiceState
+from fluidmcp.protocol.forwarded import TrustedProxies
 
 logger = logging.getLogger(__name__)
 
+NOBODY: Final = TrustedProxies()
 WARN_SECONDS: Final = 60.0
 """How often, at most, the log says that a limit on connections is reached."""
 
@@ -58,11 +60,13 @@ class ConnectionLimits:
         settings: ConnectionSettings,
         state: ServiceState | None = None,
         *,
+        proxies: TrustedProxies = NOBODY,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.state = state or ServiceState()
         """Whether connections go on behind their next reply."""
+        self._proxies = proxies
         self.idle = Delays[WaitingConnection](settings.keep_alive_seconds, lambda waiting: waiting.give_up_idle())
         self.heads = Delays[WaitingConnection](settings.header_seconds, lambda waiting: waiting.give_up_head())
         self.bodies = Delays[WaitingConnection](settings.body_seconds, lambda waiting: waiting.check_body())
@@ -75,11 +79,15 @@ class ConnectionLimits:
         return self._count
 
     def admit(self, connection: WaitingConnection) -> bool:
-        """Count a connection, if need be in the place of one that waits; false where there is no place."""
+        """Count a connection, if need be in the place of one that waits; false where there is no place.
+
+        A trusted proxy is many clients: of the two limits only that on all connections holds for its own.
+        """
         own = self._by_address.setdefault(connection.address, {})
         limit = ""
         # Those of a Unix socket have no address: all of them are those of one proxy.
-        has_many = bool(connection.address) and len(own) >= self.settings.max_connections_per_address
+        is_one_client = bool(connection.address) and not self._proxies.has(connection.address)
+        has_many = is_one_client and len(own) >= self.settings.max_connections_per_address
         if has_many and not self._make_room_of(own):
             limit = "FMCP_MAX_CONNECTIONS_PER_ADDRESS"
         elif self._count >= self.settings.max_connections and not self._make_room():

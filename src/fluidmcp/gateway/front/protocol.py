@@ -93,7 +93,7 @@ class Shared:
         self._begun: dict[int, bytes] = {}
         """Heads of replies by their status; below 0 for those without a body."""
 
-    def read_head(self, url: bytes, headers: RawHeaders, client: str) -> Head | None:
+    def read_head(self, url: bytes, headers: RawHeaders) -> Head | None:
         """What the head of a POST means; None: it does not go this way."""
         if url[:1] != b"/" or b"%" in url or b"?" in url:
             return None
@@ -104,7 +104,7 @@ class Shared:
             return None
         if "transfer-encoding" in fields or "content-length" not in fields:
             return None
-        request = HttpRequest("POST", path, "", fields, client, _read_nothing, _watch_nothing)
+        request = HttpRequest("POST", path, "", fields, _read_nothing, _watch_nothing)
         passage = self.core.find_passage(request)
         return None if passage is None else Head(url, headers, passage)
 
@@ -276,7 +276,7 @@ class FrontProtocol(LimitedProtocol):
         head = self._head
         told = None if head is None else head.read_length(self.url, self.headers)
         if head is None or told is None or int(told) > self._shared.max_body_bytes:
-            head = self._shared.read_head(self.url, self.headers, self.address)
+            head = self._shared.read_head(self.url, self.headers)
             told = None if head is None else head.read_length(self.url, self.headers)
             if head is None or told is None:
                 return None
