@@ -229,16 +229,23 @@ def test_another_host_needs_allow_insecure(host: str):
         ("https://MCP.example.com:443/", "https://mcp.example.com"),
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
         ("http://[::1]:9000/", "http://[::1]:9000"),
+        ("https://MCP.example.com:443/Tools/x-1/", "https://mcp.example.com/Tools/x-1"),
     ],
 )
 def test_a_public_url_is_kept_in_one_form(url: str, expected: str):
     assert load_settings({"FMCP_PUBLIC_URL": "https://other.example"}, public_url=url).public_url == expected
 
 
+@pytest.mark.parametrize("url", ["http://localhost/tools", "http://127.0.0.1:80/tools", "https://[::1]/tools"])
+def test_a_path_of_the_public_url_does_not_make_this_machine_another_one(url: str):
+    assert not is_exposed(load_settings({}, public_url=url))
+    assert is_exposed(load_settings({}, public_url="https://mcp.example.com/localhost"))
+
+
 @pytest.mark.threat("B25")
 @pytest.mark.parametrize(
     "url",
-    ["http://mcp.example.com", "https://a.example/path", "https://a.example?x", "https://u@a.example", "mcp.example"]
+    ["http://mcp.example.com", "https://a.example/a/../b", "https://a.example?x", "https://u@a.example", "mcp.example"]
     + ["https://a.example#x", "javascript:alert(1)", "https://a.example/$(id)", "https://"],
 )
 def test_a_public_url_that_cannot_be_meant_is_refused(url: str):

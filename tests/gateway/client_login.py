@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from fluidmcp.config.secret import Secret
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
 from tests.authorization_server.sealing_stage import seal_key
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
@@ -82,7 +83,7 @@ class Browser(httpx2.AsyncClient):
         self, field: str, decision: str = "allow", *, package: str = "mail", **fields: str
     ) -> httpx2.Response:
         form = {"request": field, "decision": decision, **fields}
-        return await self.post(f"/{package}/consent", data=form, headers={"origin": self.url})
+        return await self.post(f"/{package}/consent", data=form, headers={"origin": split_public_url(self.url)[0]})
 
     async def allow(self, authorization_url: str, *, package: str = "mail", **fields: str) -> str:
         """Where the provider's login is."""

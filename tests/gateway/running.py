@@ -132,6 +132,7 @@ async def running_gateway(
     client_fetcher: Fetcher | None = None,
     grants: Store | None = None,
     port: int = 0,
+    base_path: str = "",
     **settings: Any,
 ) -> AsyncGenerator[RunningGateway]:
     # Told that it is TCP, or the event loop leaves Nagle's algorithm on, and small replies wait for acknowledgements.
@@ -141,7 +142,7 @@ async def running_gateway(
         port = listener.getsockname()[1]
         settings.setdefault("isolation", IsolationSettings(level=VISIBLE))
         settings.setdefault("has_front", HAS_FRONT)
-        settings.setdefault("public_url", f"http://127.0.0.1:{port}")
+        settings.setdefault("public_url", f"http://127.0.0.1:{port}{base_path}")
         gateway = Gateway(
             GatewaySettings(port=port, limits=limits or ProcessLimits(), **settings),
             entries,
@@ -162,7 +163,7 @@ async def running_gateway(
         try:
             async with asyncio.timeout(30):
                 await server.has_started.wait()
-            url = f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}{base_path}"
             async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
                 yield RunningGateway(gateway, url, client, server)
         finally:

@@ -28,6 +28,7 @@ from fluidmcp.authorization_server.register import Registrar
 from fluidmcp.authorization_server.sealed_tokens import GRANT_ID_BYTES, IssuedTokens, SealedAccess, TokenSealer
 from fluidmcp.authorization_server.token_requests import TokenEndpoint, Upstreams
 from fluidmcp.config.clients import ClientRules
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import (
     FluidMCPError,
     ForbiddenError,
@@ -97,6 +98,8 @@ class AuthorizationServer:
         self.upstreams = upstreams
         self.scopes = tuple(scopes)
         self.issuer = f"{services.public_url}/{package}"
+        self.path = split_public_url(self.issuer)[1]
+        """That of the issuer, for links and forms of pages."""
         self.resources = {
             endpoint: metadata.resource_url(services.public_url, package, endpoint) for endpoint in metadata.ENDPOINTS
         }

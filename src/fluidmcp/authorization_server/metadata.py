@@ -7,6 +7,8 @@ metadata documents. All addresses are built on the public URL.
 from collections.abc import Sequence
 from typing import Final
 
+from fluidmcp.config.urls import split_public_url
+
 PROTECTED_RESOURCE: Final = "/.well-known/oauth-protected-resource"
 AUTHORIZATION_SERVER: Final = "/.well-known/oauth-authorization-server"
 OPENID_CONFIGURATION: Final = "/.well-known/openid-configuration"
@@ -21,7 +23,8 @@ def resource_url(public_url: str, package: str, endpoint: str = "mcp") -> str:
 
 def resource_metadata_url(public_url: str, package: str, endpoint: str = "mcp") -> str:
     """Where the document of an address stands: its path comes after the well-known one (RFC 9728 section 3.1)."""
-    return f"{public_url}{PROTECTED_RESOURCE}/{package}/{endpoint}"
+    origin, path = split_public_url(public_url)
+    return f"{origin}{PROTECTED_RESOURCE}{path}/{package}/{endpoint}"
 
 
 def protected_resource(

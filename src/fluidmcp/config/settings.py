@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import urlsplit
 
 from fluidmcp.config.clients import MAX_FILE_BYTES, ClientRules, parse_clients_file
 from fluidmcp.config.entries import ServerEntry
@@ -120,7 +121,10 @@ class GatewaySettings:
     """Whether whoever started the gateway opened its socket; it is not made, and not removed."""
     tls: TlsFiles | None = None
     public_url: str = "http://localhost:8099"
-    """Scheme, host and port that printed addresses and redirect URIs begin with; no trailing slash."""
+    """What printed addresses and redirect URIs begin with: scheme, host, port and path; no trailing slash.
+
+    A proxy passes the path on, so requests come with it (gateway/front/base_path).
+    """
     allow_insecure: bool = False
     guard: GuardKind | None = None
     """What guards the whole gateway: the OAuth provider, one token that is told to everybody, or nothing."""
@@ -288,9 +292,7 @@ def is_exposed(settings: GatewaySettings) -> bool:
     if settings.uds is not None:
         return True
     listens_off_loopback = settings.host is not None and not is_loopback_host(settings.host)
-    host = settings.public_url.partition("://")[2]
-    host = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return listens_off_loopback or not is_loopback_host(host)
+    return listens_off_loopback or not is_loopback_host(urlsplit(settings.public_url).hostname or "")
 
 
 def check_is_guarded(settings: GatewaySettings, entries: Sequence[ServerEntry]) -> None:

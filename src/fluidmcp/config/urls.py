@@ -10,6 +10,8 @@ MAX_URL_CHARACTERS = 2048
 # RFC 3986 allows a little more ($, parentheses, quotes); none of it appears in endpoints of providers, and all of it
 # matters to a shell that some browser opener may run.
 _CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!&*+,;=%]*", re.ASCII)
+_BASE_PATH = re.compile(r"(/(?!\.\.?(/|\Z))(?!\.well-known(/|\Z))[A-Za-z0-9._~-]+)*", re.ASCII)
+"""Segments that every proxy, client and browser spells in one way only; `.well-known` belongs to the host."""
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII
 )
@@ -83,16 +85,23 @@ def _check_scheme_and_host(parts: SplitResult, port: int | None) -> str | None:
 
 
 def parse_public_url(url: str) -> tuple[str, str | None]:
-    """The address in its canonical form (`scheme://host[:port]`) and what is wrong with it, one of them empty."""
+    """The address in canonical form, `scheme://host[:port][/path]`, and what is wrong with it, one of them empty."""
     fault = check_url(url, allow_query=False)
     if fault is not None:
         return "", fault
     parts = urlsplit(url)
-    if parts.path not in ("", "/"):
-        return "", "must not have a path: the gateway answers at the root of a host"
+    path = parts.path.removesuffix("/")
+    if not _BASE_PATH.fullmatch(path):
+        return "", "must have a path of plain segments (letters, digits, -, _, . and ~), or none"
     host = parts.hostname or ""
     if ":" in host:
         host = f"[{host}]"
     default_port = 443 if parts.scheme == "https" else 80
     port = "" if parts.port in (None, default_port) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}", None
+    return f"{parts.scheme}://{host}{port}{path}", None
+
+
+def split_public_url(url: str) -> tuple[str, str]:
+    """Of an address in that form: the origin, and the path on it, which is empty or begins with a slash."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}", parts.path

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TypeAlias, cast
 
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
+from fluidmcp.gateway.front.base_path import BasePath
 from fluidmcp.gateway.guard import HeadGuard
 from fluidmcp.gateway.health import answer_health, answer_ready
 from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
@@ -35,6 +37,7 @@ class GatewayApp:
         self._request_guard = parts.logins.request_guard
         self._head_guard = HeadGuard(parts.settings)
         self._max_body_bytes = parts.settings.max_body_bytes
+        self._base_path = BasePath(split_public_url(parts.settings.public_url)[1])
         self._proxies = parts.settings.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,13 +45,15 @@ class GatewayApp:
             await send({"type": "websocket.close", "code": WEBSOCKET_REFUSED})
         if scope["type"] != "http":
             return  # no lifespan and no WebSocket is served
+        method, path = cast(str, scope["method"]), self._base_path.take_off(cast(str, scope["path"]))
         try:
             pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
-            headers = self._head_guard.read(pairs, cast(str, scope["path"]))
+            headers = self._head_guard.read(pairs, path or "")
+            if path is None:
+                raise RequestError(404, "There is nothing here.", hint=f"The gateway is at {self._base_path.base}.")
         except RequestError as error:
             await send_reply(error_reply(error), send)
             return
-        method, path = cast(str, scope["method"]), cast(str, scope["path"])
         body = RequestBody(receive, self._max_body_bytes)
         if not self._core.is_mcp_path(path):
             early = (
@@ -61,10 +66,12 @@ class GatewayApp:
                 await send_reply(web, send)
             else:
                 self._find_client(scope, headers)
+                # As ASGI has it: a path holds its root path, however the request was spelled.
+                scope["path"], scope["root_path"] = self._base_path.base + path, self._base_path.base
                 await web(scope, body.receive, send)
             return
         try:
-            reply = await self._core.handle(_build_request(scope, headers, body))
+            reply = await self._core.handle(_build_request(scope, path, headers, body))
         finally:
             body.end_watches()
         await send_answer(reply, self._streams, body, send)
@@ -84,10 +91,10 @@ class GatewayApp:
         return admitted if isinstance(admitted, HttpReply) else None
 
 
-def _build_request(scope: Scope, headers: Mapping[str, str], body: RequestBody) -> HttpRequest:
+def _build_request(scope: Scope, path: str, headers: Mapping[str, str], body: RequestBody) -> HttpRequest:
     return HttpRequest(
         method=cast(str, scope["method"]),
-        path=cast(str, scope["path"]),
+        path=path,
         query=_query_of(scope).decode("latin-1"),
         headers=headers,
         read_body=body.read,

@@ -21,6 +21,7 @@ from fluidmcp.bridge.suspended import SuspendedCalls
 from fluidmcp.bridge.tool_header_rules import ToolHeaders
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.guard import RequestGuard
@@ -241,7 +242,7 @@ def _mount(
     clients = logins.clients
     return MountedPackage(
         name,
-        McpEndpoint(name, servers, calls.sessions, stateless, calls.patience),
+        McpEndpoint(name, servers, calls.sessions, stateless, calls.patience, split_public_url(settings.public_url)[1]),
         logins.auths[name],
         authorization_server=clients.authorization_servers.get(name),
         resource_metadata_of=settings.public_url if clients.has_document(name) else "",

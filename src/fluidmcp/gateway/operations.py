@@ -67,10 +67,11 @@ def add_error_answers(app: FastAPI) -> None:
         headers = {name.decode(): value.decode() for name, value in reply.headers}
         return Response(reply.body, reply.status, headers)
 
-    async def answer_unrouted(_request: Request, error: Exception) -> Response:
+    async def answer_unrouted(request: Request, error: Exception) -> Response:
         status = cast(HTTPException, error).status_code
         what = "There is nothing here." if status == 404 else "The request is refused."
-        return await answer(_request, RequestError(status, what, hint="The endpoints are listed at /docs."))
+        hint = f"The endpoints are listed at {request.scope.get('root_path', '')}/docs."
+        return await answer(request, RequestError(status, what, hint=hint))
 
     app.add_exception_handler(FluidMCPError, answer)
     app.add_exception_handler(HTTPException, answer_unrouted)

@@ -13,6 +13,7 @@ from fluidmcp.authentication.identity import Identity, read_id_token
 from fluidmcp.authentication.person import Person
 from fluidmcp.authorization_server.grant import UpstreamGrant, build_grant
 from fluidmcp.config.oauth import OAuthSettings
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.errors import ForbiddenError, ProviderAnswerError
 from fluidmcp.guards.gateway_auth import GatewayAuth
@@ -81,7 +82,7 @@ class GatewayLogin:
         endpoints = _endpoints(provider)
         self.redirect_uri = services.public_url + CALLBACK_PATH
         self.sign_in_host = urlsplit(endpoints.authorization_url).netloc
-        self.cookie_path = "/auth"
+        self.cookie_path = split_public_url(services.public_url)[1] + "/auth"
         self.fingerprint = fingerprint(endpoints, provider.client.client_id)
         self.scopes = endpoints.scopes
         self._login = LoginFlow(

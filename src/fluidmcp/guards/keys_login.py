@@ -20,6 +20,7 @@ from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.filling.templates import LINE_BREAKERS, Credentials, FillError
 from fluidmcp.config.logins.keys import MAX_KEYS_BYTES, MAX_PATTERN_VALUE_CHARACTERS, KeysBlock, PersonKey
 from fluidmcp.config.logins.read import list_logins
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.errors import LoginError, ProviderAnswerError, ProviderUnavailableError, UnauthorizedError
 from fluidmcp.oauth_client.pending_login import LoginStart
@@ -75,7 +76,7 @@ class KeysLogin:
         self.has_page = "page" in block.keys_from
         self.check_host = "" if block.verify is None else urlsplit(block.verify.url).netloc
         self.scopes: tuple[str, ...] = ()
-        self.cookie_path = f"/{entry.name}/auth"
+        self.cookie_path = split_public_url(services.public_url)[1] + f"/{entry.name}/auth"
         self._is_secure = services.public_url.startswith("https:")
         self.page_url = f"{services.public_url}/{entry.name}/auth/keys"
         names = _Names(login, tuple(key.name for key in block.keys))

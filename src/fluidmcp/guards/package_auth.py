@@ -19,6 +19,7 @@ from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.logins.read import list_logins
 from fluidmcp.config.secret import Secret
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.crypto.sealing import PREFIX
 from fluidmcp.errors import (
@@ -77,7 +78,7 @@ class PackageAuth:
         # A token that was sealed before the entry wanted more of the login lacks it.
         self.fingerprint = " ".join((fingerprint(block, self._client.client_id), *self._wanted))
         self.sign_in_host = urlsplit(block.authorization_url).netloc
-        self.cookie_path = f"/{entry.name}/auth"
+        self.cookie_path = split_public_url(services.public_url)[1] + f"/{entry.name}/auth"
         self.scopes = block.scopes
         self.scope_descriptions = dict(block.scope_descriptions)
         self.gives_more = bool(login or self._wanted)

@@ -48,10 +48,10 @@ def consent_response(
         scopes=asked.scopes,
         scope_texts=scope_texts,
         sign_ins=tuple(upstream.sign_in_host for upstream in authorization_server.upstreams.each),
-        action=f"/{authorization_server.package}/consent",
+        action=f"{authorization_server.path}/consent",
         request=field,
         can_remember=authorization_server.consents.can_remember(asked),
-        remembered_path=f"/{authorization_server.package}/consent/remembered",
+        remembered_path=f"{authorization_server.path}/consent/remembered",
     )
     return respond(render_consent(view))
 
@@ -72,7 +72,7 @@ def remembered_response(
             authorization_server.consents.list_remembered(cookies), key=lambda one: (one.client_name, one.ends_at)
         )
     ]
-    action = f"/{authorization_server.package}/consent/remembered"
+    action = f"{authorization_server.path}/consent/remembered"
     return respond(render_remembered(package=authorization_server.package, gateway=gateway, items=items, action=action))
 
 

@@ -47,7 +47,7 @@ def keys_response(
         check_host=login.check_host,
         fields=tuple(fields),
         problem=faults.get("", ""),
-        action=f"/{login.package}/auth/keys",
+        action=urlsplit(login.page_url).path,
         state=state,
         max_characters=MAX_KEYS_BYTES,
     )

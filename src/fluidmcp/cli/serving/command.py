@@ -67,7 +67,8 @@ class _RunCommand(click.Command):
 @click.option(
     "--public-url",
     metavar="URL",
-    help="How clients and browsers reach the gateway, for login and redirect addresses: https://HOST[:PORT].  "
+    help="How clients and browsers reach the gateway, for login and redirect addresses: https://HOST[:PORT][/PATH]. "
+    "A proxy has to pass the path on.  "
     "[default: FMCP_PUBLIC_URL, else http://localhost:PORT]",
 )
 @click.option(
@@ -77,6 +78,7 @@ class _RunCommand(click.Command):
     "files change.  [default: FMCP_TLS_CERT]",
 )
 @click.option("--tls-key", metavar="PATH", help="The private key of --tls-cert (PEM).  [default: FMCP_TLS_KEY]")
+@click.option(
     "--trusted-proxies",
     metavar="ADDRESSES",
     help="Addresses and networks of the proxies in front of the gateway, separated by commas: only their "

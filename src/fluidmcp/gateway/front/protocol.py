@@ -19,10 +19,12 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.core import Passage
 from fluidmcp.gateway.errors import answer_now
+from fluidmcp.gateway.front.base_path import BasePath
 from fluidmcp.gateway.front.connection import LimitedProtocol
 from fluidmcp.gateway.guard import HeadGuard
 from fluidmcp.gateway.http import (
@@ -89,6 +91,7 @@ class Shared:
         self.max_body_bytes = parts.settings.max_body_bytes
         self.logs_access = access_logger.isEnabledFor(logging.DEBUG)
         self._head_guard = HeadGuard(parts.settings)
+        self._base_path = BasePath(split_public_url(parts.settings.public_url)[1])
         self._default_headers: RawHeaders | None = None
         self._begun: dict[int, bytes] = {}
         """Heads of replies by their status; below 0 for those without a body."""
@@ -97,7 +100,9 @@ class Shared:
         """What the head of a POST means; None: it does not go this way."""
         if url[:1] != b"/" or b"%" in url or b"?" in url:
             return None
-        path = url.decode("latin-1")
+        path = self._base_path.take_off(url.decode("latin-1"))
+        if path is None:
+            return None
         try:
             fields = self._head_guard.read(headers, path)
         except RequestError:

@@ -140,7 +140,7 @@ class AuthorizationEndpoint:
     async def forget(self, request: Request, package: str) -> Response:
         authorization_server = self._find(package)
         forgotten = (await read_form(request)).fields.get("forget", "")
-        response = RedirectResponse(f"/{package}/consent/remembered", status_code=303)
+        response = RedirectResponse(f"{authorization_server.path}/consent/remembered", status_code=303)
         if forgotten in {one.cookie_name for one in authorization_server.consents.list_remembered(request.cookies)}:
             self._set_cookie(response, forgotten, "", path="/", max_age=0)
         return response

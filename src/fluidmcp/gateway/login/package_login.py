@@ -235,7 +235,7 @@ class _LoginEndpoints:
             name,
             value,
             max_age=max_age,
-            path=f"/{auth.package}/auth",
+            path=auth.cookie_path,
             secure=self._is_secure,
             httponly=True,
             samesite="lax",

@@ -51,13 +51,14 @@ class McpEndpoint:
         sessions: SessionTable,
         stateless: StatelessEndpoint,
         patience: Patience,
+        base_path: str = "",
     ) -> None:
         self._package = package
         self._servers = servers
         self._stateless = stateless
         self._patience_seconds = patience.seconds
         self._sessions = SessionEndpoint(package, servers, sessions, patience)
-        self._single_stream = SseEndpoint(package, self._sessions, sessions)
+        self._single_stream = SseEndpoint(package, self._sessions, sessions, base_path)
 
     async def post_mcp(self, request: HttpRequest, caller: Caller) -> HttpReply | HttpStream:
         """Answer one message; failures that belong to it come as JSON-RPC errors under its id."""

@@ -24,8 +24,10 @@ SESSION_PARAMETER = "sessionId"
 class SseEndpoint:
     """`GET /{package}/sse`, and the messages that its clients send to `POST /{package}/sse?sessionId=...`."""
 
-    def __init__(self, package: str, endpoints: SessionEndpoint, sessions: SessionTable) -> None:
+    def __init__(self, package: str, endpoints: SessionEndpoint, sessions: SessionTable, base_path: str) -> None:
+        """`base_path` stands before our paths in the addresses of clients."""
         self._package = package
+        self._base_path = base_path
         self._endpoints = endpoints
         self._sessions = sessions
         self._closing: set[asyncio.Task[None]] = set()
@@ -69,7 +71,7 @@ class SseEndpoint:
 
     async def _encode_events(self, session: Session, reader: EventReader) -> AsyncGenerator[bytes, None]:
         try:
-            address = f"/{self._package}/sse?{SESSION_PARAMETER}={session.session_id}"
+            address = f"{self._base_path}/{self._package}/sse?{SESSION_PARAMETER}={session.session_id}"
             yield encode_event(address.encode(), event=b"endpoint")
             async for event in reader:
                 events = (event, *reader.take_waiting())
