@@ -1,4 +1,5 @@
-"""Where the parts are that some tests run beside Python: Node, npm packages, an authorization server, a browser, Redis.
+"""Where the parts are that some tests run beside Python: Node, npm packages, an authorization server, a browser, Redis,
+nginx.
 
 Nothing here is imported by a test that does without them, and nothing is downloaded: a part is there or it is missing,
 and `missing_part` says how to get it. `@pytest.mark.needs("node", "chromium")` puts the question for a test.
@@ -25,6 +26,7 @@ Part = Literal[
     "git",
     "chromium",
     "redis-server",
+    "nginx",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +52,7 @@ _PROGRAMS: dict[Part, tuple[str, ...]] = {
     "chromium": ("chromium", "chromium-browser"),
     "redis-server": ("redis-server", "valkey-server"),
     "git": ("git",),
+    "nginx": ("nginx",),
 }
 
 
@@ -151,7 +154,8 @@ def _find_other(part: Part) -> Path | None:
 
 def _program(part: Part) -> Path | None:
     for name in _PROGRAMS[part]:
-        found = shutil.which(name)
+        # Debian puts servers where an ordinary user does not look.
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
         if found:
             return Path(found)
     return None

@@ -1,8 +1,10 @@
 """The browser that a client opens, played over HTTP: our page, the provider's pages, and back to the client."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -39,10 +41,21 @@ class Trip:
     end: str = ""
 
 
-async def walk(url: str, *, person: str, gateway_url: str, keys: Mapping[str, str] | None = None) -> Trip:
-    """Allow, log in as the person, or type keys, and end at the client's own address, which gets the code."""
+async def walk(
+    url: str,
+    *,
+    person: str,
+    gateway_url: str,
+    keys: Mapping[str, str] | None = None,
+    authority: Path | None = None,
+) -> Trip:
+    """Allow, log in as the person, or type keys, and end at the client's own address, which gets the code.
+
+    `authority` is the certificate that vouches for servers that speak https.
+    """
     trip = Trip()
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
+    verify = True if authority is None else ssl.create_default_context(cafile=authority)
+    async with httpx2.AsyncClient(trust_env=False, timeout=60, verify=verify) as browser:
         location, issuers = url, set[str]()
         for _ in range(MAX_STEPS):
             response = await browser.get(location)

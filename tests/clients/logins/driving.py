@@ -76,6 +76,8 @@ class DrivenClient:
     person: str
     keys: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the person types on our page of keys."""
+    authority: Path | None = None
+    """The certificate that its browser trusts."""
     trips: list[Trip] = field(default_factory=list[Trip])
     stderr: list[str] = field(default_factory=list[str])
 
@@ -87,7 +89,11 @@ class DrivenClient:
                 match event["event"]:
                     case "open":
                         trip = await walk(
-                            event["url"], person=self.person, gateway_url=self.gateway_url, keys=self.keys
+                            event["url"],
+                            person=self.person,
+                            gateway_url=self.gateway_url,
+                            keys=self.keys,
+                            authority=self.authority,
                         )
                         self.trips.append(trip)
                     case "called":
@@ -131,9 +137,11 @@ async def driven(
     person: str = "alice",
     keys: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
+    authority: Path | None = None,
     **more: str,
 ) -> AsyncGenerator[DrivenClient]:
-    """The client with a home directory, ended with the block."""
+    """The client with a home directory, ended with the block; it and its browser trust `authority`."""
+    trusting = {} if authority is None else dict.fromkeys(("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"), str(authority))
     argument = {
         "url": url,
         "mode": client.mode,
@@ -147,13 +155,13 @@ async def driven(
         str(client.interpreter),
         str(PROGRAMS / client.driver),
         json.dumps(argument),
-        env=environment({"HOME": str(home), **(env or {})}),
+        env=environment({"HOME": str(home), **trusting, **(env or {})}),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 20,
     )
-    running = DrivenClient(process, gateway_url, person, keys or {})
+    running = DrivenClient(process, gateway_url, person, keys or {}, authority)
     reading = asyncio.create_task(_collect(process, running.stderr))
     try:
         yield running

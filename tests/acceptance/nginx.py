@@ -1,0 +1,99 @@
+"""A real nginx in front of a gateway, with the configuration that docs/deployment.md shows."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+
+from tests import parts
+from tests.acceptance.harness import Output
+from tests.known_servers.certificate import write_certificate
+
+PAGE: Final = parts.ROOT / "docs" / "deployment.md"
+HOST: Final = "mcp.example.com"
+"""That of the page; here it is localhost."""
+STOP_LIMIT_SECONDS: Final = 30.0
+
+_AROUND: Final = """\
+daemon off;
+master_process off;
+error_log stderr notice;
+pid {folder}/nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+access_log off;
+client_body_temp_path {folder}/body;
+proxy_temp_path {folder}/proxy;
+fastcgi_temp_path {folder}/fastcgi;
+uwsgi_temp_path {folder}/uwsgi;
+scgi_temp_path {folder}/scgi;
+{server}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """`url` is the public URL of the gateway; `authority` what has to be trusted to call it."""
+
+    url: str
+    authority: Path
+
+    @property
+    def origin(self) -> str:
+        return self.url.removesuffix("/tools")
+
+    def client(self, *, source: str = "127.0.0.1") -> httpx2.AsyncClient:
+        """An HTTP client that connects from an address of this machine."""
+        context = ssl.create_default_context(cafile=self.authority)
+        transport = httpx2.AsyncHTTPTransport(verify=context, local_address=source)
+        return httpx2.AsyncClient(base_url=self.url, transport=transport, timeout=60)
+
+
+def read_block(language: str) -> str:
+    """The first block of the page in a language."""
+    found = re.search(rf"```{language}\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@asynccontextmanager
+async def running_nginx(folder: Path, *, port: int, gateway_port: int) -> AsyncGenerator[Nginx]:
+    """nginx at `https://localhost:{port}/tools`, ended with the block."""
+    authority, certificate = write_certificate(folder, ["localhost"])
+    changes: dict[str, Any] = {
+        "server 127.0.0.1:8099;": f"server 127.0.0.1:{gateway_port};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+        f"server_name {HOST};": "server_name localhost;",
+        f"ssl_certificate /etc/nginx/{HOST}.pem;": f"ssl_certificate {certificate};",
+        f"ssl_certificate_key /etc/nginx/{HOST}.key;": f"ssl_certificate_key {certificate};",
+    }
+    server = read_block("nginx")
+    for shown, ours in changes.items():
+        assert server.count(shown) == 1, f"the page does not say {shown}"
+        server = server.replace(shown, ours)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_AROUND.format(folder=folder, server=server), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        str(parts.require("nginx")),
+        *("-c", str(configuration), "-p", str(folder), "-e", "stderr"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    stderr = Output(process.stderr)
+    try:
+        # It says so once it listens.
+        await stderr.wait_for("event method")
+        yield Nginx(f"https://localhost:{port}/tools", authority)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        async with asyncio.timeout(STOP_LIMIT_SECONDS):
+            await process.wait()
+        await stderr.finish()
