@@ -25,6 +25,7 @@ INITIALIZE = {
     "method": "initialize",
     "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
 }
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 ACCEPT = {"accept": "application/json, text/event-stream"}
 
 
@@ -132,6 +133,27 @@ async def test_a_balancer_has_time_to_notice_before_anything_is_refused(begin: B
         assert answer.status_code == 200
         assert answer.headers["connection"] == "close"
         stage.tell()
+        assert await stage.wait_ended() == 0
+
+
+async def test_a_request_that_has_begun_to_arrive_is_answered(begin: Begin) -> None:
+    async with begin(FMCP_DRAIN_SECONDS=LONG) as stage:
+        assert (await stage.client.post(stage.gateway.url + "/waiting/mcp", json=PING)).status_code == 200
+        async with asyncio.timeout(LIMIT_SECONDS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.port)
+            body = json.dumps(PING).encode()
+            head = "POST /waiting/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+            writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body[:5])
+            call = await stage.begin_call()
+            stage.tell()
+            await stage.gateway.stderr.wait_for("stopping: 2 calls may finish")
+            writer.write(body[5:])
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        call.release("done")
+        assert (await call.answering).status_code == 200
         assert await stage.wait_ended() == 0
 
 

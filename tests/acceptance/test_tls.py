@@ -1,6 +1,7 @@
 """A gateway that speaks https by itself, through the real executable."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import ssl
@@ -143,6 +144,16 @@ async def test_large_answers_wait_for_a_client_that_reads_slowly(config: str, au
         for _ in range(3):
             assert await connection.echo(text) == text
         connection.close()
+
+
+async def test_a_client_that_never_ends_its_handshake_is_closed(config: str, authority: Authority) -> None:
+    async with start(config, authority, FMCP_HEADER_SECONDS="1") as gateway, asyncio.timeout(LIMIT_SECONDS):
+        silent = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+        silent[1][1].write(b"\x16\x03\x01")
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
 
 
 @pytest.mark.parametrize("how", ["signal", "change"])
