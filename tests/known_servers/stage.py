@@ -16,6 +16,7 @@ from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.packages.catalogue.known_server import KnownServer
 from tests import parts
 from tests.acceptance.harness import BIN, RunningGateway, start_fluidmcp
+from tests.known_servers.database import open_database
 from tests.known_servers.stub import ApiStub, open_stub
 from tests.known_servers.trial import Trial
 from tests.providers.fault_making import FaultMakingProvider, query_of, token_document
@@ -109,13 +110,14 @@ async def open_stage(server: KnownServer, trial: Trial, folder: Path) -> AsyncGe
         serve(provider.app) as login,
         open_stub(tokens, trial.answers, trial.hosts, folder) as stub,
         open_grpc(server, trial, stub),
+        open_database(stub) as database,
     ):
         entry = build_entry(server, trial, login, stub)
         config = folder / "servers.json"
         config.write_text(json.dumps({"mcpServers": {server.name: entry}}), encoding="utf-8")
         home = folder / "home"
         home.mkdir()
-        env = _environment(server, trial, home)
+        env = _environment(server, trial, home, database)
         async with start_fluidmcp("run", str(config), "--start-server", env=env, cwd=folder) as gateway:
             yield Stage(server, trial, gateway, stub)
 
@@ -177,7 +179,7 @@ def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) ->
     return {**entry, "auth": auth, "env": env}
 
 
-def _environment(server: KnownServer, trial: Trial, home: Path) -> dict[str, str]:
+def _environment(server: KnownServer, trial: Trial, home: Path, database: str) -> dict[str, str]:
     auth: Mapping[str, Any] = server.entry["auth"]
     names = default_variables(auth["provider"]) if "provider" in auth else ()
     own = [auth[key] for key in ("client_id_env", "client_secret_env") if key in auth]
@@ -188,5 +190,5 @@ def _environment(server: KnownServer, trial: Trial, home: Path) -> dict[str, str
         "FMCP_START_TIMEOUT_SECONDS": "100",
         "FMCP_LOG_LEVEL": "debug",
         **dict.fromkeys((*names, *own), CLIENT),
-        **trial.exports,
+        **{name: value.replace("DATABASE", database) for name, value in trial.exports.items()},
     }

@@ -43,7 +43,10 @@ class Seen:
 
 @dataclass(slots=True)
 class ApiStub:
-    """Answers by `METHOD HOST/PATH`, in which * stands for anything; WHO in an answer becomes the person's name."""
+    """Answers by `METHOD HOST/PATH`, in which * stands for anything; WHO in an answer becomes the person's name.
+
+    What asks in JSON-RPC, another MCP server for instance, is `METHOD HOST/PATH#METHOD`, and gets the answer as result.
+    """
 
     tokens: Mapping[str, str]
     """Person -> credential."""
@@ -64,15 +67,18 @@ class ApiStub:
     async def answer(self, method: str, host: str, target: str, headers: Sequence[tuple[str, str]], body: str) -> Any:
         """The document to answer with; None when there is none."""
         where = f"{method} {host}{target.partition('?')[0]}"
-        person = await self._note(where, target, headers, body)
+        person = await self.note(where, [*headers, ("target", target), ("body", body)])
+        called = re.search(r'"method": ?"([a-z/]+)"', body) if '"jsonrpc"' in body else None
+        name = f"{where}#{called[1]}" if called else where
         for pattern, document in self.answers.items():
-            if fnmatchcase(where, pattern):
-                return json.loads(json.dumps(document).replace("WHO", person or "nobody").replace("STUB", self.url))
-        self.unanswered.add(where)
+            if fnmatchcase(name, pattern):
+                told = json.loads(json.dumps(document).replace("WHO", person or "nobody"))
+                return {"jsonrpc": "2.0", "id": json.loads(body).get("id"), "result": told} if called else told
+        self.unanswered.add(name)
         return None
 
-    async def _note(self, where: str, target: str, headers: Sequence[tuple[str, str]], body: str) -> str | None:
-        places = [*headers, ("target", target), ("body", body)]
+    async def note(self, where: str, places: Sequence[tuple[str, str]]) -> str | None:
+        """Whose credential stands in one of the places (name and value); writes it down, and waits for the others."""
         for person, token in self.tokens.items():
             forms = [form for name, value in places if (form := _show(name, value, token))]
             if forms:
@@ -216,6 +222,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def _show(name: str, value: str, token: str) -> str | None:
     """`name: value` with TOKEN in place of the token, where the value holds it."""
     if token in value:
+        if name == "cookie":
+            value = "; ".join(cookie for cookie in value.split("; ") if token in cookie)
         # Of a body, the member alone.
         member = re.search(rf"([\w.]+)\W*{re.escape(token)}", value) if name == "body" else None
         return f"{name}: {f'{member[1]}=TOKEN' if member else value.replace(token, 'TOKEN')}"

@@ -23,8 +23,10 @@ class Trial:
     """What the variable `base_url` of the known server is set to; STUB stands for the stub's address."""
     token: str = "token-of-{person}"
     """Some servers look at the form of a token."""
+    keys: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    """What a person types for each key; TOKEN stands for the token, so that the keys of a person differ."""
     exports: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-    """What the operator has exported."""
+    """What the operator has exported; DATABASE stands for the address of a PostgreSQL."""
     env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     """What its HTTP library wants instead of HTTPS_PROXY: STUB and AUTHORITY stand for the stub's address and for the
     certificate to trust, REDIRECT for `redirect.cjs`.
