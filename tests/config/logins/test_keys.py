@@ -101,6 +101,13 @@ def test_what_no_key_tells_cannot_stand_in_the_entry() -> None:
     assert "auth asks for no key of that name" in refuse({}, env={"A": KEY, "B": "${keys.other}"})
 
 
+def test_a_key_in_a_text_that_has_another_fault_is_not_told_to_be_unused() -> None:
+    changes: dict[str, Any] = {"env": {}, "args": ["--db", f"{KEY}@${{HOST}}"], "secrets_in_args": True}
+    why = refuse({}, **changes)
+    assert "needs the variable HOST" in why and "which nothing uses" not in why
+    assert "which nothing uses" in refuse({}, env={"A": f"${KEY}"})
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

@@ -1,6 +1,7 @@
 """Where values of a person may stand in an entry, and where not. Pure module: no I/O."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from fluidmcp.config.filling.executed import is_executed
 from fluidmcp.config.filling.files import FileTemplate
 from fluidmcp.config.filling.templates import Content, Template, looks_personal
 from fluidmcp.config.logins.read import Auth, check_placeholder, list_unused, token_variables
-from fluidmcp.config.reading import ObjectReader, as_object, show_key
+from fluidmcp.config.reading import ObjectReader, as_object, list_texts, show_key
 from fluidmcp.config.variables import check_token_variable
 
 
@@ -74,7 +75,11 @@ def _check_use(reader: ObjectReader, places: PersonalPlaces, contents: Sequence[
     block = as_object(reader.get("auth"))
     if block is None or (places.auth is not None and not isinstance(places.auth, AuthBlock)):
         used = frozenset(placeholder for content in contents for placeholder in content.placeholders())
+        # What stands in a text that has a fault of its own is not unused as well.
+        written = [text for key in ("env", "args", "files") for text in list_texts(reader.get(key))]
         for name in list_unused(places.auth, used):
+            if any(re.search(rf"(?<!\$)\$\{{{re.escape(name)}[|}}]", text) for text in written):
+                continue
             text = f"gives ${{{name}}}, which nothing uses: put it into env, args or files, or do not ask for it"
             reader.fault("auth", text)
     elif block.get("env_var_name") is None and places.auth is not None:
