@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tests.known_servers.trial import Trial
-from tests.known_servers.trials import TRIALS
 
 _MCP: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -24,6 +23,25 @@ def _speak_mcp(where: str, **answers: Any) -> dict[str, Any]:
     named = {name.replace("_", "/"): answer for name, answer in answers.items()}
     return {f"{where}#{name}": answer for name, answer in {**_MCP, **named}.items()}
 
+
+SLACK_ANSWERS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "POST slack.com/api/auth.test": {
+            **{"ok": True, "url": "https://team.slack.com/", "team": "Team", "user": "WHO"},
+            **{"team_id": "T1", "user_id": "U1"},
+        },
+        "POST team.slack.com/api/users.list": {
+            "ok": True,
+            "members": [{"id": "U1", "name": "WHO", "real_name": "ferry of WHO", "profile": {}}],
+        },
+        "POST team.slack.com/api/conversations.list": {
+            "ok": True,
+            "channels": [{"id": "C1", "name": "general"}],
+        },
+        "POST team.slack.com/api/client.userBoot": {"ok": True},
+    }
+)
+"""Of Slack to slack-mcp-server, whatever it logs in with."""
 
 KEY_TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
     {
@@ -44,25 +62,9 @@ KEY_TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
             keys={"api_key": "TOKEN", "app_key": "TOKEN-of-the-application"},
             hosts=("api.datadoghq.com",),
             answers={
+                "GET BASE/api/v1/validate": {"valid": True},
                 "GET api.datadoghq.com/api/v1/dashboard": {
                     "dashboards": [{"id": "abc", "title": "board of WHO", "url": "/abc"}]
-                }
-            },
-        ),
-        "dbt": Trial(
-            tool="list_metrics",
-            keys={"token": "TOKEN"},
-            exports={"DBT_HOST": "cloud.getdbt.com", "DBT_PROD_ENV_ID": "1"},
-            hosts=("cloud.getdbt.com", "semantic-layer.cloud.getdbt.com"),
-            answers={
-                **_speak_mcp("POST cloud.getdbt.com/api/ai/v1/mcp/", tools_list={"tools": []}),
-                "POST semantic-layer.cloud.getdbt.com/api/graphql": {
-                    "data": {
-                        "metricsPaginated": {
-                            **{"pageNum": 1, "pageSize": 50, "totalItems": 1, "totalPages": 1},
-                            "items": [{"name": "metric of WHO", "label": "l", "description": "d", "type": "SIMPLE"}],
-                        }
-                    }
                 },
             },
         ),
@@ -75,12 +77,6 @@ KEY_TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
             answers={
                 "GET BASE/api/search": [{"id": 1, "uid": "u", "title": "folder of WHO", "type": "dash-folder"}],
             },
-        ),
-        "pagerduty": Trial(
-            tool="list_priorities",
-            keys={"api_key": "TOKEN"},
-            base="STUB",
-            answers={"GET BASE/priorities": {"priorities": [{"id": "P1", "summary": "WHO", "type": "priority"}]}},
         ),
         "postgres": Trial(
             tool="query",
@@ -96,7 +92,7 @@ KEY_TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
             hosts=("slack.com", "team.slack.com", "edgeapi.slack.com"),
             env={"SLACK_MCP_PROXY": "STUB", "SLACK_MCP_SERVER_CA": "AUTHORITY"},
             answers={
-                **TRIALS["slack-search"].answers,
+                **SLACK_ANSWERS,
                 "POST edgeapi.slack.com/cache/T1/users/search": {
                     "ok": True,
                     "results": [{"id": "U1", "name": "WHO", "real_name": "WHO", "profile": {"real_name": "WHO"}}],

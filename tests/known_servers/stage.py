@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 from starlette.responses import JSONResponse, Response
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.packages.catalogue.known_server import KnownServer
 from tests import parts
+from tests.acceptance import keys
 from tests.acceptance.harness import BIN, RunningGateway, start_fluidmcp
 from tests.known_servers.database import open_database
 from tests.known_servers.stub import ApiStub, open_stub
@@ -65,8 +67,7 @@ class Stage:
         async with httpx2.AsyncClient(
             base_url=self.gateway.url, trust_env=False, timeout=CALL_LIMIT_SECONDS
         ) as browser:
-            token = await self._log_in(browser, person)
-            assert token == self.stub.tokens[person]
+            token = await (self._type_keys if self.trial.keys else self._log_in)(browser, person)
             tools = (await self._ask(browser, token, "tools/list", {}))["tools"]
             if not self.trial.tool:
                 return Told(len(tools), {})
@@ -84,7 +85,17 @@ class Stage:
             headers={"accept": "application/json"},
         )
         assert back.status_code == 200, back.text
-        return back.json()["token_data"]["access_token"]
+        token = back.json()["token_data"]["access_token"]
+        assert token == self.stub.tokens[person]
+        return token
+
+    async def _type_keys(self, browser: httpx2.AsyncClient, person: str) -> str:
+        """The gateway's own page; what comes back holds the keys, sealed."""
+        own = self.stub.tokens[person]
+        typed = {name: text.replace("TOKEN", own) for name, text in self.trial.keys.items()}
+        token = (await keys.log_in(browser, self.gateway.url, self.server.name, typed))["access_token"]
+        assert own not in token
+        return token
 
     async def _ask(
         self, browser: httpx2.AsyncClient, token: str, method: str, params: dict[str, Any]
@@ -163,7 +174,6 @@ def find_installed(server: KnownServer) -> tuple[Path, Path]:
 def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) -> dict[str, Any]:
     """The entry of the catalogue; only addresses are others, and the proxy's certificate is trusted."""
     entry = dict(server.entry)
-    auth = {**entry["auth"], "authorization_url": f"{login}/authorize", "token_url": f"{login}/token"}
     env = dict(entry.get("env", {}))
     if server.base_url:
         env[server.base_url] = trial.base.replace("STUB", stub.url)
@@ -176,7 +186,16 @@ def build_entry(server: KnownServer, trial: Trial, login: str, stub: ApiStub) ->
         for word, text in stands_for.items():
             value = value.replace(word, text)
         env[name] = value
-    return {**entry, "auth": auth, "env": env}
+    return {**entry, "auth": _build_auth(entry["auth"], login, stub), "env": env}
+
+
+def _build_auth(auth: Mapping[str, Any], login: str, stub: ApiStub) -> Mapping[str, Any]:
+    """The gateway asks without a proxy: the addresses of the provider are others, and the one that knows good keys."""
+    if auth.get("type") != "keys":
+        return {**auth, "authorization_url": f"{login}/authorize", "token_url": f"{login}/token"}
+    if "verify" not in auth:
+        return auth
+    return {**auth, "verify": {**auth["verify"], "url": f"{stub.url}{urlsplit(str(auth['verify']['url'])).path}"}}
 
 
 def _environment(server: KnownServer, trial: Trial, home: Path, database: str) -> dict[str, str]:

@@ -62,7 +62,8 @@ class ApiStub:
     refused: set[str] = field(default_factory=set[str])
     """Hosts that somebody wanted to reach and that are none of the API's."""
     unanswered: set[str] = field(default_factory=set[str])
-    _all_here: asyncio.Event = field(default_factory=asyncio.Event)
+    _all_here: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
+    """Request -> set when it came from everybody."""
 
     async def answer(self, method: str, host: str, target: str, headers: Sequence[tuple[str, str]], body: str) -> Any:
         """The document to answer with; None when there is none."""
@@ -83,17 +84,18 @@ class ApiStub:
             forms = [form for name, value in places if (form := _show(name, value, token))]
             if forms:
                 self.seen.append(Seen(person, where, tuple(sorted(forms))))
-                await self._meet()
+                await self._meet(where)
                 return person
         return None
 
-    async def _meet(self) -> None:
+    async def _meet(self, where: str) -> None:
         """Nobody is answered before everybody has asked: the persons are there at once, and not one after the other."""
-        if {seen.person for seen in self.seen} == set(self.tokens):
-            self._all_here.set()
+        all_here = self._all_here.setdefault(where, asyncio.Event())
+        if {seen.person for seen in self.seen if seen.where == where} == set(self.tokens):
+            all_here.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MEETING_LIMIT_SECONDS):
-                await self._all_here.wait()
+                await all_here.wait()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fluidmcp.packages.catalogue.known_server import KnownServer
 from fluidmcp.packages.catalogue.table import KNOWN_SERVERS
+from tests.known_servers.key_trials import KEY_TRIALS, SLACK_ANSWERS
 from tests.known_servers.trial import Trial
 
 _PERSON: Final[Mapping[str, Any]] = {"id": "1", "gid": "1", "name": "WHO", "email": "WHO@example.com"}
@@ -15,6 +16,7 @@ _LABEL: Final = {"id": "1", "name": "WHO", "color": "red", "order": 1, "is_favor
 
 TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
     {
+        **KEY_TRIALS,
         "airtable": Trial(
             tool="list_bases",
             hosts=("api.airtable.com",),
@@ -187,21 +189,7 @@ TRIALS: Final[Mapping[str, Trial]] = MappingProxyType(
             hosts=("slack.com", "team.slack.com"),
             token="xoxp-{person}",
             env={"SLACK_MCP_PROXY": "STUB", "SLACK_MCP_SERVER_CA": "AUTHORITY"},
-            answers={
-                "POST slack.com/api/auth.test": {
-                    **{"ok": True, "url": "https://team.slack.com/", "team": "Team", "user": "WHO"},
-                    **{"team_id": "T1", "user_id": "U1"},
-                },
-                "POST team.slack.com/api/users.list": {
-                    "ok": True,
-                    "members": [{"id": "U1", "name": "WHO", "real_name": "ferry of WHO", "profile": {}}],
-                },
-                "POST team.slack.com/api/conversations.list": {
-                    "ok": True,
-                    "channels": [{"id": "C1", "name": "general"}],
-                },
-                "POST team.slack.com/api/client.userBoot": {"ok": True},
-            },
+            answers=SLACK_ANSWERS,
         ),
         "supabase": Trial(
             tool="list_organizations",

@@ -12,6 +12,7 @@ from fluidmcp.packages.catalogue.describe import (
     has_redirect,
     list_exports,
     list_remarks,
+    name_keys,
     name_provider,
 )
 from fluidmcp.packages.catalogue.find import show_package
@@ -28,7 +29,8 @@ forms of a credential in each request that held it."""
 
 _HEAD: Final = """# Known servers
 
-Published MCP servers with an entry that works: each person who logs in gets a process of their own, with their token.
+Published MCP servers with an entry that works: each person who logs in gets a process of their own, with
+their token or their keys.
 
 ```bash
 fluidmcp catalogue          # this list
@@ -38,13 +40,13 @@ fluidmcp add linear         # write an entry into fluidmcp.json; says what to re
 Made by `scripts/update-docs` from `src/fluidmcp/packages/catalogue` and from what the tests saw. They install the very
 version from its registry, and run the entry in the real gateway with two people logged in at once.
 
-- *Call*: both called a tool, and the request was seen where the API would be, with each person's own token in the form
-  that is shown.
-- *Start*: the server started with the token and listed its tools; how it sends the token was not seen.
+- *Call*: both called a tool, and the request was seen where the API would be, with each person's own credential in the
+  form that is shown, where TOKEN is what that person alone has.
+- *Start*: the server started with the credential and listed its tools; how it sends that was not seen.
 
 The APIs and the logins were played by the tests: nobody logged in at the real providers. Another version may do
 otherwise, so the entries name theirs. Redirect URIs are those of a gateway on this machine; with `--public-url URL`,
-`fluidmcp add` prints yours.
+`fluidmcp add` prints yours. Where an API gives keys and no OAuth, people type [keys](keys.md) on a page of the gateway.
 
 A server that is not here: [from its README to an entry](package-login.md#from-the-readme-of-a-server-to-an-entry).
 
@@ -64,7 +66,7 @@ def render_page(seen: Seen, servers: Mapping[str, KnownServer] = KNOWN_SERVERS) 
         f"| {describe_proof(server, seen)} |\n"
         for name, server in servers.items()
     )
-    table = f"| server | package | a person's token goes in as | proven by |\n|---|---|---|---|\n{rows}"
+    table = f"| server | package | a person's token or key goes in as | proven by |\n|---|---|---|---|\n{rows}"
     return _HEAD + table + "".join(_section(server, seen) for server in servers.values())
 
 
@@ -99,6 +101,10 @@ def _section(server: KnownServer, seen: Seen) -> str:
         name = name_provider(server)
         where = name if preset is None else f"[{name}](providers/presets.md#{preset.name})"
         parts.append(f"Register `http://localhost:8099/{server.name}/auth/callback` with {where}.\n")
+    keys = name_keys(server)
+    if keys:
+        login = f"http://localhost:8099/{server.name}/auth/login"
+        parts.append(f"Nothing to register. At `{login}` each person types: {keys}.\n")
     if server.register:
         parts.append(f"{server.register}\n")
     exports = "\n".join(export.line for export in list_exports(server))

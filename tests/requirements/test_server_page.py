@@ -70,6 +70,7 @@ def test_a_section_has_what_the_server_needs_and_nothing_else():
     assert "Register `http://localhost:8099/lines/auth/callback` with [Linear](providers/presets.md#linear)" in lines
     assert 'export LINES_SITE="..."' in lines and "- It surprises.\n" in lines
     assert "Register" not in keys and "```bash" not in keys
+    assert "At `http://localhost:8099/keys/auth/login` each person types: API key, Site name.\n" in keys
     assert f"`open-server --stdio`, {NOT_TRIED}.\n" in find_section(page, "open")
     assert "\n\n\n" not in page
 

@@ -39,6 +39,9 @@ def test_one_server_comes_with_its_entry_its_redirect_uri_and_what_to_export(
     if "provider" in server.entry["auth"]:
         assert out.count("https://gw.example.com/mine/auth/callback") == 1
         assert "--package mine --public-url https://gw.example.com" in out
+    types_keys = server.entry["auth"].get("type") == "keys"
+    assert ("Each person types" in out) == types_keys
+    assert ("scopes are yours" in out) == ("Register this redirect URI" in out) == (not types_keys)
     assert all(f"export {variable}=" in out for variable in server.asks)
     assert f"fluidmcp add {name} --as Mine" in out
     assert server.register in out
@@ -107,11 +110,15 @@ def test_a_provider_that_wants_https_is_told_before_the_login_fails(capsys: pyte
 
 def test_without_a_login_at_a_provider_there_is_nothing_to_register(capsys: pytest.CaptureFixture[str]):
     assert say(KEYS, capsys) == [
+        "There is nothing to register. Each person types, on a page of the gateway:",
+        "API key, Site name",
         "Install and start it:",
         "fluidmcp install npm:mcp-keys@2.0.0",
         "fluidmcp run --file 'my file' --start-server",
         "Then log in at http://localhost:8099/keys/auth/login, or give an MCP client http://localhost:8099/keys/mcp",
     ]
+    (remark,) = say(KEYS, capsys, public_url="https://gw.example.com")[-1:]
+    assert "--oauth or --secure" in remark and "allowed_domains" not in remark
     assert say(OPEN, capsys) == [
         "Install and start it:",
         "fluidmcp run --file 'my file' --start-server",

@@ -45,8 +45,10 @@ KEYS: Final = KnownServer(
     title="Keys",
     entry={
         "package": "npm:mcp-keys@2.0.0",
-        "env": {"KEYS_API_KEY": "${keys.api_key}"},
-        "auth": {"type": "keys", "keys": {"api_key": {"title": "API key"}}},
+        "args": ["--key=${keys.api_key|url}"],
+        "secrets_in_args": True,
+        "env": {"KEYS_API_KEY": "${keys.api_key}", "KEYS_URL": "https://${keys.site_name}.example.com"},
+        "auth": {"type": "keys", "keys": {"api_key": {"title": "API key"}, "site_name": {"secret": False}}},
     },
 )
 OPEN: Final = KnownServer(name="open", title="Open", entry={"command": "open-server", "args": ["--stdio"]})

@@ -17,6 +17,7 @@ from fluidmcp.packages.catalogue.describe import (
     install_command,
     list_exports,
     list_remarks,
+    name_keys,
     name_provider,
     read_auth,
     show_provider,
@@ -48,7 +49,7 @@ def show_server(name: str, *, own_name: str, public_url: str | None) -> None:
     registration = plan_registration(server, own_name or name, public_url=public_url)
     print_line(f"{server.title}: {show_package(server)}")
     print_line()
-    print_line("The entry (the scopes are yours to choose):")
+    print_line(f"The entry{' (the scopes are yours to choose)' if has_redirect(server) else ''}:")
     for line in entry_to_copy(server, name=own_name or name).splitlines():
         print_line(f"  {line}")
     print_line()
@@ -94,7 +95,7 @@ class Registration:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is to know of this address."""
-        if not has_redirect(self.server):
+        if not read_auth(self.server):
             return ()
         found: list[str] = []
         preset = find_provider(self.server)
@@ -104,6 +105,9 @@ class Registration:
             found.append(
                 "At this address others can reach the gateway, which then wants to be told who is let in: put "
                 '"allowed_domains", "allowed_subjects" or "allow_any_user": true into auth.'
+                if has_redirect(self.server)
+                else "At this address others can reach the gateway, which then wants a login of its own: start it with "
+                '--oauth or --secure, or put "allow_any_user": true into auth.'
             )
         return tuple(found)
 
@@ -120,7 +124,7 @@ def plan_registration(server: KnownServer, name: str, *, public_url: str | None)
 
 
 def tell_what_to_do(registration: Registration) -> None:
-    """What to register where, and what to export."""
+    """What to register where, what people type, and what to export."""
     server = registration.server
     preset = find_provider(server)
     if has_redirect(server):
@@ -131,6 +135,10 @@ def tell_what_to_do(registration: Registration) -> None:
             print_line(f"What to click there: {page}")
     if server.register:
         print_line(server.register)
+    keys = name_keys(server)
+    if keys:
+        print_line("There is nothing to register. Each person types, on a page of the gateway:")
+        print_line(f"  {keys}")
     exports = list_exports(server)
     if exports:
         print_line()

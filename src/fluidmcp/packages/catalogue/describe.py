@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fluidmcp.config.filling.templates import ACCESS_TOKEN
+from fluidmcp.config.logins.keys import PersonKey
 from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import find_preset
@@ -20,7 +21,6 @@ from fluidmcp.packages.catalogue.known_server import EMPTY, KnownServer
 
 _ONE_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]*\}")
 _TOKEN: Final = f"${{{ACCESS_TOKEN}"
-_CREDENTIALS: Final = (_TOKEN, "${keys.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,24 +109,46 @@ def list_right_variables(server: KnownServer) -> tuple[str, ...]:
 
 
 def describe_credential(server: KnownServer) -> str:
-    """How the credential of a person goes in, in words."""
+    """How the credential of a person goes in, in words; of several keys each, after what a person calls it."""
     entry = write_entry(server)
-    ways = [f"`{name}`" for name in _list_credential_variables(entry)]
+    by_key = {key.label: _describe_ways(entry, f"${{keys.{key.name}") for key in list_keys(server)}
+    if by_key:
+        return "; ".join(f"{label}: {ways}" for label, ways in by_key.items())
+    short = read_auth(server).get("env_var_name")
+    ways = _describe_ways(entry, _TOKEN)
+    return ", ".join((*((f"`{short}`",) if short else ()), *((ways,) if ways else ()))) or "-"
+
+
+def list_keys(server: KnownServer) -> tuple[PersonKey, ...]:
+    """What a person types at the page of the gateway; empty where its login is none of keys."""
+    auth = read_auth(server)
+    keys = as_object(auth.get("keys")) if auth.get("type") == "keys" else None
+    return tuple(
+        PersonKey(name=name, title=str((as_object(key) or {}).get("title", ""))) for name, key in (keys or {}).items()
+    )
+
+
+def name_keys(server: KnownServer) -> str:
+    """What a person types, as a sentence lists it; empty where there is nothing."""
+    return ", ".join(key.label for key in list_keys(server))
+
+
+def _describe_ways(entry: Mapping[str, object], credential: str) -> str:
+    """Where the entry puts a credential, of which the placeholder begins so."""
+    mark = re.compile(re.escape(credential) + r"[}|]")
+    ways = [f"`{name}`" for name in _list_variables(entry, mark)]
     for name, file in (as_object(entry.get("files")) or {}).items():
-        if _holds_credential(file):
+        if _holds(file, mark):
             variable = (as_object(file) or {}).get("env")
             ways.append(f"a file that `{variable}` names" if variable else f"the file `{name}`")
-    if _holds_credential(entry.get("args")):
+    if _holds(entry.get("args"), mark):
         ways.append("an argument")
-    return ", ".join(ways) or "-"
+    return ", ".join(ways)
 
 
-def _list_credential_variables(entry: Mapping[str, object]) -> Iterator[str]:
-    short = (as_object(entry.get("auth")) or {}).get("env_var_name")
-    if short:
-        yield str(short)
+def _list_variables(entry: Mapping[str, object], mark: re.Pattern[str]) -> Iterator[str]:
     for name, value in (as_object(entry.get("env")) or {}).items():
-        if not _holds_credential(value):
+        if not _holds(value, mark):
             continue
         if isinstance(value, str):
             yield name if _ONE_PLACEHOLDER.fullmatch(value) else f"{name}={value}"
@@ -134,8 +156,8 @@ def _list_credential_variables(entry: Mapping[str, object]) -> Iterator[str]:
             yield f"{name} (JSON)"
 
 
-def _holds_credential(value: object) -> bool:
-    return any(mark in text for text in list_texts(value) for mark in _CREDENTIALS)
+def _holds(value: object, mark: re.Pattern[str]) -> bool:
+    return any(mark.search(text) for text in list_texts(value))
 
 
 def write_entry(server: KnownServer) -> dict[str, object]:
@@ -164,6 +186,7 @@ def list_remarks(server: KnownServer) -> tuple[str, ...]:
     for name, effect in server.wrong_variables.items():
         by_effect.setdefault(effect, []).append(name)
     remarks = [f"A person's token in {' or '.join(names)} {effect}." for effect, names in by_effect.items()]
-    if server.base_url is not None and not any(server.base_url in note for note in server.notes):
+    is_told = server.base_url in server.asks or any(str(server.base_url) in note for note in server.notes)
+    if server.base_url is not None and not is_told:
         remarks.append(f"Where its API has another address, put that into env as {server.base_url}.")
     return (*remarks, *server.notes)

@@ -13,14 +13,20 @@ KEYS: Final = (
             "env": {
                 "DATADOG_API_KEY": "${keys.api_key}",
                 "DATADOG_APP_KEY": "${keys.app_key}",
-                "DATADOG_SITE": "${DATADOG_SITE:-datadoghq.com}",
             },
             "auth": {
                 "type": "keys",
                 "keys": {"api_key": {"title": "API key"}, "app_key": {"title": "Application key"}},
+                "verify": {
+                    "url": "https://api.datadoghq.com/api/v1/validate",
+                    "headers": {"DD-API-KEY": "${keys.api_key}"},
+                },
             },
         },
-        notes=("For a site other than datadoghq.com: export DATADOG_SITE.",),
+        notes=(
+            "For a site other than datadoghq.com: put DATADOG_SITE into env, and that site into the address of verify.",
+            "verify asks whether the API key is good; nothing asks about the application key before a tool is called.",
+        ),
     ),
     KnownServer(
         name="stripe",
@@ -33,20 +39,6 @@ KEYS: Final = (
         notes=("It hands every request on to mcp.stripe.com, and has no tools of its own.",),
     ),
     KnownServer(
-        name="pagerduty",
-        title="PagerDuty",
-        entry={
-            "package": "pypi:pagerduty-mcp==1.1.0",
-            "env": {"PAGERDUTY_USER_API_KEY": "${keys.api_key}"},
-            "auth": {"type": "keys", "keys": {"api_key": {"title": "User API token"}}},
-        },
-        base_url="PAGERDUTY_API_HOST",
-        notes=(
-            "The key goes out as Token token=..., so a token of OAuth is wrong here.",
-            "It wants Python 3.12.",
-        ),
-    ),
-    KnownServer(
         name="grafana",
         title="Grafana",
         entry={
@@ -56,24 +48,6 @@ KEYS: Final = (
         },
         base_url="GRAFANA_URL",
         asks={"GRAFANA_URL": "the address of Grafana"},
-    ),
-    KnownServer(
-        name="dbt",
-        title="dbt platform",
-        entry={
-            "package": "pypi:dbt-mcp==2.8.0",
-            "env": {
-                "DBT_HOST": "${DBT_HOST}",
-                "DBT_PROD_ENV_ID": "${DBT_PROD_ENV_ID}",
-                "DBT_TOKEN": "${keys.token}",
-            },
-            "auth": {"type": "keys", "keys": {"token": {"title": "Personal access token"}}},
-        },
-        asks={
-            "DBT_HOST": "the host of the account, such as cloud.getdbt.com",
-            "DBT_PROD_ENV_ID": "the number of the production environment",
-        },
-        notes=("It wants Python 3.12 or 3.13.",),
     ),
     KnownServer(
         name="slack-browser",
