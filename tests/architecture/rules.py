@@ -16,9 +16,9 @@ ROOMS = (
     "observability",
     "protocol",
     "config",
-    "store",
     "packages",
     "crypto",
+    "store",
     "oauth_client",
     "authentication",
     "authorization_server",
@@ -58,6 +58,7 @@ NAMES_LATE_IMPORTS = (
     "src/fluidmcp/gateway/deferred.py",
     "src/fluidmcp/cli/deferred.py",
     "src/fluidmcp/packages/deferred.py",
+    "src/fluidmcp/store/deferred.py",
 )
 """The one module of a room for what it imports late. Three beside that of the commands: the HTTP client, the check of
 signatures and FastAPI are most of the time and memory that a start took, and many gateways never need them.

@@ -218,6 +218,25 @@ async def test_a_revoked_login_is_over_for_all_its_tokens_and_given_back_to_the_
                 assert (await other.post("revoke", data=form)).status_code == (400 if not form else 200)
 
 
+async def test_a_login_that_is_revoked_while_it_is_renewed_stays_revoked(stage: Stage) -> None:
+    rotating = stage.provider.answer_token = Rotating()
+    client = await stage.client()
+    tokens = await stage.log_in(client)
+    revoking: list[asyncio.Task[Any]] = []
+
+    def revoke_meanwhile(form: dict[str, str]) -> Response:
+        form_of_client = {"token": tokens["refresh_token"], "client_id": client.client_id}
+        revoking.append(asyncio.create_task(client.post("revoke", data=form_of_client)))
+        return rotating(form)
+
+    stage.provider.answer_token = revoke_meanwhile
+    renewed = await client.refresh(tokens["refresh_token"])
+    assert (await revoking[0]).status_code == 200
+    for one in (tokens, *([renewed.json()] if renewed.status_code == 200 else [])):
+        assert (await stage.running.rpc("mail", "tools/list", **bearer(one))).status_code == 401
+        assert await status_of(await client.refresh(one["refresh_token"])) == INVALID
+
+
 async def test_a_full_store_of_grants_costs_nobody_the_login() -> None:
     grants = MemoryStore(max_entries=1)
     async with client_logins(grants=grants) as stage:

@@ -36,6 +36,7 @@ from fluidmcp.errors import (
     OAuthError,
     ProviderAnswerError,
     ProviderUnavailableError,
+    StoreUnavailableError,
 )
 from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.services import LoginServices
@@ -204,7 +205,7 @@ class AuthorizationServer:
             return await self._go_on(name, journey, taken, query, client_address=client_address)
         except ForbiddenError as error:
             return request.answer_error("access_denied", f"{error.what}. {error.why}")
-        except ProviderUnavailableError as error:
+        except (ProviderUnavailableError, StoreUnavailableError) as error:
             return request.answer_error("temporarily_unavailable", error.what)
         except ProviderAnswerError as error:
             logger.warning("a login to %s cannot be finished: %s %s", self.package, error.what, error.why)

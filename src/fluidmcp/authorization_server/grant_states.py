@@ -6,13 +6,17 @@ mode a refresh token that was replaced counts as new again, and one that was rev
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from fluidmcp.crypto.sealing import Sealer, open_under, seal_under
-from fluidmcp.store.memory import Store, StoreFullError
+from fluidmcp.store.memory import Fence, Store, StoreFullError
 
 GRACE_SECONDS: Final = 10
 """How long the answer to a refresh token is repeated: several processes of one client may renew at the same time."""
+
+RENEWAL_SECONDS: Final = 40
+"""How long a renewal may have its grant to itself, for each login in it: longer than its provider may take."""
 
 _REVOKED: Final = b"revoked"
 _STATE: Final = "grant state"
@@ -35,19 +39,27 @@ class GrantStates:
         state = await self._read(grant_id)
         return int(state) if state is not None and state != _REVOKED else None
 
-    async def advance(self, grant_id: bytes, generation: int, *, ends_at: float) -> None:
-        """Remember that the tokens of this generation are the newest ones. Raises StoreFullError."""
-        await self._write(grant_id, str(generation).encode(), ends_at=ends_at)
+    def lock(self, grant_id: bytes, *, logins: int = 1) -> AbstractAsyncContextManager[Fence]:
+        """Be the only one who renews this grant, in all gateways. Raises as `Store.lock`."""
+        seconds = RENEWAL_SECONDS * logins
+        return self._store.lock(_grant_key(grant_id), ttl_seconds=seconds, wait_seconds=seconds)
+
+    async def advance(self, grant_id: bytes, generation: int, *, ends_at: float, fence: Fence) -> None:
+        """Remember that the tokens of this generation are the newest ones. Raises as `Store.put`."""
+        await self._write(grant_id, str(generation).encode(), ends_at=ends_at, fence=fence)
 
     async def revoke(self, grant_id: bytes, *, ends_at: float) -> None:
         """No token of this grant is good from now on. Raises StoreFullError."""
         await self._write(grant_id, _REVOKED, ends_at=ends_at)
 
-    async def keep_answer(self, token: str, answer: bytes, *, seconds: float = GRACE_SECONDS) -> None:
-        """Keep the answer to a refresh token; only whoever presents that token again can read it."""
+    async def keep_answer(self, token: str, answer: bytes, *, fence: Fence, seconds: float = GRACE_SECONDS) -> None:
+        """Keep the answer to a refresh token; only whoever presents that token again can read it.
+
+        Raises LockLostError.
+        """
         key = _answer_key(token)
         try:
-            await self._store.put(key, seal_under(token, _ANSWER, [key], answer), ttl_seconds=seconds)
+            await self._store.put(key, seal_under(token, _ANSWER, [key], answer), ttl_seconds=seconds, fence=fence)
         except StoreFullError:
             # A client that asks twice logs in again; nothing else is lost.
             return
@@ -65,10 +77,10 @@ class GrantStates:
         sealed = await self._store.get(key)
         return None if sealed is None else self._sealer.open(_STATE, [key], sealed.decode("ascii"))
 
-    async def _write(self, grant_id: bytes, state: bytes, *, ends_at: float) -> None:
+    async def _write(self, grant_id: bytes, state: bytes, *, ends_at: float, fence: Fence | None = None) -> None:
         key = _grant_key(grant_id)
         sealed = self._sealer.seal(_STATE, [key], state).encode("ascii")
-        await self._store.put(key, sealed, ttl_seconds=ends_at - self._now())
+        await self._store.put(key, sealed, ttl_seconds=ends_at - self._now(), fence=fence)
 
 
 def _grant_key(grant_id: bytes) -> str:

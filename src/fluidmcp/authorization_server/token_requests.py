@@ -1,7 +1,8 @@
 """The token endpoint (RFC 6749 sections 4.1.3 and 6) and the revocation endpoint (RFC 7009) of one package.
 
 Refresh tokens rotate. If several requests bring one refresh token, one renews, at the provider too, and all get its
-answer. Whoever brings a replaced token after more than ten seconds ends the grant for everybody who has it.
+answer, also where several gateways share a store: a grant is renewed under a lock. Whoever brings a replaced token
+after more than ten seconds ends the grant for everybody who has it.
 """
 
 import asyncio
@@ -24,8 +25,14 @@ from fluidmcp.authorization_server.sealed_tokens import (
     TokenSealer,
     client_digest,
 )
-from fluidmcp.errors import ForbiddenError, OAuthError, ProviderAnswerError, ProviderUnavailableError
-from fluidmcp.store.memory import StoreFullError
+from fluidmcp.errors import (
+    ForbiddenError,
+    OAuthError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+    StoreUnavailableError,
+)
+from fluidmcp.store.memory import Fence, LockLostError, StoreFullError
 
 GRANT_SECONDS: Final = 30 * 24 * 3600
 """How long a grant can be renewed; then the person logs in again."""
@@ -147,13 +154,13 @@ class TokenEndpoint:
             raise OAuthError("invalid_request", "token is missing.")
         refresh = self._tokens.open_refresh(token, client_id=client_id)
         if refresh is not None:
-            await self._end(refresh.grant_id)
+            await self._end_for_good(refresh.grant_id)
             await self.give_back(refresh.grants)
             return
         access = self._tokens.open_access(token)
         if access is None or (client_id and client_digest(client_id) != access.client):
             return
-        await self._end(access.grant_id)
+        await self._end_for_good(access.grant_id)
         held = {one.name: UpstreamGrant(one.person, one.access_token) for one in access.package if one.access_token}
         await self.give_back(Grants(None, held))
 
@@ -166,7 +173,7 @@ class TokenEndpoint:
                 code_verifier=form.get("code_verifier", ""),
             )
         except CodeReplayedError as replay:
-            await self._end(replay.grant_id)
+            await self._end_for_good(replay.grant_id)
             raise OAuthError("invalid_grant", "The authorization code was used before.", hint="Log in again.") from None
         return self.issue(grant.grants, client_id=client_id, scopes=grant.scopes, grant_id=grant.grant_id)
 
@@ -205,25 +212,28 @@ class TokenEndpoint:
             task.exception()
 
     async def _renew(self, opened: SealedRefresh, token: str, client_id: str) -> IssuedTokens:
+        try:
+            async with self._states.lock(opened.grant_id, logins=len(opened.grants.each) or 1) as fence:
+                return await self._renew_alone(opened, token, client_id, fence)
+        except StoreFullError as error:
+            raise OAuthError(
+                "temporarily_unavailable", "The grant cannot be renewed now.", status=503, hint="Try again later."
+            ) from error
+
+    async def _renew_alone(self, opened: SealedRefresh, token: str, client_id: str, fence: Fence) -> IssuedTokens:
         if await self._states.is_revoked(opened.grant_id):
             raise _refused("It was revoked.")
         newest = await self._states.find_generation(opened.grant_id)
         if newest is not None and opened.generation < newest:
-            kept = await self._states.find_answer(token)
+            kept = await self._find_kept(token)
             if kept is not None:
-                answer = msgspec.msgpack.decode(kept, type=_KeptAnswer)
-                return IssuedTokens(
-                    access_token=answer.access_token,
-                    refresh_token=answer.refresh_token,
-                    expires_in=answer.expires_in,
-                    scopes=answer.scopes,
-                )
+                return kept
             # OAuth 2.1 section 4.3.1: the client or a thief has the newer one, and nobody can tell which of them asks.
             logger.warning("a refresh token that was replaced came again; its grant is revoked")
             await self._end(opened.grant_id)
             raise _refused("It was replaced by a newer one.")
         try:
-            grants = await self._renew_grants(opened, token)
+            grants = await self._renew_grants(opened, token, fence)
         except (ForbiddenError, ProviderAnswerError) as error:
             if isinstance(error, ProviderAnswerError) and error.provider_error != "invalid_grant":
                 raise OAuthError("server_error", error.what, status=502, why=error.why, hint=error.hint) from error
@@ -231,9 +241,24 @@ class TokenEndpoint:
             raise _refused("The provider has ended the login, or the account is not allowed any more.") from error
         except ProviderUnavailableError as error:
             raise OAuthError("temporarily_unavailable", error.what, status=503, why=error.why) from error
-        return await self._issue_next(opened, grants, token, client_id)
+        return await self._issue_next(opened, grants, token, client_id, fence)
 
-    async def _issue_next(self, opened: SealedRefresh, grants: Grants, token: str, client_id: str) -> IssuedTokens:
+    async def _find_kept(self, token: str) -> IssuedTokens | None:
+        """The answer that this refresh token got a moment ago."""
+        kept = await self._states.find_answer(token)
+        if kept is None:
+            return None
+        answer = msgspec.msgpack.decode(kept, type=_KeptAnswer)
+        return IssuedTokens(
+            access_token=answer.access_token,
+            refresh_token=answer.refresh_token,
+            expires_in=answer.expires_in,
+            scopes=answer.scopes,
+        )
+
+    async def _issue_next(
+        self, opened: SealedRefresh, grants: Grants, token: str, client_id: str, fence: Fence
+    ) -> IssuedTokens:
         issued = self._tokens.issue(
             grants,
             client_id=client_id,
@@ -243,15 +268,20 @@ class TokenEndpoint:
             scopes=opened.scopes,
         )
         kept = _KeptAnswer(issued.access_token, issued.refresh_token, issued.expires_in, issued.scopes)
-        await self._states.keep_answer(token, msgspec.msgpack.encode(kept))
         try:
-            await self._states.advance(opened.grant_id, opened.generation + 1, ends_at=opened.ends_at)
-        except StoreFullError:
+            if await self._states.is_revoked(opened.grant_id):
+                raise _refused("It was revoked.")
+            await self._states.keep_answer(token, msgspec.msgpack.encode(kept), fence=fence)
+            await self._states.advance(opened.grant_id, opened.generation + 1, ends_at=opened.ends_at, fence=fence)
+        except (StoreFullError, StoreUnavailableError):
             # The provider has given new tokens: not to hand them out would end the login of this person.
-            logger.warning("the store of grants is full; the replay of a refresh token would not be noticed")
+            logger.warning("the store of grants takes nothing; the replay of a refresh token would not be noticed")
+        except LockLostError:
+            logger.warning("a renewal took longer than its lock; another gateway may have renewed as well")
+            return await self._find_kept(token) or issued
         return issued
 
-    async def _renew_grants(self, opened: SealedRefresh, token: str) -> Grants:
+    async def _renew_grants(self, opened: SealedRefresh, token: str, fence: Fence) -> Grants:
         """All providers' new tokens. What the first ones gave is kept while a later one cannot answer."""
         half_done = f"half done {token}"
         kept = await self._states.find_answer(half_done) if len(opened.grants.each) > 1 else None
@@ -266,24 +296,38 @@ class TokenEndpoint:
         except (ProviderUnavailableError, ProviderAnswerError):
             if gateway is not None or package:
                 encoded = msgspec.msgpack.encode(_Renewed(gateway, package))
-                await self._states.keep_answer(half_done, encoded, seconds=PARTIAL_SECONDS)
+                await self._keep_half_done(half_done, encoded, fence)
             raise
         if len(opened.grants.each) > 1:
             await self._states.drop_answer(half_done)
         return Grants(gateway, package)
+
+    async def _keep_half_done(self, name: str, encoded: bytes, fence: Fence) -> None:
+        try:
+            await self._states.keep_answer(name, encoded, seconds=PARTIAL_SECONDS, fence=fence)
+        except (LockLostError, StoreUnavailableError):
+            # What the provider's failure means is told all the same; the next try begins from the start.
+            logger.warning("half of a renewal could not be kept")
 
     async def _renew_one(self, name: UpstreamName, grant: UpstreamGrant) -> UpstreamGrant:
         upstream = self._upstreams.find(name)
         # A token opens only where the logins are those that it was sealed for.
         return grant if upstream is None else await upstream.renew(grant)
 
+    async def _end_for_good(self, grant_id: bytes) -> None:
+        """End a grant that may be renewed at this moment: at once, and again when nobody can write over it."""
+        await self._end(grant_id)
+        try:
+            async with self._states.lock(grant_id):
+                await self._end(grant_id)
+        except StoreFullError as error:
+            raise _cannot_revoke() from error
+
     async def _end(self, grant_id: bytes) -> None:
         try:
             await self._states.revoke(grant_id, ends_at=self._now() + GRANT_SECONDS)
         except StoreFullError as error:
-            raise OAuthError(
-                "temporarily_unavailable", "The grant cannot be revoked now.", status=503, hint="Try again later."
-            ) from error
+            raise _cannot_revoke() from error
 
     async def give_back(self, grants: Grants) -> None:
         """Revoke the tokens at their providers, where these take them back."""
@@ -295,3 +339,9 @@ class TokenEndpoint:
 
 def _refused(why: str) -> OAuthError:
     return OAuthError("invalid_grant", "The refresh token is not good.", why=why, hint="Log in again.")
+
+
+def _cannot_revoke() -> OAuthError:
+    return OAuthError(
+        "temporarily_unavailable", "The grant cannot be revoked now.", status=503, hint="Try again later."
+    )

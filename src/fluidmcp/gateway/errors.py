@@ -23,6 +23,7 @@ from fluidmcp.errors import (
     ServerProcessError,
     ServerStartError,
     ServerTimeoutError,
+    StoreUnavailableError,
     UnauthorizedError,
     WouldWaitError,
 )
@@ -40,6 +41,7 @@ _STATUS: Final[tuple[tuple[type[FluidMCPError], int], ...]] = (
     (ProviderAnswerError, 502),
     (ProviderUnavailableError, 503),
     (InvalidMessageError, 400),
+    (StoreUnavailableError, 503),
     (CapacityError, 429),
     (ServerBackingOffError, 503),
     (ServerStartError, 502),
@@ -93,7 +95,7 @@ def describe_problem(error: FluidMCPError) -> Problem:
         case ForbiddenError(reason=str() as reason, scope=scope):
             challenge = build_challenge(reason, error.what, scope=scope, resource_metadata=error.resource_metadata)
             return Problem(status, ((b"www-authenticate", challenge.encode()),))
-        case CapacityError() | ServerBackingOffError():
+        case CapacityError() | ServerBackingOffError() | StoreUnavailableError():
             return Problem(status, (_retry_after(error.retry_after_seconds),))
         case _:
             return Problem(status)

@@ -1,6 +1,7 @@
 """From a client's request to the pages that a person sees."""
 
 import datetime
+import math
 from collections.abc import Mapping
 
 from fastapi import Request, Response
@@ -17,6 +18,7 @@ from fluidmcp.errors import (
     ProviderAnswerError,
     ProviderUnavailableError,
     RequestError,
+    StoreUnavailableError,
 )
 from fluidmcp.pages.render import (
     ConsentView,
@@ -124,12 +126,15 @@ def problem_response(error: FluidMCPError) -> Response:
             status = 403
         case ProviderAnswerError():
             status = 502
-        case ProviderUnavailableError():
+        case ProviderUnavailableError() | StoreUnavailableError():
             status = 503
         case _:
             pass
     page = render_problem(title=error.what.rstrip("."), text=error.why, hint=error.hint, status=status)
-    return respond(page)
+    response = respond(page)
+    if isinstance(error, StoreUnavailableError):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return response
 
 
 def respond(page: HtmlPage) -> Response:

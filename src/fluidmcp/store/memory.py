@@ -1,9 +1,14 @@
-"""What the gateway remembers for minutes, in this process only."""
+"""What the gateway remembers for minutes: what every store does, and the one that is in this process only."""
 
+import asyncio
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from fluidmcp.errors import StoreUnavailableError
 
 T = TypeVar("T")
 
@@ -12,13 +17,30 @@ class StoreFullError(Exception):
     """The store holds as many entries as it may; nothing was written."""
 
 
-class Store(Protocol):
-    """Small values under keys that are digests, each with a time to live in seconds."""
+class LockLostError(Exception):
+    """The lock ended before the work under it did, and somebody else may have it; nothing was written."""
 
-    async def put(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Whose turn it is: what the holder of the lock of `key` writes with. `holder` is of one turn alone."""
+
+    key: str
+    holder: str = field(repr=False)
+
+
+class Store(Protocol):
+    """Small values under keys that are digests, each with a time to live in seconds.
+
+    A store that several gateways share raises StoreUnavailableError, from every method, when it does not answer.
+    """
+
+    async def put(self, key: str, value: bytes, *, ttl_seconds: float, fence: Fence | None = None) -> None:
         """Write or replace. A time to live that is not positive removes the key.
 
-        Raises StoreFullError when the store is full of entries that still live.
+        Raises:
+            StoreFullError: the store is full of entries that still live.
+            LockLostError: the lock that `fence` stands for is over.
         """
         ...
 
@@ -32,6 +54,18 @@ class Store(Protocol):
         """Count one event under `key`; the number of events since the window of this key opened.
 
         Raises StoreFullError when as many keys are being counted as the store may hold.
+        """
+        ...
+
+    def lock(self, key: str, *, ttl_seconds: float, wait_seconds: float) -> AbstractAsyncContextManager[Fence]:
+        """Be the only one who works under `key`, in all gateways that share the store.
+
+        A holder who does not come back loses the lock after `ttl_seconds`; what it still writes with its fence is then
+        refused.
+
+        Raises:
+            StoreUnavailableError: others had the lock all the time, for `wait_seconds`.
+            StoreFullError: there is no room for the lock.
         """
         ...
 
@@ -88,11 +122,13 @@ class MemoryStore:
         self._now = now
         self._values = _Expiring[bytes](max_entries=max_entries, now=now)
         self._counts = _Expiring[int](max_entries=max_entries, now=now)
+        self._locks: dict[str, _Lock] = {}
 
     def __len__(self) -> int:
         return len(self._values)
 
-    async def put(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
+    async def put(self, key: str, value: bytes, *, ttl_seconds: float, fence: Fence | None = None) -> None:
+        # Locks of this process end with their holders only: a fence always holds.
         self.change_count += 1
         if ttl_seconds <= 0:
             self._values.pop(key)
@@ -112,3 +148,37 @@ class MemoryStore:
         ends_at, number = self._counts.get(key) or (self._now() + window_seconds, 0)
         self._counts.set(key, number + 1, ends_at=ends_at)
         return number + 1
+
+    @asynccontextmanager
+    async def lock(self, key: str, *, ttl_seconds: float, wait_seconds: float) -> AsyncGenerator[Fence]:
+        lock = self._locks.setdefault(key, _Lock())
+        lock.users += 1
+        try:
+            try:
+                async with asyncio.timeout(wait_seconds):
+                    await lock.turn.acquire()
+            except TimeoutError:
+                raise busy() from None
+            try:
+                yield Fence(key, "")
+            finally:
+                lock.turn.release()
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._locks[key]
+
+
+class _Lock:
+    """`users` have it or wait for it."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.users = 0
+
+
+def busy() -> StoreUnavailableError:
+    """What is raised to who waited for a lock too long."""
+    return StoreUnavailableError(
+        "Somebody else is at this already", why="Their turn takes longer than expected.", hint="Try again in a moment."
+    )

@@ -4,6 +4,7 @@ What a person sees is a page; what a client asks is JSON. A request whose client
 the person and sent nowhere.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,7 +18,7 @@ from fluidmcp.authorization_server.authorize import AuthorizationRequest, Return
 from fluidmcp.authorization_server.consent import REMEMBER_SECONDS
 from fluidmcp.authorization_server.grant import UpstreamName
 from fluidmcp.authorization_server.sealed_tokens import IssuedTokens
-from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError
+from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError, StoreUnavailableError
 from fluidmcp.gateway.login.browsing import (
     CANONICAL,
     PROTECTIVE_HEADERS,
@@ -294,6 +295,9 @@ def oauth_error_response(error: FluidMCPError) -> Response:
         case OAuthError(status=status, error=code, retry_after_seconds=retry_after):
             if retry_after is not None:
                 headers["Retry-After"] = str(int(retry_after))
+        case StoreUnavailableError(retry_after_seconds=retry_after):
+            status, code = 503, "temporarily_unavailable"
+            headers["Retry-After"] = str(math.ceil(retry_after))
         case RequestError(status=status):
             code = "invalid_request"
         case _:

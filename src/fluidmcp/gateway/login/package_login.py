@@ -23,6 +23,7 @@ from fluidmcp.errors import (
     ProviderAnswerError,
     ProviderUnavailableError,
     RequestError,
+    StoreUnavailableError,
 )
 from fluidmcp.gateway.login.browsing import (
     CANONICAL,
@@ -110,6 +111,9 @@ def login_error_answer(error: FluidMCPError) -> Response:
             status = 400 if error.provider_error == "invalid_grant" else 502
         case ProviderUnavailableError():
             status = 503
+        case StoreUnavailableError(retry_after_seconds=retry_after):
+            status = 503
+            headers["Retry-After"] = str(math.ceil(retry_after))
         case _:
             body = {"error": "The request failed"}
     return JSONResponse(body, status_code=status, headers=headers)
@@ -198,6 +202,9 @@ class _LoginEndpoints:
                 response = await self._client_logins.go_on(login, taken, query, request)
             else:
                 response = token_data_response(package, await auth.redeem(taken, query))
+        except StoreUnavailableError as error:
+            # The login still waits: with its cookie, the same address finishes it a moment later.
+            return login_error_answer(error)
         except FluidMCPError as error:
             response = login_error_answer(error)
         name = auth.login_cookie_name(request.query_params.get("state", ""))
