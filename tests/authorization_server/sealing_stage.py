@@ -9,7 +9,7 @@ from fluidmcp.authorization_server.grant import Grants, UpstreamGrant
 from fluidmcp.authorization_server.sealed_tokens import TokenSealer
 from fluidmcp.config.secret import Secret
 from fluidmcp.crypto.sealing import Sealer
-from fluidmcp.store.memory import MemoryStore
+from fluidmcp.store.memory import Fence, MemoryStore
 from tests.providers.login_gateway import Clock
 
 CONTEXT = ("mail", "https://gateway.example", "", "fingerprint")
@@ -25,10 +25,11 @@ class YieldingStore:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self.lock = store.lock
 
-    async def put(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
+    async def put(self, key: str, value: bytes, *, ttl_seconds: float, fence: Fence | None = None) -> None:
         await asyncio.sleep(0)
-        await self._store.put(key, value, ttl_seconds=ttl_seconds)
+        await self._store.put(key, value, ttl_seconds=ttl_seconds, fence=fence)
         await asyncio.sleep(0)
 
     async def get(self, key: str) -> bytes | None:

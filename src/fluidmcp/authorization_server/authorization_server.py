@@ -240,7 +240,7 @@ class AuthorizationServer:
     async def open(self, token: str) -> SealedAccess | None:
         """What an access token of this package holds; None for one that is not good here."""
         access = self._tokens.open_access(token)
-        if access is None or await self.states.is_revoked(access.grant_id):
+        if access is None or not await self.states.may_pass(access.grant_id):
             return None
         return access
 

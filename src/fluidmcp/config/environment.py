@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level, parse_user_ids
 from fluidmcp.config.reading import MAX_SECONDS
 from fluidmcp.config.secret import Secret
-from fluidmcp.config.urls import is_host_name
+from fluidmcp.config.urls import check_redis_url, is_host_name
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MAX_COUNT = 100_000
@@ -135,6 +135,17 @@ def read_seal_keys(text: object) -> tuple[Secret, ...]:
     return tuple(Secret(key) for key in keys)
 
 
+class ExplainedError(ValueError):
+    """A value that is wrong; the text completes the sentence "NAME ..." and does not repeat the value."""
+
+
+def _read_redis_url(text: str) -> Secret:
+    fault = check_redis_url(text)
+    if fault is not None:
+        raise ExplainedError(fault)
+    return Secret(text)
+
+
 _TEXT: Final = Kind(str, "text")
 _FLAG: Final = Kind(_read_flag, "1 or 0")
 _SWITCH: Final = Kind(_read_flag, "on or off")
@@ -153,6 +164,7 @@ _PROXIES: Final = Kind(parse_trusted_proxies, PROXIES_DESCRIPTION)
 _LOG_LEVEL: Final = Kind(_read_log_level, "debug, info, warning, error or critical")
 _TOKEN_KIND: Final = Kind(read_token, TOKEN_DESCRIPTION)
 _SEAL_KEYS: Final = Kind(read_seal_keys, f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas")
+_REDIS_URL: Final = Kind(_read_redis_url, "the address of a Redis server")
 _LEVEL: Final[Kind[IsolationLevel]] = Kind(lambda text: parse_level(text.lower()), f"one of {', '.join(LEVELS)}")
 _USER_IDS: Final = Kind(
     parse_user_ids, "user ids of 1000 or more that nobody else has, FIRST-LAST, such as 200000-200999"
@@ -209,6 +221,7 @@ class Environment:
     allow_private_providers: bool = _variable("FMCP_ALLOW_PRIVATE_PROVIDERS", _FLAG, False)
     secure_token: Secret | None = _optional("FMCP_SECURE_TOKEN", _TOKEN_KIND)
     seal_keys: tuple[Secret, ...] = _variable("FMCP_SEAL_KEYS", _SEAL_KEYS, ())
+    redis_url: Secret | None = _optional("FMCP_REDIS_URL", _REDIS_URL)
     clients_file: str | None = _optional("FMCP_CLIENTS_FILE", _TEXT)
     log_level: str = _variable("FMCP_LOG_LEVEL", _LOG_LEVEL, "info")
     single_port: int | None = _optional("MCP_CLIENT_SERVER_PORT", _PORT)
@@ -230,6 +243,8 @@ def parse_environment(environ: Mapping[str, str]) -> tuple[Environment, list[str
             continue
         try:
             values[field_name] = variable.kind.read(text)
+        except ExplainedError as error:
+            faults.append(f"{variable.name} {error}")
         except ValueError:
             faults.append(f"{variable.name} must be {variable.kind.must_be}")
     return Environment(**values), faults

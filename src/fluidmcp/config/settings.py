@@ -150,6 +150,8 @@ class GatewaySettings:
     """Whether the endpoints of `auth` blocks may have addresses of private networks (10.x and the like)."""
     seal_keys: tuple[Secret, ...] = field(default=(), compare=False)
     """Keys for what the gateway seals (crypto/sealing): the first seals, all open; empty: one is made at start."""
+    redis_url: Secret | None = field(default=None, compare=False)
+    """What several gateways share of logins is there; None: each has it in memory. Needs `seal_keys`."""
     client_rules: ClientRules = field(default_factory=ClientRules)
     """Which MCP clients may log in, and those that need not register."""
     replica: str = ""
@@ -208,6 +210,7 @@ def load_settings(
     allowed_env_names = _check_allowed_names(allow_env, faults=faults)
     if faults:
         raise _not_valid(faults)
+    _check_is_sealed(environment)
     settings = _read_settings(environment, listening, allow_unisolated=allow_unisolated)
     return replace(
         settings,
@@ -238,6 +241,7 @@ def _read_settings(environment: Environment, listening: Listening, *, allow_unis
         notice_seconds=environment.notice_seconds,
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
+        redis_url=environment.redis_url,
         client_rules=_load_client_rules(environment.clients_file),
         replica=environment.replica,
         max_sessions_per_principal=environment.max_sessions_per_principal,
@@ -246,6 +250,16 @@ def _read_settings(environment: Environment, listening: Listening, *, allow_unis
         limits=_read_limits(environment),
         isolation=_read_isolation(environment, allow_none=allow_unisolated),
     )
+
+
+def _check_is_sealed(environment: Environment) -> None:
+    if environment.redis_url is not None and not environment.seal_keys:
+        raise ConfigurationError(
+            "FMCP_REDIS_URL needs FMCP_SEAL_KEYS.",
+            why="What gateways share is sealed; with a key that each makes at its start, none could read what another "
+            "one wrote.",
+            hint="Make a key with: openssl rand -base64 32. Give the same FMCP_SEAL_KEYS to all gateways.",
+        )
 
 
 def _read_limits(environment: Environment) -> ProcessLimits:

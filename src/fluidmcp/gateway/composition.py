@@ -43,6 +43,9 @@ from fluidmcp.processes.launch.launcher import ColdLauncher
 from fluidmcp.processes.pool.pool import Pool
 from fluidmcp.processes.watchdog import Watchdog
 from fluidmcp.store.memory import MemoryStore, Store
+from fluidmcp.store.redis import RedisStore
+from fluidmcp.store.redis_entries import Entries
+from fluidmcp.store.redis_server import RedisServer
 
 MAX_PENDING_LOGINS: Final = 1000
 MAX_HANDED_OUT_TOKENS: Final = 100_000
@@ -62,7 +65,7 @@ class GatewayOptions:
     `guard` decides who may use the gateway at all; None: everybody whom the packages let in. `gateway_provider` is
     where people log in to a guarded gateway, `foreign_issuer` where MCP clients do without us. `client_fetcher`
     fetches the documents by which MCP clients introduce themselves, which anybody can name. `grants` is the store of
-    their logins, for several gateways with the same keys.
+    their logins, for several gateways with the same keys (tests; `FMCP_REDIS_URL` otherwise).
     """
 
     guard: GatewayGuard | None = None
@@ -78,6 +81,8 @@ class LoginParts:
     """Who may come in, and how people and clients log in."""
 
     services: LoginServices
+    shared: RedisServer | None
+    """Where several gateways share the stores of `services`; None: they are in memory."""
     client_fetcher: Fetcher
     auths: Mapping[str, PackageGuard | None]
     """By package; None where it has no `auth` block."""
@@ -162,16 +167,8 @@ def _build_logins(
     options: GatewayOptions,
     sealer: Sealer,
 ) -> LoginParts:
-    services = LoginServices(
-        public_url=settings.public_url,
-        digest_key=secrets.token_bytes(32),
-        sealer=sealer,
-        fetcher=Fetcher(allow_private=settings.allow_private_providers),
-        pending_auth_states=MemoryStore(max_entries=MAX_PENDING_LOGINS),
-        handed_out=MemoryStore(max_entries=MAX_HANDED_OUT_TOKENS),
-        grants=MemoryStore(max_entries=MAX_GRANTS) if options.grants is None else options.grants,
-        codes=MemoryStore(max_entries=MAX_CODES),
-    )
+    shared = None if settings.redis_url is None else RedisServer(settings.redis_url)
+    services = _build_services(settings, options, sealer, shared)
     client_fetcher = options.client_fetcher or Fetcher(
         allow_loopback=False, total_timeout_seconds=CLIENT_DOCUMENT_SECONDS
     )
@@ -189,10 +186,36 @@ def _build_logins(
         client_fetcher.prepare()
     return LoginParts(
         services=services,
+        shared=shared,
         client_fetcher=client_fetcher,
         auths=auths,
         clients=clients,
         request_guard=None if options.guard is None else _build_request_guard(options.guard, auths, clients),
+    )
+
+
+def _build_services(
+    settings: GatewaySettings, options: GatewayOptions, sealer: Sealer, shared: RedisServer | None
+) -> LoginServices:
+    url = settings.public_url
+
+    def build_store(name: str, max_entries: int, *, unreadable: bytes | None = None) -> Store:
+        if shared is None:
+            return MemoryStore(max_entries=max_entries)
+        entries = Entries(name, sealer, public_url=url, now=time.time)
+        return RedisStore(shared, entries, max_entries=max_entries, unreadable=unreadable)
+
+    return LoginServices(
+        public_url=url,
+        # Digests are keys of the stores: where these are shared, all gateways need the same.
+        digest_key=secrets.token_bytes(32) if shared is None else sealer.derive("digest key", (url,))[0],
+        sealer=sealer,
+        fetcher=Fetcher(allow_private=settings.allow_private_providers),
+        pending_auth_states=build_store("pending_auth_states", MAX_PENDING_LOGINS),
+        handed_out=build_store("handed_out", MAX_HANDED_OUT_TOKENS),
+        # What somebody else wrote there must not pass for "nothing is known of this grant".
+        grants=options.grants or build_store("grants", MAX_GRANTS, unreadable=b""),
+        codes=build_store("codes", MAX_CODES),
     )
 
 

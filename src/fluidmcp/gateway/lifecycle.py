@@ -87,13 +87,15 @@ class Gateway:
         return {"processes": self.process_count, "packages": packages}
 
     async def start(self) -> None:
-        """Start the helpers of server processes, and find out what isolates those.
+        """See that the shared store is there, start the helpers of server processes, find out what isolates those.
 
         Raises:
-            ConfigurationError: the isolation that was asked for cannot be had here, or there is none although others
-                than the operator use the gateway.
+            ConfigurationError: the shared store cannot be used; the isolation that was asked for cannot be had here, or
+                there is none although others than the operator use the gateway.
             ServerStartError: a helper could not be started.
         """
+        if self.parts.logins.shared is not None:
+            await self.parts.logins.shared.check()
         await self.parts.processes.watchdog.start()
         for entry in self.parts.entries:
             level = entry.isolation or self.parts.settings.isolation.level
@@ -158,6 +160,8 @@ class Gateway:
         await parts.processes.watchdog.close()
         await parts.logins.services.fetcher.aclose()
         await parts.logins.client_fetcher.aclose()
+        if parts.logins.shared is not None:
+            await parts.logins.shared.aclose()
 
 
 def _is_for_others(settings: GatewaySettings) -> bool:

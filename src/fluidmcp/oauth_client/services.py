@@ -15,7 +15,7 @@ from fluidmcp.store.memory import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginServices:
-    """`digest_key` is for keyed digests of tokens; what they become is known in this process only."""
+    """`digest_key` is for keyed digests of tokens: known in this process only, or to all gateways with one store."""
 
     public_url: str
     digest_key: bytes
