@@ -6,7 +6,7 @@ from fluidmcp.authentication.person import HeldLogin, Person
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.gateway.mcp.messages import Caller
 from fluidmcp.gateway.remembered import REMEMBERED_SECONDS, Memory
-from fluidmcp.store.memory import MemoryStore, Store
+from fluidmcp.store.memory import Fence, MemoryStore, Store
 
 
 class Clock:
@@ -20,7 +20,9 @@ class Clock:
 class ForeignStore:
     """A store that others write to as well: nothing tells when they do."""
 
-    async def put(self, key: str, value: bytes, *, ttl_seconds: float) -> None: ...
+    lock = MemoryStore(max_entries=1).lock
+
+    async def put(self, key: str, value: bytes, *, ttl_seconds: float, fence: Fence | None = None) -> None: ...
     async def get(self, key: str) -> bytes | None: ...
     async def take(self, key: str) -> bytes | None: ...
     async def count(self, key: str, *, window_seconds: float) -> int:
