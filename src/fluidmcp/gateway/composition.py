@@ -214,7 +214,7 @@ def _build_services(
         pending_auth_states=build_store("pending_auth_states", MAX_PENDING_LOGINS),
         handed_out=build_store("handed_out", MAX_HANDED_OUT_TOKENS),
         # What somebody else wrote there must not pass for "nothing is known of this grant".
-        grants=options.grants or build_store("grants", MAX_GRANTS, unreadable=b""),
+        grants=build_store("grants", MAX_GRANTS, unreadable=b"") if options.grants is None else options.grants,
         codes=build_store("codes", MAX_CODES),
     )
 
