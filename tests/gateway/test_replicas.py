@@ -1,6 +1,7 @@
 """Two gateways with one real Redis: what begins at one goes on at the other, and what happens when Redis does not."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from fluidmcp.errors import ConfigurationError
 from tests.gateway.client_login import ENVIRON, KEYS, Browser, McpClient, Stage, bearer, client_logins
 from tests.gateway.running import LIMIT_SECONDS, RunningGateway, running_gateway
 from tests.gateway.test_client_renewals import INVALID, Rotating, status_of
+from tests.gateway.test_sessions import BOTH, initialize_params
 from tests.providers.fault_making import query_of
 from tests.store.running_redis import RunningRedis, running_redis
 
@@ -213,6 +215,15 @@ async def test_e16_a_full_redis_takes_no_login_and_loses_none(replicas: Replicas
         assert refused.json()["error"] == "temporarily_unavailable"
         await operator.config_set("maxmemory", "0")
         assert (await client.refresh(tokens["refresh_token"])).status_code == 200
+
+
+async def test_each_gateway_makes_itself_a_name_where_it_has_none(replicas: Replicas) -> None:
+    names: set[str] = set()
+    for running in (replicas.stage.running, replicas.other):
+        session = await running.rpc("open", "initialize", initialize_params(), accept=BOTH)
+        names.add(session.headers["mcp-session-id"].partition(".")[0])
+    assert len(names) == 2
+    assert all(re.fullmatch("gateway-[0-9a-f]{8}", name) for name in names)
 
 
 @pytest.mark.threat("E16")

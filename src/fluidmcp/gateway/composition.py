@@ -138,14 +138,16 @@ def compose(
     sealer = Sealer(settings.seal_keys)
     logins = _build_logins(settings, entries, environ, options, sealer)
     processes = _build_processes(settings, entries, environ)
+    # Where others share the logins, a balancer has to find what lives here alone.
+    replica = settings.replica or ("" if settings.redis_url is None else f"gateway-{secrets.token_hex(4)}")
     calls = CallParts(
         sessions=SessionTable(
             max_sessions=settings.max_sessions,
             max_sessions_per_principal=settings.max_sessions_per_principal,
             idle_seconds=settings.limits.idle_timeout_seconds,
-            replica=settings.replica,
+            replica=replica,
         ),
-        suspended=SuspendedCalls(sealer, replica=settings.replica),
+        suspended=SuspendedCalls(sealer, replica=replica),
         streams=OpenStreams(keep_alive_seconds=options.keep_alive_seconds),
         patience=build_patience(options.keep_alive_seconds),
     )
