@@ -3,11 +3,11 @@
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx2
 
@@ -56,9 +56,9 @@ class Nginx:
         return httpx2.AsyncClient(base_url=self.url, transport=transport, timeout=60)
 
 
-def read_block(language: str) -> str:
-    """The first block of the page in a language."""
-    found = re.search(rf"```{language}\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+def read_block(language: str, page: Path = PAGE) -> str:
+    """The first block of a page in a language."""
+    found = re.search(rf"```{language}\n(.*?)\n```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -66,17 +66,28 @@ def read_block(language: str) -> str:
 @asynccontextmanager
 async def running_nginx(folder: Path, *, port: int, gateway_port: int) -> AsyncGenerator[Nginx]:
     """nginx at `https://localhost:{port}/tools`, ended with the block."""
+    changes = {"server 127.0.0.1:8099;": f"server 127.0.0.1:{gateway_port};"}
+    async with serving_as_shown(folder, PAGE, changes, port=port) as authority:
+        yield Nginx(f"https://localhost:{port}/tools", authority)
+
+
+@asynccontextmanager
+async def serving_as_shown(folder: Path, page: Path, gateways: Mapping[str, str], *, port: int) -> AsyncGenerator[Path]:
+    """nginx with the configuration that a page shows, at `https://localhost:{port}`; what its clients have to trust.
+
+    `gateways` are what has to stand in it, and what stands there instead. Ended with the block.
+    """
     authority, certificate = write_certificate(folder, ["localhost"])
-    changes: dict[str, Any] = {
-        "server 127.0.0.1:8099;": f"server 127.0.0.1:{gateway_port};",
+    changes = {
+        **gateways,
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
         f"server_name {HOST};": "server_name localhost;",
         f"ssl_certificate /etc/nginx/{HOST}.pem;": f"ssl_certificate {certificate};",
         f"ssl_certificate_key /etc/nginx/{HOST}.key;": f"ssl_certificate_key {certificate};",
     }
-    server = read_block("nginx")
+    server = read_block("nginx", page)
     for shown, ours in changes.items():
-        assert server.count(shown) == 1, f"the page does not say {shown}"
+        assert shown in server, f"the page does not say {shown}"
         server = server.replace(shown, ours)
     configuration = folder / "nginx.conf"
     configuration.write_text(_AROUND.format(folder=folder, server=server), encoding="utf-8")
@@ -90,7 +101,7 @@ async def running_nginx(folder: Path, *, port: int, gateway_port: int) -> AsyncG
     try:
         # It says so once it listens.
         await stderr.wait_for("event method")
-        yield Nginx(f"https://localhost:{port}/tools", authority)
+        yield authority
     finally:
         if process.returncode is None:
             process.kill()
