@@ -57,8 +57,10 @@ class Nginx:
 
 
 def read_block(language: str, page: Path = PAGE) -> str:
-    """The first block of a page in a language."""
-    found = re.search(rf"```{language}\n(.*?)\n```", page.read_text(encoding="utf-8"), re.DOTALL)
+    """The block of a page in a language, that about nginx where it has several."""
+    text = page.read_text(encoding="utf-8")
+    text = text[max(0, text.find("\n## Behind nginx\n")) :]
+    found = re.search(rf"```{language}\n(.*?)\n```", text, re.DOTALL)
     assert found is not None
     return found[1]
 
