@@ -147,3 +147,16 @@ def test_the_worst_patterns_that_are_let_through_are_soon_done(pattern: str, key
     begun = time.process_time()
     assert re.fullmatch(pattern, key) is None
     assert time.process_time() - begun < 10
+
+
+@pytest.mark.threat("B27")
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PATH", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV", "HTTPS_PROXY"])
+def test_b27_a_key_is_never_handed_over_in_a_variable_that_steers_the_process(name: str) -> None:
+    why = refuse({}, env={"A": KEY, name: KEY})
+    assert f"mcpServers.dog.env.{name} holds a value of a person, and its name names a variable that decides" in why
+
+
+@pytest.mark.threat("B27", "E12")
+def test_b27_a_key_is_never_code() -> None:
+    for command, args in (("sh", ["-c", f"x {KEY}"]), ("node", ["-e", KEY]), ("env", ["-S", f"x {KEY}"])):
+        assert "is code" in refuse({}, env={}, command=command, args=args, secrets_in_args=True)
