@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from tests.isolation.levels import WALLS, WORLDS, world_id
 from tests.isolation.rows import HOMES, STAYING, Row
-from tests.isolation.world import Person, World, find_tagged, open_world
+from tests.isolation.world import Person, World, find_tagged, is_tagged, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 20.0
 LOOKS = 10
 
 
@@ -60,7 +60,7 @@ async def leave(world: World, person: Person, row: Row) -> str:
     told = await world.attack(person, person, Row(name=row.name, attack=row.attack, extra={"tag": tag}))
     assert told["outcome"] == "found", told
     async with asyncio.timeout(LIMIT_SECONDS):
-        while not find_tagged(tag):
+        while not is_tagged(tag):
             await asyncio.sleep(0.02)
     return tag
 
@@ -71,7 +71,7 @@ async def stays(tag: str, *, expected: bool) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(LIMIT_SECONDS):
             while looks < LOOKS:
-                if not find_tagged(tag):
+                if not is_tagged(tag):
                     looks += 1
                 elif expected:
                     break

@@ -16,7 +16,7 @@ _PROGRAM: Final = "import time; time.sleep(100)"
 """It ends by itself, should nobody end it."""
 _COMET: Final = """
 import os, sys, time
-end = time.monotonic() + 8
+end = time.monotonic() + 20
 while time.monotonic() < end:
     time.sleep(float(sys.argv[2]))
     if os.fork():
