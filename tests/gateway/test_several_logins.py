@@ -271,3 +271,23 @@ async def test_the_company_comes_first(tmp_path: Path) -> None:
             assert (await tell(stage, tokens))["KEY"] == KEY
             assert (await client.refresh(tokens["refresh_token"])).status_code == 200
             assert [len(one.token_requests) for one in (stage.company, first, second)] == [2, 2, 2]
+
+
+async def test_a_provider_that_vouches_for_its_token_alone_is_not_enough_where_more_is_wanted() -> None:
+    provider = FaultMakingProvider()
+    provider.answer_token = name_ada
+    active = {"active": True, "sub": "ada", "client_id": "one", "aud": "one", "token_type": "Bearer"}
+    provider.answer_introspection = lambda _form: JSONResponse(active)
+    async with serve(provider.app) as address:
+        entry = wanting(address, introspection_url=f"{address}/introspect", scopes=[])
+        async with running_gateway([entry], ENVIRON, seal_keys=KEYS) as running:
+            stage = Stage(running, provider, address)
+            alone = await running.rpc("work", "tools/list", **bearer("of-the-provider"))
+            assert (alone.status_code, provider.introspections) == (401, [])
+            # So the login in the browser hands out a token that holds all of it.
+            async with stage.browser() as browser:
+                location = (await browser.get("/work/auth/login")).headers["location"]
+                query = {"code": "the-code", "state": query_of(location)["state"]}
+                data = (await browser.get("/work/auth/callback", params=query)).json()["token_data"]
+            assert data["access_token"].startswith("fmcp1.")
+            assert (await tell(stage, data))["PLACE"] == "https://ada.my.example"

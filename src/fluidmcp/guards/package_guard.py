@@ -34,7 +34,7 @@ class PackageGuard:
         }
         providers = [login for login in self.logins.values() if isinstance(login, PackageAuth)]
         self.keys = next((login for login in self.logins.values() if isinstance(login, KeysLogin)), None)
-        self.only = providers[0] if len(self.logins) == 1 and providers and not providers[0].gives_more else None
+        self.only = providers[0] if providers and not providers[0].gives_more else None
         self.scopes = tuple(dict.fromkeys(scope for login in self.logins.values() for scope in login.scopes))
         self.scope_descriptions = {
             scope: words for login in providers for scope, words in login.scope_descriptions.items()
