@@ -93,11 +93,12 @@ class ConnectionLimits:
         elif self._count >= self.settings.max_connections and not self._make_room():
             limit = "FMCP_MAX_CONNECTIONS"
         if not limit:
-            own[connection] = None
+            # Looked up again: making room may have closed the last other one of this address.
+            self._by_address.setdefault(connection.address, {})[connection] = None
             self._count += 1
             return True
         if not own:
-            del self._by_address[connection.address]
+            self._by_address.pop(connection.address, None)
         if self._now() - self._warned_at >= WARN_SECONDS:
             self._warned_at = self._now()
             logger.warning("connections are refused: %s is reached", limit)
