@@ -40,8 +40,7 @@ from fluidmcp.errors import (
 )
 from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.oauth_client.waiting_logins import TakenLogin, address_key
-from fluidmcp.store.memory import StoreFullError
+from fluidmcp.oauth_client.waiting_logins import TakenLogin, asks_too_often
 
 CONSENT_SECONDS: Final = 600
 """How long a consent page may stand open."""
@@ -358,13 +357,9 @@ class AuthorizationServer:
         return digest.hexdigest()
 
     async def _count(self, purpose: str, client_address: str) -> None:
-        try:
-            asked = await self._services.codes.count(
-                address_key(f"{purpose} {self.package}", client_address), window_seconds=60
-            )
-        except StoreFullError:
-            asked = MAX_REQUESTS_PER_MINUTE + 1
-        if asked > MAX_REQUESTS_PER_MINUTE:
+        if await asks_too_often(
+            self._services.codes, f"{purpose} {self.package}", client_address, most=MAX_REQUESTS_PER_MINUTE
+        ):
             raise OAuthError(
                 "temporarily_unavailable",
                 "Too many requests from this address.",

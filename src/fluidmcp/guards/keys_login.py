@@ -25,8 +25,7 @@ from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.errors import LoginError, ProviderAnswerError, ProviderUnavailableError, UnauthorizedError
 from fluidmcp.oauth_client.pending_login import LoginStart
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, WaitingLogins, address_key, cookie_name
-from fluidmcp.store.memory import StoreFullError
+from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, WaitingLogins, asks_too_often, cookie_name
 
 MAX_TRIES_PER_MINUTE: Final = 30
 """Keys that one address may try on the page in a minute, per package."""
@@ -236,13 +235,9 @@ class KeysLogin:
             ) from None
 
     async def _count_try(self, client_address: str) -> None:
-        try:
-            tried = await self._services.codes.count(
-                address_key(f"keys {self.package}", client_address), window_seconds=60
-            )
-        except StoreFullError:
-            tried = MAX_TRIES_PER_MINUTE + 1
-        if tried > MAX_TRIES_PER_MINUTE:
+        if await asks_too_often(
+            self._services.codes, f"keys {self.package}", client_address, most=MAX_TRIES_PER_MINUTE
+        ):
             raise LoginError(
                 "Too many tries from this address",
                 status=429,

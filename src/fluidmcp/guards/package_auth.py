@@ -35,12 +35,10 @@ from fluidmcp.oauth_client.pending_login import LoginEndpoints, LoginFlow, Login
 from fluidmcp.oauth_client.revocation import give_tokens_back
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.oauth_client.token_endpoint import ProviderClient, TokenAnswer, is_token_text
-from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, address_key, cookie_name
-from fluidmcp.store.memory import StoreFullError
+from fluidmcp.oauth_client.waiting_logins import LoginKind, TakenLogin, asks_too_often, cookie_name
 
 MAX_REFRESHES_PER_MINUTE = 120
 """Refreshes that one address may ask for in a minute, per package."""
-_REFRESH_WINDOW_SECONDS = 60
 
 logger = logging.getLogger(__name__)
 
@@ -358,19 +356,15 @@ class PackageAuth:
             )
 
     async def _count_refresh(self, client_address: str) -> None:
-        try:
-            asked = await self._services.handed_out.count(
-                address_key(f"refresh {self.package}", client_address), window_seconds=_REFRESH_WINDOW_SECONDS
-            )
-        except StoreFullError:
-            asked = MAX_REFRESHES_PER_MINUTE + 1
-        if asked > MAX_REFRESHES_PER_MINUTE:
+        if await asks_too_often(
+            self._services.handed_out, f"refresh {self.package}", client_address, most=MAX_REFRESHES_PER_MINUTE
+        ):
             raise LoginError(
                 "Too many refreshes from this address",
                 status=429,
                 why=f"One address may ask for {MAX_REFRESHES_PER_MINUTE} refreshes in a minute.",
                 hint="Refresh a token only when it is about to expire.",
-                retry_after_seconds=_REFRESH_WINDOW_SECONDS,
+                retry_after_seconds=60,
             )
 
     def _explained(self, error: ProviderAnswerError) -> ProviderAnswerError:

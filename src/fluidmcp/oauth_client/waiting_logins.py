@@ -201,6 +201,14 @@ def cookie_name(state: str, *, is_secure: bool) -> str:
     return ("__Secure-" if is_secure else "") + "fmcp_login_" + hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
+async def asks_too_often(store: Store, purpose: str, client_address: str, *, most: int) -> bool:
+    """Count a request of an address; whether it has sent more than `most` in a minute. A full store says so as well."""
+    try:
+        return await store.count(address_key(purpose, client_address), window_seconds=60) > most
+    except StoreFullError:
+        return True
+
+
 def address_key(purpose: str, client_address: str) -> str:
     """The key under which an address is counted; an IPv6 network of one subscriber (/64) counts as one address."""
     try:
