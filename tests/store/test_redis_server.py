@@ -136,4 +136,4 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(deferred, "__getattr__", missing)
     with pytest.raises(ConfigurationError) as caught:
         RedisServer(Secret(f"redis://:{PASSWORD}@127.0.0.1"))
-    assert "fluidmcp[redis]" in caught.value.hint
+    assert ".[redis]" in caught.value.hint

@@ -15,7 +15,7 @@ import msgspec
 
 from fluidmcp.authorization_server.grant import Grants, UpstreamGrant
 from fluidmcp.crypto.sealing import open_under, seal_under
-from fluidmcp.errors import OAuthError
+from fluidmcp.errors import OAuthError, StoreUnavailableError
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
 from fluidmcp.store.memory import Store, StoreFullError
 
@@ -117,9 +117,9 @@ class AuthorizationCodes:
             await self._store.put(
                 key, msgspec.msgpack.encode(_Redeemed(grant.grant_id)), ttl_seconds=REPLAY_MEMORY_SECONDS
             )
-        except StoreFullError:
-            # The code is gone all the same; only a second try will not end the grant.
-            return grant
+        except (StoreFullError, StoreUnavailableError):
+            # The code is gone all the same, and would not be good again; only a second try will not end the grant.
+            pass
         return grant
 
     def _check(self, grant: CodeGrant, *, client_id: str, redirect_uri: str | None, code_verifier: str) -> None:

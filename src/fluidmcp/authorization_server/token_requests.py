@@ -8,6 +8,7 @@ after more than ten seconds ends the grant for everybody who has it.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -299,7 +300,9 @@ class TokenEndpoint:
                 await self._keep_half_done(half_done, encoded, fence)
             raise
         if len(opened.grants.each) > 1:
-            await self._states.drop_answer(half_done)
+            # It ends by itself; the providers have given new tokens, and not to hand them out would end the login.
+            with suppress(StoreUnavailableError):
+                await self._states.drop_answer(half_done)
         return Grants(gateway, package)
 
     async def _keep_half_done(self, name: str, encoded: bytes, fence: Fence) -> None:

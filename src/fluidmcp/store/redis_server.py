@@ -52,7 +52,7 @@ class RedisServer:
             raise ConfigurationError(
                 "The client of Redis is not installed.",
                 why="FMCP_REDIS_URL is set, and the package redis comes with an extra.",
-                hint="Install it: pip install 'fluidmcp[redis]'.",
+                hint="Install it in the folder of FluidMCP: pip install '.[redis]'.",
             ) from error
         except (ValueError, OSError):
             # Without the cause, whose text could hold the address.

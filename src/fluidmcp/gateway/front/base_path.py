@@ -6,7 +6,7 @@ It is taken off once, at the door, from the path as it came: behind that nobody 
 from typing import Final
 
 from fluidmcp.authorization_server.metadata import AUTHORIZATION_SERVER, OPENID_CONFIGURATION, PROTECTED_RESOURCE
-from fluidmcp.gateway.health import HEALTH_PATH
+from fluidmcp.gateway.health import HEALTH_PATH, READY_PATH
 
 _INSERTED: Final = (PROTECTED_RESOURCE, AUTHORIZATION_SERVER, OPENID_CONFIGURATION)
 """Documents at the root of the host, with the path behind the well-known one (RFC 8414 and 9728, section 3.1)."""
@@ -21,10 +21,10 @@ class BasePath:
     def take_off(self, path: str) -> str | None:
         """The path of our own that a request means; None for what is not ours.
 
-        `/health` alone answers without the base too: whoever probes a gateway does not come through its proxy.
+        `/health` and `/ready` answer without the base too: who probes a gateway does not come through its proxy.
         """
         base = self.base
-        if not base or path == HEALTH_PATH:
+        if not base or path in (HEALTH_PATH, READY_PATH):
             return path
         own = _behind(base, path)
         if own is not None:
