@@ -12,6 +12,7 @@ ROOMS = (
     "errors",
     "undo",
     "delays",
+    "file_locks",
     "late_imports",
     "observability",
     "protocol",

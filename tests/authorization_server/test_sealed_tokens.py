@@ -30,6 +30,7 @@ def issue(tokens: TokenSealer, clock: Clock, grants: Grants | None = None, *, en
         client_id=CLIENT,
         grant_id=GRANT_ID,
         generation=0,
+        begun_at=0.0,
         ends_at=int(clock.time) + ends_in,
         scopes=("mail.read",),
     )

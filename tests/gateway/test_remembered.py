@@ -6,6 +6,7 @@ from fluidmcp.authentication.person import HeldLogin, Person
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.gateway.mcp.messages import Caller
 from fluidmcp.gateway.remembered import REMEMBERED_SECONDS, Memory
+from fluidmcp.store.deny_list import DenyList, MemoryPlace
 from fluidmcp.store.memory import Fence, MemoryStore, Store
 
 
@@ -47,7 +48,7 @@ def somebody(expires_at: float | None = None) -> Principal:
 )
 def test_a_caller_is_remembered_for_a_second_and_not_beyond_the_token(caller: Caller, seconds: float) -> None:
     clock = Clock()
-    memory = Memory((), now=clock)
+    memory = Memory((), DenyList(MemoryPlace()), now=clock)
     remembered = memory.remember(caller)
     assert memory.find(remembered) is caller
     clock.seconds += seconds
@@ -57,7 +58,7 @@ def test_a_caller_is_remembered_for_a_second_and_not_beyond_the_token(caller: Ca
 @pytest.mark.parametrize("change", ["put", "take", "removal"])
 async def test_any_change_of_what_is_known_of_tokens_ends_what_is_remembered(change: str) -> None:
     stores = MemoryStore(max_entries=9), MemoryStore(max_entries=9)
-    memory = Memory(stores, now=Clock())
+    memory = Memory(stores, DenyList(MemoryPlace()), now=Clock())
     remembered = memory.remember(Caller(somebody(), HELD))
     assert memory.find(remembered) is not None
     if change == "take":
@@ -69,6 +70,15 @@ async def test_any_change_of_what_is_known_of_tokens_ends_what_is_remembered(cha
 
 def test_where_others_write_too_nothing_is_remembered() -> None:
     stores: tuple[Store, ...] = (MemoryStore(max_entries=9), ForeignStore())
-    memory = Memory(stores, now=Clock())
+    memory = Memory(stores, DenyList(MemoryPlace()), now=Clock())
     assert memory.remember(Caller(somebody(), HELD)) is None
     assert memory.find(None) is None
+
+
+async def test_whoever_is_shut_out_is_asked_for_again() -> None:
+    denied = DenyList(MemoryPlace())
+    memory = Memory((), denied, now=Clock())
+    remembered = memory.remember(Caller(somebody()))
+    assert memory.find(remembered) is not None
+    await denied.revoke("somebody else")
+    assert memory.find(remembered) is None

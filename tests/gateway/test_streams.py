@@ -26,7 +26,6 @@ from fluidmcp.gateway.http import (
     RequestBody,
 )
 from fluidmcp.gateway.lifecycle import Gateway
-from fluidmcp.gateway.remembered import Memory
 from fluidmcp.protocol.sse import COMMENT
 from tests.gateway.running import announcing_server
 
@@ -39,7 +38,6 @@ Answer = Callable[[HttpRequest], Awaitable[HttpReply | HttpStream]]
 
 class AnsweringCore(Core):
     def __init__(self, make_reply: Answer) -> None:
-        super().__init__({}, memory=Memory((), now=float))
         self._make_reply = make_reply
 
     def is_mcp_path(self, path: str) -> bool:

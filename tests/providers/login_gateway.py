@@ -15,6 +15,7 @@ from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.oauth_client.waiting_logins import MAX_PENDING_LOGINS
+from fluidmcp.store.deny_list import DenyList, MemoryPlace
 from fluidmcp.store.memory import MemoryStore
 from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, PUBLIC_URL
 
@@ -58,6 +59,7 @@ class LoginGateway:
             handed_out=self.handed_out,
             grants=MemoryStore(max_entries=1),
             codes=MemoryStore(max_entries=1),
+            deny_list=DenyList(MemoryPlace()),
             fetcher=fetcher,
             now=self.clock,
         )

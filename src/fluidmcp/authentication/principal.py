@@ -23,11 +23,18 @@ class Principal:
     """The domain of the person's *verified* mail address, lower case; None when the provider did not say."""
     email: str | None = field(default=None, repr=False)
     """That address itself."""
+    also: tuple[tuple[str, str], ...] = ()
+    """Issuer and subject of the same caller at other logins: further ones of the package, that of the gateway."""
 
     @property
     def owner(self) -> tuple[str, str, str]:
         """Who owns sessions and quotas, whichever of the person's tokens comes."""
         return (self.issuer, self.subject, self.client_id)
+
+    @property
+    def people(self) -> tuple[tuple[str, str], ...]:
+        """Issuer and subject at each login of the caller: whoever is one of them is shut out with the others."""
+        return ((self.issuer, self.subject), *self.also)
 
 
 class TokenVerifier(Protocol):

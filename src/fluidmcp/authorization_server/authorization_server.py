@@ -134,6 +134,8 @@ class AuthorizationServer:
             upstreams=upstreams,
             directory=self.directory,
             resources=frozenset(self.resources.values()),
+            package=package,
+            deny_list=services.deny_list,
             now=services.now,
             random_bytes=services.random_bytes,
         )
@@ -285,6 +287,7 @@ class AuthorizationServer:
             scopes=frozenset(person.scopes),
             expires_at=expires_at,
             email_domain=person.email_domain,
+            also=_list_others(person, access),
         )
 
     async def _begin_next(self, journey: Journey, *, client_address: str) -> LoginStep:
@@ -325,6 +328,11 @@ class AuthorizationServer:
             journey = msgspec.structs.replace(journey, gateway=grant)
         else:
             journey = msgspec.structs.replace(journey, logins={**journey.logins, name: grant})
+        try:
+            await self._endpoint.check_denied(journey.done)
+        except FluidMCPError:
+            await self.give_back(journey)
+            raise
         if self.upstreams.find_next(journey.done) is not None:
             return await self._begin_next(journey, client_address=client_address)
         if not self.upstreams.are_done(journey.done):
@@ -368,6 +376,15 @@ class AuthorizationServer:
                 hint="Try again in a minute.",
                 retry_after_seconds=60,
             )
+
+
+def _list_others(person: Person, access: SealedAccess) -> tuple[tuple[str, str], ...]:
+    """Who else the holder of a token is."""
+    if access.gateway is None and len(access.package) < 2:
+        return ()
+    gateway = () if access.gateway is None else (access.gateway,)
+    people = (*gateway, *(held.person for held in access.package))
+    return tuple((other.issuer, other.subject) for other in people if other is not person)
 
 
 def _list_both(asked: Sequence[str], known: Sequence[str]) -> list[str]:

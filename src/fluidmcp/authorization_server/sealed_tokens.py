@@ -48,6 +48,8 @@ class SealedAccess(msgspec.Struct, frozen=True, array_like=True):
     gateway: Person | None
     package: Held = ()
     """What the package's logins gave."""
+    begun_at: float = 0.0
+    """When the login ended from which it is; a renewal does not change it."""
 
     def __repr__(self) -> str:
         return f"SealedAccess(expires_at={self.expires_at})"
@@ -62,6 +64,8 @@ class SealedRefresh(msgspec.Struct, frozen=True, array_like=True):
     scopes: tuple[str, ...]
     gateway: UpstreamGrant | None
     package: dict[str, UpstreamGrant]
+    begun_at: float = 0.0
+    """As that of the access token."""
 
     def __repr__(self) -> str:
         return f"SealedRefresh(generation={self.generation})"
@@ -116,7 +120,15 @@ class TokenSealer:
         self._now = now
 
     def issue(
-        self, grants: Grants, *, client_id: str, grant_id: bytes, generation: int, ends_at: int, scopes: tuple[str, ...]
+        self,
+        grants: Grants,
+        *,
+        client_id: str,
+        grant_id: bytes,
+        generation: int,
+        begun_at: float,
+        ends_at: int,
+        scopes: tuple[str, ...],
     ) -> IssuedTokens:
         """The tokens of a login or a renewal. Without a refresh token where a provider gave nothing to renew.
 
@@ -136,25 +148,33 @@ class TokenSealer:
             expires_at=math.ceil(now + life_seconds),
             gateway=None if grants.gateway is None else grants.gateway.person,
             package=tuple(grant.held(name) for name, grant in grants.package.items()),
+            begun_at=begun_at,
         )
         sealed = self._access.seal(_pack(access, "an access token"))
         if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
             raise _too_long("an access token", f"Sealed it has {len(sealed)} characters", MAX_ACCESS_TOKEN_CHARACTERS)
         return IssuedTokens(
             access_token=sealed,
-            refresh_token=self._issue_refresh(grants, client_id, grant_id, generation, ends_at, scopes),
+            refresh_token=self._issue_refresh(grants, client_id, grant_id, generation, begun_at, ends_at, scopes),
             expires_in=expires_in,
             scopes=scopes,
         )
 
     def _issue_refresh(
-        self, grants: Grants, client_id: str, grant_id: bytes, generation: int, ends_at: int, scopes: tuple[str, ...]
+        self,
+        grants: Grants,
+        client_id: str,
+        grant_id: bytes,
+        generation: int,
+        begun_at: float,
+        ends_at: int,
+        scopes: tuple[str, ...],
     ) -> str | None:
         if not grants.is_renewable:
             return None
         gateway = None if grants.gateway is None else grants.gateway.without_access_token()
         package = {name: grant.without_access_token() for name, grant in grants.package.items()}
-        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, gateway, package)
+        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, gateway, package, begun_at)
         sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh, "a refresh token"))
         if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
             raise _too_long("a refresh token", f"Sealed it has {len(sealed)} characters", MAX_REFRESH_TOKEN_CHARACTERS)

@@ -16,7 +16,7 @@ import msgspec
 
 from fluidmcp.authorization_server.authorize import check_resources
 from fluidmcp.authorization_server.clients import ClientDirectory
-from fluidmcp.authorization_server.codes import AuthorizationCodes, CodeReplayedError
+from fluidmcp.authorization_server.codes import CODE_SECONDS, AuthorizationCodes, CodeReplayedError
 from fluidmcp.authorization_server.grant import Grants, Upstream, UpstreamGrant, UpstreamName
 from fluidmcp.authorization_server.grant_states import GrantStates
 from fluidmcp.authorization_server.sealed_tokens import (
@@ -32,7 +32,9 @@ from fluidmcp.errors import (
     ProviderAnswerError,
     ProviderUnavailableError,
     StoreUnavailableError,
+    UnauthorizedError,
 )
+from fluidmcp.store.deny_list import DenyList
 from fluidmcp.store.memory import Fence, LockLostError, StoreFullError
 
 GRANT_SECONDS: Final = 30 * 24 * 3600
@@ -106,6 +108,8 @@ class TokenEndpoint:
         upstreams: Upstreams,
         directory: ClientDirectory,
         resources: frozenset[str],
+        package: str,
+        deny_list: DenyList,
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -116,6 +120,8 @@ class TokenEndpoint:
         self._upstreams = upstreams
         self._directory = directory
         self._resources = resources
+        self._package = package
+        self._deny_list = deny_list
         self._now = now
         self._renewals: dict[str, asyncio.Task[IssuedTokens]] = {}
 
@@ -176,17 +182,32 @@ class TokenEndpoint:
         except CodeReplayedError as replay:
             await self._end_for_good(replay.grant_id)
             raise OAuthError("invalid_grant", "The authorization code was used before.", hint="Log in again.") from None
-        return self.issue(grant.grants, client_id=client_id, scopes=grant.scopes, grant_id=grant.grant_id)
+        begun_at = grant.expires_at - CODE_SECONDS
+        try:
+            await self.check_denied(grant.grants, begun_at=begun_at)
+        except (ForbiddenError, UnauthorizedError) as error:
+            await self.give_back(grant.grants)
+            raise OAuthError("invalid_grant", f"{error.what}.", why=error.why, hint=error.hint) from error
+        return self.issue(
+            grant.grants, client_id=client_id, scopes=grant.scopes, grant_id=grant.grant_id, begun_at=begun_at
+        )
 
     def issue(
-        self, grants: Grants, *, client_id: str, scopes: tuple[str, ...], grant_id: bytes | None = None
+        self,
+        grants: Grants,
+        *,
+        client_id: str,
+        scopes: tuple[str, ...],
+        grant_id: bytes | None = None,
+        begun_at: float | None = None,
     ) -> IssuedTokens:
-        """The first tokens of a login. Raises as `TokenSealer.issue`."""
+        """The first tokens of a login, which ended at `begun_at` or just now. Raises as `TokenSealer.issue`."""
         return self._tokens.issue(
             grants,
             client_id=client_id,
             grant_id=grant_id or self._random_bytes(GRANT_ID_BYTES),
             generation=0,
+            begun_at=self._now() if begun_at is None else begun_at,
             ends_at=int(self._now()) + GRANT_SECONDS,
             scopes=scopes,
         )
@@ -212,6 +233,11 @@ class TokenEndpoint:
             # All who asked may be gone by now; a failure counts as seen.
             task.exception()
 
+    async def check_denied(self, grants: Grants, *, begun_at: float | None = None) -> None:
+        """Whether nobody whose logins these are is shut out. Raises as `DenyList.check`."""
+        people = [(grant.person.issuer, grant.person.subject) for grant in grants.each]
+        await self._deny_list.check(self._package, people, begun_at=begun_at)
+
     async def _renew(self, opened: SealedRefresh, token: str, client_id: str) -> IssuedTokens:
         try:
             async with self._states.lock(opened.grant_id, logins=len(opened.grants.each) or 1) as fence:
@@ -233,6 +259,12 @@ class TokenEndpoint:
             logger.warning("a refresh token that was replaced came again; its grant is revoked")
             await self._end(opened.grant_id)
             raise _refused("It was replaced by a newer one.")
+        try:
+            await self.check_denied(opened.grants, begun_at=opened.begun_at)
+        except (ForbiddenError, UnauthorizedError) as error:
+            await self._end(opened.grant_id)
+            await self.give_back(opened.grants)
+            raise _refused(error.why) from error
         try:
             grants = await self._renew_grants(opened, token, fence)
         except (ForbiddenError, ProviderAnswerError) as error:
@@ -265,6 +297,7 @@ class TokenEndpoint:
             client_id=client_id,
             grant_id=opened.grant_id,
             generation=opened.generation + 1,
+            begun_at=opened.begun_at,
             ends_at=opened.ends_at,
             scopes=opened.scopes,
         )

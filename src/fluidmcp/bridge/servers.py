@@ -281,6 +281,7 @@ class PackageServers:
                 wait_seconds=CHECK_WAIT_SECONDS if is_check else wait_seconds,
                 is_check=is_check,
                 limits=self._limits,
+                people=principal.people if principal is not None and is_own and not is_check else (),
             )
         except (ServerStartError, ServerTimeoutError) as error:
             hide_values(error, (secret.reveal() for secret in self._entry.hidden))

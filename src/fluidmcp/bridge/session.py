@@ -74,6 +74,8 @@ class Session:
     scopes: frozenset[str]
     initialize_params: Json
     last_used_at: float
+    people: tuple[tuple[str, str], ...] = ()
+    """Issuer and subject of the owner at each of their logins."""
     is_single_stream: bool = False
     """Whether it is one of HTTP+SSE (2024-11-05): one stream carries everything, and its end is the session's."""
     protocol_version: str = ASSUMED_VERSION
@@ -223,6 +225,7 @@ class SessionTable:
             scopes=frozenset() if principal is None else principal.scopes,
             initialize_params=initialize_params,
             last_used_at=self._now(),
+            people=() if principal is None else principal.people,
             is_single_stream=is_single_stream,
         )
         self._sessions[session.session_id] = session
@@ -254,6 +257,11 @@ class SessionTable:
         own.pop(session.session_id, None)
         if not own:
             self._by_owner.pop(session.owner, None)
+
+    def close_those(self, is_meant: Callable[[str, tuple[tuple[str, str], ...]], bool]) -> None:
+        """Close the sessions of whoever is meant, by package and people."""
+        for session in [one for one in self if one.people and is_meant(one.package, one.people)]:
+            self.close(session)
 
     def _close_idle(self, own: dict[str, Session]) -> bool:
         oldest = next(iter(own.values()), None)  # kept in order of use

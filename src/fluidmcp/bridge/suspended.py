@@ -397,6 +397,12 @@ class SuspendedCalls:
         call.resume(request, matched, wants_notifications=wants_notifications)
         return call
 
+    def end_those(self, is_meant: Callable[[str, Principal], bool]) -> None:
+        """End the calls of whoever is meant, by package and person."""
+        for handle, (call, _) in list(self._waiting.items()):
+            if call.principal is not None and is_meant(call.package, call.principal):
+                self._expire(handle)
+
     def close(self) -> None:
         """End all of them."""
         for handle in list(self._waiting):

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final
 from fluidmcp.late_imports import import_late
 
 if TYPE_CHECKING:
+    from fluidmcp.cli.account.denying import change_denied as change_denied
+    from fluidmcp.cli.account.denying import show_denied as show_denied
     from fluidmcp.cli.account.session import print_token as print_token
     from fluidmcp.cli.account.session import run_login as run_login
     from fluidmcp.cli.account.session import run_logout as run_logout
@@ -53,6 +55,8 @@ _MODULES: Final = {
     "StaticTokenAuth": "fluidmcp.guards.gateway_auth",
     "ForeignIssuer": "fluidmcp.guards.gateway_login",
     "GatewayProvider": "fluidmcp.guards.gateway_login",
+    "change_denied": "fluidmcp.cli.account.denying",
+    "show_denied": "fluidmcp.cli.account.denying",
     "print_token": "fluidmcp.cli.account.session",
     "run_login": "fluidmcp.cli.account.session",
     "run_logout": "fluidmcp.cli.account.session",

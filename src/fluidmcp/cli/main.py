@@ -40,6 +40,8 @@ _COMMANDS: Final = {
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),
     "status": ("fluidmcp.cli.account.status", "Show who is logged in, until when, and with which scopes."),
     "token": ("fluidmcp.cli.account.token", "Print a fresh access token, for scripts."),
+    "revoke": ("fluidmcp.cli.account.revoke", "Shut a person out, and end what they have open."),
+    "allow": ("fluidmcp.cli.account.allow", "Let a person in again who was shut out."),
     "demo": ("fluidmcp.cli.demo.command", "Try a login and a call on this machine, with nothing to configure."),
 }
 

@@ -222,6 +222,7 @@ class Environment:
     secure_token: Secret | None = _optional("FMCP_SECURE_TOKEN", _TOKEN_KIND)
     seal_keys: tuple[Secret, ...] = _variable("FMCP_SEAL_KEYS", _SEAL_KEYS, ())
     redis_url: Secret | None = _optional("FMCP_REDIS_URL", _REDIS_URL)
+    deny_list: str | None = _optional("FMCP_DENY_LIST", _TEXT)
     clients_file: str | None = _optional("FMCP_CLIENTS_FILE", _TEXT)
     log_level: str = _variable("FMCP_LOG_LEVEL", _LOG_LEVEL, "info")
     single_port: int | None = _optional("MCP_CLIENT_SERVER_PORT", _PORT)

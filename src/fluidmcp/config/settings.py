@@ -31,6 +31,8 @@ from fluidmcp.errors import ConfigurationError
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MEGABYTE = 1024 * 1024
+DENY_LIST_PARTS = (".fluidmcp", "deny-list.json")
+"""Below HOME, where FMCP_DENY_LIST is not set."""
 
 GuardKind = Literal["oauth", "secure"]
 
@@ -152,6 +154,8 @@ class GatewaySettings:
     """Keys for what the gateway seals (crypto/sealing): the first seals, all open; empty: one is made at start."""
     redis_url: Secret | None = field(default=None, compare=False)
     """What several gateways share of logins is there; None: each has it in memory. Needs `seal_keys`."""
+    deny_list: Path | None = None
+    """The file of people who are shut out, where it is not in Redis; None: in memory."""
     client_rules: ClientRules = field(default_factory=ClientRules)
     """Which MCP clients may log in, and those that need not register."""
     replica: str = ""
@@ -214,6 +218,7 @@ def load_settings(
     settings = _read_settings(environment, listening, allow_unisolated=allow_unisolated)
     return replace(
         settings,
+        deny_list=find_deny_list(environ, environment),
         is_socket_given=given_socket is not None,
         allow_insecure=allow_insecure,
         guard="oauth" if oauth else "secure" if secure else None,
@@ -250,6 +255,16 @@ def _read_settings(environment: Environment, listening: Listening, *, allow_unis
         limits=_read_limits(environment),
         isolation=_read_isolation(environment, allow_none=allow_unisolated),
     )
+
+
+def find_deny_list(environ: Mapping[str, str], environment: Environment) -> Path | None:
+    """The file of people who are shut out; None: it is in Redis, or there is no place for one."""
+    if environment.redis_url is not None:
+        return None
+    if environment.deny_list is not None:
+        return Path(environment.deny_list)
+    home = environ.get("HOME", "")
+    return Path(home, *DENY_LIST_PARTS) if os.path.isabs(home) else None
 
 
 def _check_is_sealed(environment: Environment) -> None:

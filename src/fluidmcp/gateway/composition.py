@@ -42,6 +42,8 @@ from fluidmcp.processes.isolation.confinement import Confinement
 from fluidmcp.processes.launch.launcher import ColdLauncher
 from fluidmcp.processes.pool.pool import Pool
 from fluidmcp.processes.watchdog import Watchdog
+from fluidmcp.store.deny_list import DenyList, DenyPlace, MemoryPlace
+from fluidmcp.store.deny_places import FilePlace, build_shared_place
 from fluidmcp.store.memory import MemoryStore, Store
 from fluidmcp.store.redis import RedisStore
 from fluidmcp.store.redis_entries import Entries
@@ -158,7 +160,12 @@ def compose(
         logins=logins,
         processes=processes,
         calls=calls,
-        core=Core(mounted, memory=_build_memory(logins.services), request_guard=logins.request_guard),
+        core=Core(
+            mounted,
+            memory=_build_memory(logins.services),
+            deny_list=logins.services.deny_list,
+            request_guard=logins.request_guard,
+        ),
     )
 
 
@@ -218,7 +225,14 @@ def _build_services(
         # What somebody else wrote there must not pass for "nothing is known of this grant".
         grants=build_store("grants", MAX_GRANTS, unreadable=b"") if options.grants is None else options.grants,
         codes=build_store("codes", MAX_CODES),
+        deny_list=DenyList(_choose_deny_place(settings, shared, sealer)),
     )
+
+
+def _choose_deny_place(settings: GatewaySettings, shared: RedisServer | None, sealer: Sealer) -> DenyPlace:
+    if shared is not None:
+        return build_shared_place(shared, sealer)
+    return MemoryPlace() if settings.deny_list is None else FilePlace(settings.deny_list)
 
 
 def _build_request_guard(
@@ -250,7 +264,7 @@ def _build_processes(
 
 
 def _build_memory(services: LoginServices) -> Memory:
-    return Memory((services.grants, services.handed_out), now=services.now)
+    return Memory((services.grants, services.handed_out), services.deny_list, now=services.now)
 
 
 def _mount(

@@ -5,8 +5,8 @@ protocol. Somebody unknown learns that a token is needed, and nothing else.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from fluidmcp.authentication.principal import Principal
@@ -24,6 +24,7 @@ from fluidmcp.gateway.mcp.pending import Outcome
 from fluidmcp.gateway.remembered import Memory, Remembered
 from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.protocol.headers import parse_bearer
+from fluidmcp.store.deny_list import DenyList
 
 AskedBy = Literal["gateway", "package"]
 """Whose login a refusal asks for."""
@@ -66,9 +67,15 @@ class Core:
     """
 
     def __init__(
-        self, packages: Mapping[str, MountedPackage], *, memory: Memory, request_guard: RequestGuard | None = None
+        self,
+        packages: Mapping[str, MountedPackage],
+        *,
+        memory: Memory,
+        deny_list: DenyList,
+        request_guard: RequestGuard | None = None,
     ) -> None:
         self._packages = packages
+        self._deny_list = deny_list
         self._memory = memory
         self._request_guard = request_guard
         has_logins = any(package.auth is not None for package in packages.values())
@@ -89,7 +96,12 @@ class Core:
         caller = await self._let_in(request, package, match[2])
         if isinstance(caller, HttpReply):
             return caller
-        return await self._answer(request, package, match[2], caller)
+        if caller.principal is not None:
+            request.read_body = self._check_after(request.read_body, package, caller.principal)
+        reply = await self._answer(request, package, match[2], caller)
+        if isinstance(reply, HttpStream):
+            reply.principal, reply.package = caller.principal, package.name
+        return reply
 
     def find_passage(self, request: HttpRequest) -> "Passage | None":
         """How a request could be answered without a task, as far as its head tells; None: `handle` answers it.
@@ -130,6 +142,24 @@ class Core:
         passage.remembered = self._memory.remember(caller)
         return caller
 
+    def is_shut_out(self, package: MountedPackage, caller: Caller) -> bool:
+        """Whether somebody who was let in has been shut out since."""
+        if caller.principal is None or not self._deny_list.has_active:
+            return False
+        return self._deny_list.shuts_out(package.name, caller.principal.people)
+
+    def _check_after(
+        self, read: Callable[[], Awaitable[bytes]], package: MountedPackage, principal: Principal
+    ) -> Callable[[], Awaitable[bytes]]:
+        """Read a body, which may take its time, and look again whether its sender may still come in."""
+
+        async def read_and_check() -> bytes:
+            body = await read()
+            self._deny_list.check_known(package.name, principal.people)
+            return body
+
+        return read_and_check
+
     async def _let_in(self, request: HttpRequest, package: MountedPackage, endpoint: str) -> Caller | HttpReply:
         """Who sends a request, or the reply to somebody who may not come in."""
         asked_by: AskedBy = "package"
@@ -138,7 +168,11 @@ class Core:
             asked_by = "gateway"
             visitor = await self._admit(request, package, opened)
             asked_by = "package"
-            return await _identify(request, package, visitor, opened)
+            caller = await _identify(request, package, visitor, opened)
+            if caller.principal is not None:
+                begun_at = None if opened is None else opened.begun_at
+                await self._deny_list.check(package.name, caller.principal.people, begun_at=begun_at)
+            return caller
         except (UnauthorizedError, ForbiddenError) as error:
             return _refuse(error, package, endpoint, asked_by=asked_by)
 
@@ -225,7 +259,10 @@ async def _identify(
         if principal is not None:
             return Caller(principal, opened.package, good_until=opened.expires_at)
     found = await package.auth.read_headers(request.headers)
-    return Caller(*(found or await package.auth.authenticate(read_bearer(request))))
+    principal, held = found or await package.auth.authenticate(read_bearer(request))
+    if visitor is not None:
+        principal = replace(principal, also=visitor.people)
+    return Caller(principal, held)
 
 
 def _refuse(

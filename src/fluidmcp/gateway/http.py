@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.errors import RequestError, WouldWaitError
 from fluidmcp.protocol.sse import COMMENT
 from fluidmcp.undo import undo_on_failure
@@ -87,6 +88,10 @@ class HttpStream:
     chunks: AsyncGenerator[bytes, None]
     status: int = 200
     headers: Headers = STREAM_HEADERS
+    principal: Principal | None = None
+    """Whose it is, where that is known."""
+    package: str = ""
+    """That of the MCP endpoint."""
     is_standing: bool = False
     """Whether it waits for whatever may come, and is not the answer to a call: nobody waits for its end."""
     on_disconnect: Callable[[], None] | None = None
@@ -231,6 +236,14 @@ class OpenStreams:
         for sending in list(self._open):
             sending.leave()
 
+    def end_those(self, is_meant: Callable[[str, Principal], bool]) -> None:
+        """End the streams of whoever is meant, by package and person, where they wait."""
+        for sending in list(self._open):
+            stream = sending.stream
+            if stream.principal is not None and is_meant(stream.package, stream.principal):
+                sending.leave()
+                sending.interrupt()
+
     async def end(self, seconds: float = STREAM_END_SECONDS) -> None:
         """Wait until all streams have ended; those that take longer than `seconds` are interrupted where they wait.
 
@@ -261,7 +274,7 @@ class _Sending:
     """
 
     def __init__(self, stream: HttpStream, body: RequestBody, send: Send, keep_alive_seconds: float) -> None:
-        self._stream = stream
+        self.stream = stream
         self._body = body
         self._send = send
         self._keep_alive_seconds = keep_alive_seconds
@@ -277,7 +290,7 @@ class _Sending:
 
     @property
     def is_standing(self) -> bool:
-        return self._stream.is_standing
+        return self.stream.is_standing
 
     async def run(self) -> None:
         try:
@@ -292,7 +305,7 @@ class _Sending:
             await self._send({"type": "http.response.body", "body": b""})
         finally:
             self._on_disconnect = None
-            await self._stream.chunks.aclose()
+            await self.stream.chunks.aclose()
 
     def leave(self) -> None:
         """Call `on_disconnect`, once; not before the chunks have begun, as what has not begun cannot be told to end."""
@@ -308,7 +321,7 @@ class _Sending:
                 self._limit.reschedule(self._loop.time())
 
     async def _send_head(self) -> None:
-        head = {"type": "http.response.start", "status": self._stream.status, "headers": self._stream.headers}
+        head = {"type": "http.response.start", "status": self.stream.status, "headers": self.stream.headers}
         # Closing a generator that never began runs nothing of it: this call is all that its owner hears.
         with undo_on_failure(self._call_on_disconnect):
             await self._send(head)
@@ -319,7 +332,7 @@ class _Sending:
         try:
             async with limit:
                 self._limit = limit
-                async for chunk in self._stream.chunks:
+                async for chunk in self.stream.chunks:
                     if self._is_gone:
                         return
                     async with self._writing:

@@ -44,11 +44,12 @@ class Gateway:
     ) -> None:
         options = options or GatewayOptions()
         self.parts = parts = compose(settings, entries, environ, options)
-        web = LateWeb(lambda: deferred.build_web(parts, self._describe_health))
+        web = LateWeb(lambda: deferred.build_web(parts, self._describe_health, self._admit_operator))
         self.app = GatewayApp(parts, web)
         self._walls: dict[str, Wall] = {}
         self._background = background
         self._background_task: asyncio.Task[None] | None = None
+        self._deny_watch: asyncio.Task[None] | None = None
         self._checks = asyncio.Semaphore(max(1, min(MAX_CHECKS, settings.limits.max_processes // 4)))
 
     def choose_protocol(self) -> Callable[..., Any] | str:
@@ -72,13 +73,8 @@ class Gateway:
 
     async def _describe_health(self, headers: Mapping[str, str]) -> Mapping[str, object]:
         """What `/health` tells the operator: whoever is on this machine, where nothing guards the gateway."""
-        guard = self.parts.logins.request_guard
-        if guard is not None:
-            await guard.admit_operator(headers)
-        elif _is_for_others(self.parts.settings):
-            raise ForbiddenError(
-                "Only the operator of a guarded gateway may see that.", hint="Add --oauth or --secure."
-            )
+        if self.parts.logins.request_guard is not None or _is_for_others(self.parts.settings):
+            await self._admit_operator(headers)
         servers = self.parts.processes.servers
         packages = {
             name: {"isolation": wall.describe(), "lacks": wall.weakness, "state": servers[name].state}
@@ -86,16 +82,35 @@ class Gateway:
         }
         return {"processes": self.process_count, "packages": packages}
 
+    async def _admit_operator(self, headers: Mapping[str, str]) -> None:
+        """Let only the operator pass, who is known to a guarded gateway. Raises as `RequestGuard.admit_operator`."""
+        guard = self.parts.logins.request_guard
+        if guard is None:
+            raise ForbiddenError("Only the operator of a guarded gateway may do that.", hint="Add --oauth or --secure.")
+        await guard.admit_operator(headers)
+
+    def _end_denied(self) -> None:
+        """End what people have open who are shut out: processes and the calls in them, sessions, questions, streams."""
+        shuts_out, calls = self.parts.logins.services.deny_list.shuts_out, self.parts.calls
+        self.parts.processes.pool.stop_those(shuts_out)
+        calls.sessions.close_those(shuts_out)
+        calls.suspended.end_those(lambda package, principal: shuts_out(package, principal.people))
+        calls.streams.end_those(lambda package, principal: shuts_out(package, principal.people))
+
     async def start(self) -> None:
-        """See that the shared store is there, start the helpers of server processes, find out what isolates those.
+        """See that the shared store is there, read the deny list, start the helpers of server processes, find out what
+        isolates those.
 
         Raises:
-            ConfigurationError: the shared store cannot be used; the isolation that was asked for cannot be had here, or
-                there is none although others than the operator use the gateway.
+            ConfigurationError: the shared store or the deny list cannot be used; the isolation that was asked for
+                cannot be had here, or there is none although others than the operator use the gateway.
             ServerStartError: a helper could not be started.
         """
         if self.parts.logins.shared is not None:
             await self.parts.logins.shared.check()
+        deny_list = self.parts.logins.services.deny_list
+        await deny_list.begin()
+        deny_list.on_denied = self._end_denied
         await self.parts.processes.watchdog.start()
         for entry in self.parts.entries:
             level = entry.isolation or self.parts.settings.isolation.level
@@ -106,6 +121,8 @@ class Gateway:
         if self._background is not None:
             self._background_task = asyncio.create_task(self._background())
             self._background_task.add_done_callback(_log_failure)
+        self._deny_watch = asyncio.create_task(deny_list.watch())
+        self._deny_watch.add_done_callback(_log_failure)
         self.parts.state.begin()
 
     async def check_server(self, name: str) -> None:
@@ -147,9 +164,10 @@ class Gateway:
 
     async def close(self) -> None:
         """End all streams, server processes and outbound connections; calls in flight get an error."""
-        if self._background_task is not None:
-            self._background_task.cancel()
-            await asyncio.wait((self._background_task,))
+        for task in (self._background_task, self._deny_watch):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait((task,))
         parts = self.parts
         parts.calls.suspended.close()
         # The processes first: a call in flight then fails on its stream before that is closed.

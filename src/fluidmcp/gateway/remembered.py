@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fluidmcp.gateway.mcp.messages import Caller
+from fluidmcp.store.deny_list import DenyList
 from fluidmcp.store.memory import MemoryStore, Store
 
 REMEMBERED_SECONDS: Final = 1.0
@@ -28,9 +29,10 @@ class Remembered:
 class Memory:
     """`stores` are those that tell which tokens are good; `now` is in seconds since the epoch."""
 
-    def __init__(self, stores: Sequence[Store], *, now: Callable[[], float]) -> None:
+    def __init__(self, stores: Sequence[Store], deny_list: DenyList, *, now: Callable[[], float]) -> None:
         own = [store for store in stores if isinstance(store, MemoryStore)]
         self._stores = own if len(own) == len(stores) else None
+        self._deny_list = deny_list
         self._now = now
 
     def remember(self, caller: Caller) -> Remembered | None:
@@ -48,7 +50,7 @@ class Memory:
         return remembered.caller
 
     def _count_changes(self) -> int:
-        count = 0
+        count = self._deny_list.change_count
         for store in self._stores or ():
             count += store.change_count
         return count

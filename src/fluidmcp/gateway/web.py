@@ -11,12 +11,13 @@ from fluidmcp.gateway.login.authorization_routes import build_authorization_rout
 from fluidmcp.gateway.login.keys_endpoint import build_keys_router
 from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.gateway.login.wellknown_routes import build_wellknown_router
-from fluidmcp.gateway.operations import Detail, add_error_answers, add_operations
+from fluidmcp.gateway.operations.deny_list import AdmitOperator, build_deny_router
+from fluidmcp.gateway.operations.routes import Detail, add_error_answers, add_operations
 from fluidmcp.pages.docs import mount_docs
 
 
-def build_web(parts: GatewayParts, describe_health: Detail) -> FastAPI:
-    """The application. `describe_health` as `add_operations` has it."""
+def build_web(parts: GatewayParts, describe_health: Detail, admit_operator: AdmitOperator) -> FastAPI:
+    """The application. `describe_health` as `add_operations` has it, `admit_operator` as `build_deny_router`."""
     web = FastAPI(
         title="FluidMCP",
         version=__version__,
@@ -27,6 +28,7 @@ def build_web(parts: GatewayParts, describe_health: Detail) -> FastAPI:
     )
     add_error_answers(web)
     add_operations(web, describe_health, parts.state)
+    web.include_router(build_deny_router(parts.logins.services.deny_list, admit_operator))
     mount_docs(web)
     _add_logins(web, parts)
     return web

@@ -324,6 +324,11 @@ class PackageAuth:
 
     async def _accept(self, answer: TokenAnswer, identity: Identity) -> None:
         self._check_allowed(identity)
+        try:
+            await self._services.deny_list.check(self.package, [(identity.issuer, identity.subject)])
+        except ForbiddenError:
+            await self._give_back(answer.access_token, answer.refresh_token)
+            raise
         # RFC 6749 section 5.1: an answer without `scope` gave what was asked for. GitHub joins scopes with commas.
         granted = self._block.scopes if answer.scope is None else answer.scope.replace(",", " ").split()
         await self._issued_here.remember(answer, identity, scopes=frozenset(granted))

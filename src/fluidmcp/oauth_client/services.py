@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.store.deny_list import DenyList
 from fluidmcp.store.memory import Store
 
 
@@ -30,6 +31,8 @@ class LoginServices:
     """What is remembered of the logins of MCP clients; no token can be read from it."""
     codes: Store
     """Authorization codes, each encrypted under itself, and how many requests an address has sent."""
+    deny_list: DenyList
+    """Who is shut out."""
     now: Callable[[], float] = time.time
     """Seconds since the epoch."""
     random_bytes: Callable[[int], bytes] = secrets.token_bytes

@@ -7,7 +7,6 @@ is refused. What cannot be understood counts as no login and is left as it is.
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import pwd
@@ -24,6 +23,7 @@ import msgspec
 
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.file_locks import try_lock
 
 DIRECTORY_PARTS: Final = (".fluidmcp", "oauth")
 FILE_NAME: Final = "tokens.json"
@@ -137,7 +137,7 @@ class TokenFile:
             descriptor = self._open_lock(directory)
         try:
             async with asyncio.timeout(wait_seconds):
-                while not _try_lock(descriptor):  # noqa: ASYNC110 - the lock of another process sends no event
+                while not try_lock(descriptor):  # noqa: ASYNC110 - the lock of another process sends no event
                     await asyncio.sleep(LOCK_POLL_SECONDS)
             yield
         finally:
@@ -365,14 +365,6 @@ def _read_bounded(descriptor: int) -> bytes:
             break
         content += chunk
     return content
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _name_errno(error: OSError) -> str:

@@ -58,7 +58,7 @@ def run_login(*, no_browser: bool, device: bool) -> int:
     """
     if no_browser and device:
         raise UserError("--device needs no browser anyway.", hint="Use one of --device and --no-browser.")
-    environ = _prepare()
+    environ = prepare()
     settings = load_oauth_settings(environ)
     missing = missing_for_login(settings, with_device=device)
     if missing:
@@ -82,7 +82,7 @@ def run_logout() -> int:
     Raises:
         ConfigurationError: the place of the file cannot be trusted.
     """
-    environ = _prepare()
+    environ = prepare()
     token_file = find_token_file(environ)
     try:
         login = token_file.load()
@@ -114,7 +114,7 @@ def show_status() -> int:
         NotLoggedInError: nobody is.
         ConfigurationError: a setting is wrong, or the place of the file cannot be trusted.
     """
-    environ = _prepare()
+    environ = prepare()
     settings = load_oauth_settings(environ)
     if settings.access_token is not None:
         print_line(f"{ACCESS_TOKEN} is set: it is used as it is, and a stored login is not.")
@@ -134,7 +134,7 @@ def print_token(*, refresh: bool) -> int:
         UserError: the token is in the environment, where the script can take it from.
         AuthError, ConfigurationError: as `OperatorToken.fresh`.
     """
-    environ = _prepare()
+    environ = prepare()
     settings = load_oauth_settings(environ)
     if settings.access_token is not None:
         raise UserError(
@@ -142,7 +142,7 @@ def print_token(*, refresh: bool) -> int:
             why="It is used as it is, and never printed.",
             hint=f'Write "${ACCESS_TOKEN}" in the script, or unset it to use the stored login.',
         )
-    print_line(asyncio.run(_fetch_token(settings, find_token_file(environ), refresh=refresh)))
+    print_line(asyncio.run(fetch_token(settings, find_token_file(environ), refresh=refresh)))
     return 0
 
 
@@ -224,7 +224,8 @@ async def _revoke(login: StoredLogin, settings: OAuthSettings) -> Outcome:
         await fetcher.aclose()
 
 
-async def _fetch_token(settings: OAuthSettings, token_file: TokenFile, *, refresh: bool) -> str:
+async def fetch_token(settings: OAuthSettings, token_file: TokenFile, *, refresh: bool) -> str:
+    """An access token of the operator that is good for now. Raises as `OperatorToken.fresh`."""
     fetcher = Fetcher(allow_private=True)
     try:
         operator = OperatorToken(settings, token_file=token_file, fetcher=fetcher)
@@ -233,7 +234,8 @@ async def _fetch_token(settings: OAuthSettings, token_file: TokenFile, *, refres
         await fetcher.aclose()
 
 
-def _prepare() -> Mapping[str, str]:
+def prepare() -> Mapping[str, str]:
+    """The environment, with logs that say no more than the command itself."""
     environ = read_environment()
     level = environ.get("FMCP_LOG_LEVEL", "").strip().lower()
     if level in _LOG_LEVELS:

@@ -32,6 +32,7 @@ from fluidmcp.oauth_client.discovery import ProviderMetadata, discover
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from fluidmcp.oauth_client.services import LoginServices
 from fluidmcp.packages.catalogue.wrong_variables import find_wrong_variables
+from fluidmcp.store.deny_list import DenyList, MemoryPlace
 from fluidmcp.store.memory import MemoryStore
 
 DIGEST_KEY_BYTES: Final = 32
@@ -115,6 +116,7 @@ def _build_services(*, public_url: str, fetcher: Fetcher) -> LoginServices:
         handed_out=stores[1],
         grants=stores[2],
         codes=stores[3],
+        deny_list=DenyList(MemoryPlace()),
     )
 
 

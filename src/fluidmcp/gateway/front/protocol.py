@@ -147,6 +147,7 @@ class Flight:
     """
 
     __slots__ = (
+        "caller",
         "disconnected",
         "head",
         "keep_alive",
@@ -158,6 +159,7 @@ class Flight:
 
     def __init__(self) -> None:
         self.head: Head | None = None
+        self.caller: Caller | None = None
         self.pending: PendingReply | None = None
         self.keep_alive = True
         self.disconnected = False
@@ -322,10 +324,15 @@ class FrontProtocol(LimitedProtocol):
             self._flight = flight = Flight()
             self.cycle = self._flight_as_cycle = cast(RequestResponseCycle, flight)
         flight.head = head
+        flight.caller = caller
         flight.response_complete = False
         if self.limits.state.is_leaving:
             flight.keep_alive = False
         passage = head.passage
+        if self._shared.core.is_shut_out(passage.package, caller):
+            # Since its head came. What it is told is told as to everybody.
+            self._hand_over(flight, self._app, text)
+            return
         outcome = answer_now(passage.begin_now, passage.request, passage.head, text, caller)
         if isinstance(outcome, PendingReply):
             flight.pending = outcome
@@ -342,6 +349,8 @@ class FrontProtocol(LimitedProtocol):
         shared, flight = self._shared, self._flight
         flight.pending = None
         begun = shared.begin_reply(answer, self.server_state.default_headers)
+        if isinstance(answer, HttpStream) and flight.caller is not None and flight.head is not None:
+            answer.principal, answer.package = flight.caller.principal, flight.head.passage.package.name
         if begun is None or isinstance(answer, HttpStream):
             self._hand_over(flight, _Sender(shared.streams, answer))
             return

@@ -157,13 +157,14 @@ class Pool(Generic[W]):
         wait_seconds: float = CAPACITY_WAIT_SECONDS,
         is_check: bool = False,
         limits: ProcessLimits | None = None,
+        people: tuple[tuple[str, str], ...] = (),
     ) -> Lease[W]:
         """A lease on the worker of `key`; `start` makes one if there is none.
 
         All who ask at the same time share one start and its failure. `principal` owns the worker: quotas count by it.
         At `expires_at` (seconds since the epoch) the worker gets no new lease and ends after its last one.
         `is_check`: it is only tried whether it starts; a failure is for the caller to tell, and delays no later start.
-        `limits`: those of the package, whose time-outs may differ from the pool's.
+        `limits`: those of the package, whose time-outs may differ from the pool's. `people`: as `Slot.people`.
 
         Raises:
             CapacityError: a limit is reached and nothing idle can make room, nor does within `wait_seconds`.
@@ -177,6 +178,7 @@ class Pool(Generic[W]):
             slot = self._current.get(key)
             if slot is None:
                 slot = self._admit(key, start, principal, expires_at, is_check, limits or self._limits)
+                slot.people = people
             elif slot.is_check and not is_check:
                 # Now somebody waits for it.
                 slot.is_check = False
@@ -213,6 +215,11 @@ class Pool(Generic[W]):
         slot = self._current.get(key)
         if slot is not None:
             self._retire(slot)
+
+    def stop_those(self, is_meant: Callable[[str, tuple[tuple[str, str], ...]], bool]) -> None:
+        """Stop the workers of whoever is meant, by package and people, now and whatever they do."""
+        for slot in [one for one in self._slots if one.people and is_meant(one.key.package, one.people)]:
+            self._begin_stop(slot)
 
     async def discard(self, key: WorkerKey) -> None:
         """Stop the worker of `key` now, whoever uses it, and wait until it is gone."""

@@ -48,6 +48,8 @@ class Slot(Generic[W]):
     """Its time-outs: those of its package."""
     is_check: bool = False
     """Whether it is only tried, for nobody."""
+    people: tuple[tuple[str, str], ...] = ()
+    """Issuer and subject of its owner at each of their logins."""
     report: StartReport = field(default_factory=StartReport)
     start_task: "asyncio.Task[W]" = field(init=False)
     worker: W | None = None
