@@ -33,8 +33,9 @@ _HOW: Final = {
     "and give it ids that nobody else has: FMCP_UID_RANGE=200000-200999.",
     "namespace": "Namespaces need user namespaces for ordinary users (Ubuntu 23.10 and later: sysctl "
     "kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile; Debian: "
-    "kernel.unprivileged_userns_clone=1), or root with CAP_SYS_ADMIN; in a container also an unmasked /proc "
-    "(docker run --security-opt systempaths=unconfined --security-opt seccomp=unconfined, or --cap-add SYS_ADMIN).",
+    "kernel.unprivileged_userns_clone=1), or root with CAP_SYS_ADMIN; in a container also "
+    "docker run --security-opt seccomp=unconfined, and either --security-opt systempaths=unconfined or, as root, "
+    "--cap-add SYS_ADMIN --security-opt apparmor=unconfined.",
 }
 
 

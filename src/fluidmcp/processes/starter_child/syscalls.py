@@ -4,6 +4,7 @@ For the starter, which has one thread: a call here holds the interpreter's lock.
 """
 
 import ctypes
+import errno
 import functools
 import os
 import platform
@@ -51,9 +52,13 @@ _RESOLVE_NO_SYMLINKS: Final = 4
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
+_KEYCTL_GET_KEYRING_ID: Final = 0
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _KEYCTL_CLEAR: Final = 7
+_SESSION_KEYRING: Final = -3
 _USER_KEYRING: Final = -4
+_REFUSED: Final = (errno.EPERM, errno.ENOSYS)
+"""What a filter of system calls answers, and a kernel without the call."""
 
 
 def is_known_machine() -> bool:
@@ -158,14 +163,33 @@ def pivot_root(new: str, old: str) -> None:
 
 def leave_session_keyring() -> None:
     """A session keyring of our own, so that keys of the operator's login are not possessed (keyrings(7))."""
-    calls = _calls()
-    calls.syscall(calls.keyctl, ctypes.c_ulong(_KEYCTL_JOIN_SESSION_KEYRING), None)
+    _change_keyring(_KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def clear_user_keyring() -> None:
     """Forget what an earlier process with this user id left in the keyring of the user."""
+    _change_keyring(_KEYCTL_CLEAR, ctypes.c_long(_USER_KEYRING))
+
+
+def _change_keyring(operation: int, argument: object) -> None:
+    """Nothing where a filter refuses keyctl as a whole, as that of Docker does: then nobody reads any keyring."""
     calls = _calls()
-    calls.syscall(calls.keyctl, ctypes.c_ulong(_KEYCTL_CLEAR), ctypes.c_long(_USER_KEYRING))
+    try:
+        calls.syscall(calls.keyctl, ctypes.c_ulong(operation), argument)
+    except OSError as error:
+        if error.errno not in _REFUSED or not _is_keyctl_refused():
+            raise
+
+
+def _is_keyctl_refused() -> bool:
+    """Whether even what everybody may ask is refused: which keyring the session has."""
+    calls = _calls()
+    operation, keyring = ctypes.c_ulong(_KEYCTL_GET_KEYRING_ID), ctypes.c_long(_SESSION_KEYRING)
+    try:
+        calls.syscall(calls.keyctl, operation, keyring, ctypes.c_long(0))
+    except OSError as error:
+        return error.errno in _REFUSED
+    return False
 
 
 def bound_capabilities(kept: tuple[int, ...]) -> None:
