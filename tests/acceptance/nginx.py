@@ -87,9 +87,15 @@ async def serving_as_shown(folder: Path, page: Path, gateways: Mapping[str, str]
         f"ssl_certificate /etc/nginx/{HOST}.pem;": f"ssl_certificate {certificate};",
         f"ssl_certificate_key /etc/nginx/{HOST}.key;": f"ssl_certificate_key {certificate};",
     }
-    server = read_block("nginx", page)
+    async with serving(folder, read_block("nginx", page), changes):
+        yield authority
+
+
+@asynccontextmanager
+async def serving(folder: Path, server: str, changes: Mapping[str, str]) -> AsyncGenerator[None]:
+    """nginx with what stands in its `http` block, after `changes` of it; ended with the block."""
     for shown, ours in changes.items():
-        assert shown in server, f"the page does not say {shown}"
+        assert shown in server, f"it does not say {shown}"
         server = server.replace(shown, ours)
     configuration = folder / "nginx.conf"
     configuration.write_text(_AROUND.format(folder=folder, server=server), encoding="utf-8")
@@ -103,7 +109,7 @@ async def serving_as_shown(folder: Path, page: Path, gateways: Mapping[str, str]
     try:
         # It says so once it listens.
         await stderr.wait_for("event method")
-        yield authority
+        yield
     finally:
         if process.returncode is None:
             process.kill()
