@@ -1,7 +1,8 @@
-"""Runs a command without keyrings: `python tests/filtered.py all|join COMMAND ...`, as a container's filter would.
+"""Runs a command under a filter of system calls: `python tests/filtered.py keyctl|join|openat2 COMMAND ...`.
 
-Only for tests. `all` refuses keyctl as a whole, as the default profile of Docker does; `join` only what takes a new
-session keyring, so that the one of the operator could still be read. x86_64 and aarch64.
+Only for tests. `keyctl` is refused as a whole, as the default profile of Docker does; `join` refuses only what takes a
+new session keyring, so that the one of the operator could still be read; openat2 is what RestrictSUIDSGID= of systemd
+refuses. x86_64 and aarch64.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import sys
 from typing import Final
 
 KEYCTL: Final = {"x86_64": 250, "aarch64": 219}
+OPENAT2: Final = 437
 JOIN_SESSION_KEYRING: Final = 1
 
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -24,13 +26,13 @@ _REFUSE: Final = 0x00050000 | 1
 _NUMBER_AT, _FIRST_ARGUMENT_AT = 0, 16
 
 
-def build_filter(*, only_join: bool) -> bytes:
+def build_filter(number: int, *, only_join: bool) -> bytes:
     """A program of classic BPF (seccomp(2)); each instruction is a code, two jumps and a value."""
     looks_at_argument = [(_LOAD, 0, 0, _FIRST_ARGUMENT_AT), (_JUMP_IF_EQUAL, 0, 1, JOIN_SESSION_KEYRING)]
     middle = looks_at_argument if only_join else []
     program = [
         (_LOAD, 0, 0, _NUMBER_AT),
-        (_JUMP_IF_EQUAL, 0, len(middle) + 1, KEYCTL[platform.machine()]),
+        (_JUMP_IF_EQUAL, 0, len(middle) + 1, number),
         *middle,
         (_RETURN, 0, 0, _REFUSE),
         (_RETURN, 0, 0, _ALLOW),
@@ -40,7 +42,8 @@ def build_filter(*, only_join: bool) -> bytes:
 
 def main() -> None:
     what, command = sys.argv[1], sys.argv[2:]
-    instructions = ctypes.create_string_buffer(build_filter(only_join=what == "join"))
+    number = OPENAT2 if what == "openat2" else KEYCTL[platform.machine()]
+    instructions = ctypes.create_string_buffer(build_filter(number, only_join=what == "join"))
     program = struct.pack("HP", len(instructions.raw) // 8, ctypes.addressof(instructions))
     libc = ctypes.CDLL(None, use_errno=True)
     zero = ctypes.c_ulong(0)

@@ -30,6 +30,7 @@ Part = Literal[
     "redis-server",
     "nginx",
     "deploy-tools",
+    "systemd",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,7 @@ _PROGRAMS: dict[Part, tuple[str, ...]] = {
     "chromium": ("chromium", "chromium-browser"),
     "git": ("git",),
     "nginx": ("nginx",),
+    "systemd": ("systemd-analyze",),
 }
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def look(folder: Path, refused: str) -> str:
-    """What `fluidmcp run` says of a server, where `refused` of keyctl is."""
+    """What `fluidmcp run` says of a server, where a call is refused."""
     server = parts.ROOT / "tests" / "servers" / "stdlib_server.py"
     entry = {"command": sys.executable, "args": ["-I", str(server)], "isolation": "landlock"}
     config = folder / "servers.json"
@@ -36,10 +36,16 @@ def look(folder: Path, refused: str) -> str:
 
 
 def test_where_nobody_reaches_a_keyring_servers_start(tmp_path: Path) -> None:
-    assert "landlock   ok" in look(tmp_path, "all")
+    assert "landlock   ok" in look(tmp_path, "keyctl")
 
 
 def test_where_the_keyring_of_the_operator_could_be_read_they_do_not(tmp_path: Path) -> None:
     told = look(tmp_path, "join")
     assert "landlock   cannot start" in told
     assert "could not be isolated" in told
+
+
+def test_where_places_cannot_be_opened_safely_it_says_which_call_is_missing(tmp_path: Path) -> None:
+    told = look(tmp_path, "openat2")
+    assert "landlock is missing: openat2: Operation not permitted" in told
+    assert "no RestrictSUIDSGID" in told

@@ -28,7 +28,8 @@ _TRUNCATE_ABI: Final = 3
 _HOW: Final = {
     "landlock": "Landlock needs Linux 5.13 or later with `landlock` among the active security modules "
     "(cat /sys/kernel/security/lsm; else the kernel option lsm=landlock,...), and in a container a seccomp profile "
-    "that allows landlock_create_ruleset (that of Docker 23 or later does; gVisor has none).",
+    "that allows landlock_create_ruleset (that of Docker 23 or later does; gVisor has none). A service of systemd "
+    "needs these calls in its SystemCallFilter, and no RestrictSUIDSGID, which refuses openat2.",
     "uid": "Start the gateway as root with CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_KILL, "
     "and give it ids that nobody else has: FMCP_UID_RANGE=200000-200999.",
     "namespace": "Namespaces need user namespaces for ordinary users (Ubuntu 23.10 and later: sysctl "
