@@ -107,8 +107,11 @@ class Replicas:
         entries: int = 100,
         seconds: float = 10.0,
         unreadable: bytes | None = None,
+        port: int = 0,
     ) -> RedisStore:
-        server = RedisServer(self.running.url, command_seconds=seconds)
+        """`port` is that of a relay, if any."""
+        url = Secret(self.running.url.reveal().replace(f":{self.running.port}/", f":{port or self.running.port}/"))
+        server = RedisServer(url, command_seconds=seconds)
         self._servers.append(server)
         sealer = Sealer([seal_key(key) for key in keys or ("one",)])
         named = Entries(name, sealer, public_url=PUBLIC_URL, now=self.now)

@@ -1,7 +1,9 @@
 """A store that several gateways share: Redis 7 or Valkey. Names and seals are in `redis_entries`.
 
-Each operation is one round trip, and is done as a whole or not at all. An answer that was lost on the way may have been
-an operation that was done: a value that was taken is gone then, and counts as taken.
+Each operation is one round trip, and is done as a whole or not at all. When its connection is lost, it is sent once
+more, on a new one. If the first had been done and only its answer was lost, `take` and `count` give that answer, and
+the others come to the same end a second time. When no answer comes at all, nobody knows whether it was done: a value
+that was taken is gone then, and counts as taken.
 """
 
 import asyncio
@@ -20,6 +22,8 @@ from fluidmcp.store.redis_server import RedisServer
 
 LOCK_POLL_SECONDS: Final = 0.05
 """How often who waits for a lock asks for it."""
+ANSWER_SECONDS: Final = 5.0
+"""How long Redis remembers an answer for whoever asks again: longer than a command may take (redis_server)."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +62,13 @@ class RedisStore:
         return self._open(key, await self._server.get(self._entries.name("value", key)))
 
     async def take(self, key: str) -> bytes | None:
-        names = self._entries.name("value", key)
-        return self._open(key, await self._server.run(redis_scripts.TAKE, [self._value_index, *names], []))
+        names = [self._value_index, *self._entries.name("value", key), self._name_answer()]
+        return self._open(key, await self._server.run(redis_scripts.TAKE, names, [_milliseconds(ANSWER_SECONDS)]))
 
     async def count(self, key: str, *, window_seconds: float) -> int:
-        names = self._entries.name("count", key)
-        arguments = [_milliseconds(window_seconds), self._max_entries]
-        number = await self._server.run(redis_scripts.COUNT, [self._count_index, *names], arguments)
+        names = [self._count_index, *self._entries.name("count", key), self._name_answer()]
+        arguments = [_milliseconds(ANSWER_SECONDS), _milliseconds(window_seconds), self._max_entries]
+        number = await self._server.run(redis_scripts.COUNT, names, arguments)
         if number == 0:
             raise StoreFullError
         return number
@@ -97,6 +101,10 @@ class RedisStore:
         except StoreUnavailableError:
             # It ends by itself; what was done under it is done.
             logger.warning("a lock could not be given back, and ends by itself")
+
+    def _name_answer(self) -> str:
+        """Where the answer to one request is remembered."""
+        return self._entries.name("answer", secrets.token_hex(16))[0]
 
     def _open(self, key: str, stored: list[bytes | None]) -> bytes | None:
         value, was_there = self._entries.open_first(key, stored)

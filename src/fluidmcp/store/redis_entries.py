@@ -22,7 +22,7 @@ PREFIX: Final = "fmcp1:"
 SKEW_SECONDS: Final = 60
 """How far the clocks of gateways may be apart: an entry whose end inside the seal is over for longer is none."""
 
-Kind = Literal["value", "count", "lock", "index of values", "index of counts"]
+Kind = Literal["value", "count", "lock", "index of values", "index of counts", "answer"]
 
 _PURPOSE: Final = "shared store"
 _END_BYTES: Final = 8

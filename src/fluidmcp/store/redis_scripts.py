@@ -1,7 +1,9 @@
 """What Redis does in one step, as Lua: nobody else's command comes in between. They expect an answer of their own kind
 and take everything else that stands under a name (somebody else wrote it) for nothing.
 
-`KEYS` are names of entries (store/redis_entries); each script says in which order.
+`KEYS` are names of entries (store/redis_entries); each script says in which order. A script may arrive twice, when its
+first answer was lost on the way: where that would make a difference, the answer is remembered for a few seconds under
+the last name, which is of this one request.
 """
 
 from typing import Final
@@ -58,13 +60,16 @@ return 'done'
 TAKE: Final = (
     _FREE
     + """
--- KEYS: the index, the names of the value.
+-- KEYS: the index, the names of the value, that of the answer. ARGV: how long the answer is remembered, in ms.
+local before = redis.pcall('GET', KEYS[#KEYS])
+if type(before) == 'string' then return cmsgpack.unpack(before) end
 local found = {}
-for at = 2, #KEYS do
+for at = 2, #KEYS - 1 do
   local value = redis.pcall('GETDEL', KEYS[at])
   if type(value) == 'string' then found[#found + 1] = value end
 end
 redis.pcall('ZREM', KEYS[1], KEYS[2])
+if #found > 0 then redis.call('SET', KEYS[#KEYS], cmsgpack.pack(found), 'PX', ARGV[1]) end
 return found
 """
 )
@@ -74,21 +79,25 @@ COUNT: Final = (
     _WRITE
     + _MAKE_ROOM
     + """
--- KEYS: the index, the names of the counter. ARGV: the window in ms, the most counters.
+-- KEYS: the index, the names of the counter, that of the answer. ARGV: how long the answer is remembered in ms, the
+-- window in ms, the most counters.
+local before = tonumber(redis.pcall('GET', KEYS[#KEYS]) or '')
+if before then return before end
 if redis.call('EXISTS', KEYS[2]) == 0 then
-  if not has_room(KEYS[1], KEYS[2], ARGV[2]) then return 0 end
-  enter(KEYS[1], KEYS[2], ARGV[1])
+  if not has_room(KEYS[1], KEYS[2], ARGV[3]) then return 0 end
+  enter(KEYS[1], KEYS[2], ARGV[2])
 end
 local most = 0
-for at = 2, #KEYS do
+for at = 2, #KEYS - 1 do
   local number = redis.pcall('INCR', KEYS[at])
   if type(number) ~= 'number' then
     redis.call('DEL', KEYS[at])
     number = redis.call('INCR', KEYS[at])
   end
-  if number == 1 or redis.call('PTTL', KEYS[at]) < 0 then redis.call('PEXPIRE', KEYS[at], ARGV[1]) end
+  if number == 1 or redis.call('PTTL', KEYS[at]) < 0 then redis.call('PEXPIRE', KEYS[at], ARGV[2]) end
   if number > most then most = number end
 end
+redis.call('SET', KEYS[#KEYS], most, 'PX', ARGV[1])
 return most
 """
 )
