@@ -161,7 +161,7 @@ async def test_d16_a_grant_whose_entry_was_overwritten_counts_as_revoked(replica
     client = await replicas.stage.client()
     tokens = (await client.refresh((await replicas.stage.log_in(client))["refresh_token"])).json()
     async with replicas.redis.client() as writer:
-        for name in await writer.keys("fmcp1:grants:*"):
+        for name in await writer.keys("fmcp1:{grants}:*"):
             await writer.set(name, "not revoked", keepttl=True)
     refused = await replicas.other.rpc("mail", "tools/list", **bearer(tokens))
     assert refused.status_code == 401

@@ -5,7 +5,8 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -25,6 +26,27 @@ LIMIT_SECONDS: Final = 30.0
 PUBLIC_URL: Final = "https://gateway.example"
 
 
+def start_server(arguments: list[str], *, until: bytes) -> subprocess.Popen[bytes]:
+    """A server that has written these words to its output."""
+    process = subprocess.Popen([str(parts.require("redis-server")), *arguments], stdout=subprocess.PIPE)
+    pipe = process.stdout
+    assert pipe is not None
+    seen = b""
+    while until not in seen:
+        readable, _, _ = select.select([pipe], [], [], LIMIT_SECONDS)
+        written = os.read(pipe.fileno(), 65536) if readable else b""
+        assert written, f"it did not start: {seen.decode()}"
+        seen += written
+    return process
+
+
+def end_server(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait(LIMIT_SECONDS)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
 class RunningRedis:
     """The server, its port and who its clients are."""
 
@@ -33,40 +55,35 @@ class RunningRedis:
         self.port = free_port()
         self.user = ""
         self.password = ""
+        self._options: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
+
+    def url_through(self, port: int) -> Secret:
+        """Its address behind a relay."""
+        return Secret(self.url.reveal().replace(f":{self.port}/", f":{port}/"))
 
     @property
     def url(self) -> Secret:
         return Secret(f"redis://{self.user}:{self.password}@127.0.0.1:{self.port}/0")
 
     def start(self, **options: str) -> None:
-        """Begin with nothing in it, and return when it answers. `options` are those of the command line."""
-        settings = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "dir": str(self.folder), **options}
-        command = [str(parts.require("redis-server"))]
+        """Begin with nothing in it, and return when it answers. `options` are those of the command line; without any,
+        those of the last time."""
+        self._options = options or self._options
+        settings = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "dir": str(self.folder), **self._options}
+        arguments: list[str] = []
         for name, value in settings.items():
-            command += [f"--{name.replace('_', '-')}", value]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        pipe = self._process.stdout
-        assert pipe is not None
-        seen = b""
-        while b"Ready to accept connections" not in seen:
-            readable, _, _ = select.select([pipe], [], [], LIMIT_SECONDS)
-            written = os.read(pipe.fileno(), 65536) if readable else b""
-            assert written, f"it did not start: {seen.decode()}"
-            seen += written
+            arguments += [f"--{name.replace('_', '-')}", value]
+        self._process = start_server(arguments, until=b"Ready to accept connections")
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait(LIMIT_SECONDS)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._process = None
+        if self._process is not None:
+            end_server(self._process)
+            self._process = None
 
     @contextlib.contextmanager
     def stopped(self) -> Generator[None]:
@@ -107,11 +124,11 @@ class Replicas:
         entries: int = 100,
         seconds: float = 10.0,
         unreadable: bytes | None = None,
-        port: int = 0,
+        url: Secret | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> RedisStore:
-        """`port` is that of a relay, if any."""
-        url = Secret(self.running.url.reveal().replace(f":{self.running.port}/", f":{port or self.running.port}/"))
-        server = RedisServer(url, command_seconds=seconds)
+        """`url`: where it is reached, if not directly. `clock`: by what it waits after a time-out."""
+        server = RedisServer(url or self.running.url, command_seconds=seconds, now=clock)
         self._servers.append(server)
         sealer = Sealer([seal_key(key) for key in keys or ("one",)])
         named = Entries(name, sealer, public_url=PUBLIC_URL, now=self.now)

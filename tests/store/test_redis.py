@@ -8,8 +8,10 @@ import pytest
 
 from fluidmcp.errors import StoreUnavailableError
 from fluidmcp.gateway.errors import run_now
+from fluidmcp.store.breaker import PAUSE_SECONDS
 from fluidmcp.store.memory import LockLostError, StoreFullError
 from fluidmcp.store.redis import RedisStore
+from tests.providers.login_gateway import Clock
 from tests.store.cutting_relay import cutting_relay
 from tests.store.running_redis import LIMIT_SECONDS, Replicas
 
@@ -36,7 +38,7 @@ async def test_d16_a_reader_finds_neither_keys_nor_values(replicas: Replicas) ->
     async with store.lock("a key", ttl_seconds=6000, wait_seconds=LIMIT_SECONDS), replicas.running.client() as reader:
         seen = repr([await everything(reader), await reader.keys("*")])
         assert "secret" not in seen and "key" not in seen and "10.1.2.3" not in seen
-        assert all(name.startswith(b"fmcp1:grants:") for name in await reader.keys("*"))
+        assert all(name.startswith(b"fmcp1:{grants}:") for name in await reader.keys("*"))
         assert all([await reader.pttl(name) > 0 for name in await reader.keys("*")]), "nothing stays for ever"
 
 
@@ -50,7 +52,7 @@ async def test_d16_values_that_change_places_are_nothing(replicas: Replicas) -> 
         await writer.set(second, one)
         assert [await store.get("a key"), await store.get("another key")] == [None, None]
         await other.put("a key", b"elsewhere", ttl_seconds=6000)
-        (there,) = [name for name in await everything(writer) if name.startswith(b"fmcp1:handed_out:")]
+        (there,) = [name for name in await everything(writer) if name.startswith(b"fmcp1:{handed_out}:")]
         await writer.set(there, one)
         assert await other.take("a key") is None
 
@@ -207,6 +209,41 @@ async def test_e16_a_server_that_does_not_answer_is_not_waited_for(replicas: Rep
 
 
 @pytest.mark.threat("E16")
+async def test_e16_after_a_time_out_others_fail_at_once_until_one_has_tried(
+    replicas: Replicas, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    store = replicas.store(seconds=SHORT_SECONDS, clock=clock)
+
+    async def use_five() -> tuple[int, int]:
+        """How many of five got their answer, and how many of them waited for one in vain."""
+        caplog.clear()
+        outcomes = await asyncio.gather(*(store.get("k") for _ in range(5)), return_exceptions=True)
+        return outcomes.count(None), len(caplog.records)
+
+    with replicas.running.stopped():
+        assert await use_five() == (0, 5)
+    assert await use_five() == (0, 0), "it answers again, and nobody asks"
+    clock.time += PAUSE_SECONDS
+    with replicas.running.stopped():
+        assert await use_five() == (0, 1)
+    assert await use_five() == (0, 0)
+    clock.time += PAUSE_SECONDS
+    assert await store.get("k") is None
+    assert await use_five() == (5, 0)
+
+
+@pytest.mark.threat("E16")
+async def test_e16_a_lock_is_given_back_though_others_have_waited_in_vain(replicas: Replicas) -> None:
+    store = replicas.store(seconds=SHORT_SECONDS, clock=Clock())
+    async with store.lock("k", ttl_seconds=6000, wait_seconds=LIMIT_SECONDS):
+        with replicas.running.stopped(), pytest.raises(StoreUnavailableError):
+            await store.get("k")
+    async with replicas.store().lock("k", ttl_seconds=6000, wait_seconds=LIMIT_SECONDS):
+        pass
+
+
+@pytest.mark.threat("E16")
 async def test_e16_an_answer_that_comes_late_is_given_to_nobody(replicas: Replicas) -> None:
     store, running = replicas.store(), replicas.running
     await store.put("one", b"1", ttl_seconds=6000)
@@ -226,7 +263,7 @@ async def test_e16_an_answer_that_comes_late_is_given_to_nobody(replicas: Replic
 async def test_e16_what_was_done_and_not_answered_is_done_once(replicas: Replicas) -> None:
     direct = replicas.store("grants", "old", "new")
     async with cutting_relay(replicas.running.port) as relay:
-        store = replicas.store("grants", "new", "old", port=relay.port)
+        store = replicas.store("grants", "new", "old", url=replicas.running.url_through(relay.port))
         for writer in (direct, store):
             await writer.put("k", b"v", ttl_seconds=6000)
             relay.cuts = 1

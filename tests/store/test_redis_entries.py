@@ -16,7 +16,7 @@ def entries(store: str = "grants", *keys: str, url: str = "https://a.example", n
 
 def test_names_tell_the_store_and_nothing_of_the_key_and_are_the_same_everywhere() -> None:
     (name,) = entries().name("value", "a guessed key")
-    assert name.startswith("fmcp1:grants:")
+    assert name.startswith("fmcp1:{grants}:")
     assert "guessed" not in name
     assert entries().name("value", "a guessed key") == [name]
     others = [

@@ -50,18 +50,30 @@ async def test_e16_a_server_that_is_not_there_or_keeps_us_out_is_told_at_start(t
     with running_redis(tmp_path, requirepass=PASSWORD) as running:
         async with connected(running.url.reveal()) as server:
             await server.check()
-        for wrong in ("", ":wrong@", "somebody:wrong@"):
+        for wrong, why in (
+            ("", "wants a password"),
+            (":wrong@", "this password"),
+            ("somebody:wrong@", "this password"),
+        ):
             refused = await refusal(f"redis://{wrong}127.0.0.1:{running.port}")
-            assert "does not let the gateway in" in refused.what
+            assert "does not let the gateway in" in refused.what and why in refused.why
         url = running.url.reveal()
-    assert "cannot be reached" in (await refusal(url)).what
-    assert "cannot be reached" in (await refusal(url.replace("redis://", "rediss://"))).what
+        # It waits for the rest of what it takes for a command.
+        assert "rediss:// is for servers with TLS" in (await refusal(url.replace("redis://", "rediss://"))).hint
+        other_kind = url.replace("redis://", "redis+cluster://").removesuffix("/0")
+        assert "a single server, for which the address begins with redis://" in (await refusal(other_kind)).why
+    for gone in (url, url.replace("127.0.0.1", "localhost"), url.replace("redis://", "redis+cluster://")):
+        refused = await refusal(gone)
+        assert "cannot be reached" in refused.what and "Nothing listens there" in refused.why
+    assert "not known to DNS" in (await refusal("redis://no-such-host.invalid")).why
+    assert "A file of certificates" in (await refusal("rediss://127.0.0.1?ssl_ca_certs=/nowhere")).why
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for(redis: RunningRedis) -> None:
     with redis.stopped():
         async with asyncio.timeout(LIMIT_SECONDS):
-            assert "cannot be reached" in (await refusal(redis.url.reveal())).what
+            refused = await refusal(redis.url.reveal())
+            assert "cannot be reached" in refused.what and "did not answer in time" in refused.why
 
 
 async def test_a_server_that_throws_entries_away_when_it_is_full_is_refused(
@@ -83,6 +95,13 @@ async def test_a_replica_is_refused(redis: RunningRedis) -> None:
     assert "takes no writes" in (await refusal(redis.url.reveal())).what
 
 
+async def test_a_user_who_may_not_even_ask_whether_it_is_there_is_told_what_is_missing(redis: RunningRedis) -> None:
+    async with redis.client() as operator:
+        await operator.execute_command("ACL", "SETUSER", "few", "on", f">{PASSWORD}", "~fmcp1:*", "+info", "+select")
+    refused = await refusal(redis.url.reveal().replace("://:", f"://few:{PASSWORD}"))
+    assert "does not let the gateway in" in refused.what and "may not use ping" in refused.why
+
+
 async def test_a_user_with_the_documented_rights_is_enough(
     redis: RunningRedis, replicas: Replicas, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,14 +110,16 @@ async def test_a_user_with_the_documented_rights_is_enough(
     async with redis.client() as operator:
         await operator.execute_command(*rights.replace("PASSWORD", PASSWORD).split())
         await operator.execute_command("ACL", "SETUSER", "default", "off")
-    redis.user, redis.password = "fluidmcp", PASSWORD
-    async with connected(redis.url.reveal()) as server:
-        await server.check()
-    store = replicas.store()
-    async with store.lock("k", ttl_seconds=60, wait_seconds=LIMIT_SECONDS) as fence:
-        await store.put("k", b"v", ttl_seconds=60, fence=fence)
-    assert [await store.get("k"), await store.take("k"), await store.count("k", window_seconds=60)] == [b"v", b"v", 1]
-    assert not caplog.records
+        redis.user, redis.password = "fluidmcp", PASSWORD
+        async with connected(redis.url.reveal()) as server:
+            await server.check()
+        store = replicas.store()
+        async with store.lock("k", ttl_seconds=60, wait_seconds=LIMIT_SECONDS) as fence:
+            await store.put("k", b"v", ttl_seconds=60, fence=fence)
+        got = [await store.get("k"), await store.take("k"), await store.count("k", window_seconds=60)]
+        assert got == [b"v", b"v", 1]
+        assert not caplog.records
+        assert await operator.acl_log() == [], "nothing was refused on the way either"
 
 
 async def test_a_server_with_tls_is_checked_by_its_certificate(redis: RunningRedis, tmp_path: Path) -> None:
@@ -114,8 +135,12 @@ async def test_a_server_with_tls_is_checked_by_its_certificate(redis: RunningRed
         port = tls.sockets[0].getsockname()[1]
         async with connected(f"rediss://localhost:{port}/0?ssl_ca_certs={authority}") as server:
             await server.check()
-        for wrong in (f"localhost:{port}/0", f"127.0.0.1:{port}/0?ssl_ca_certs={authority}"):
-            assert "cannot be reached" in (await refusal(f"rediss://{wrong}")).what
+        for wrong, why in (
+            (f"rediss://localhost:{port}", "signed by nobody whom this machine trusts"),
+            (f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={authority}", "is for another address"),
+            (f"redis://localhost:{port}", "servers with TLS want rediss://"),
+        ):
+            assert why in (await refusal(wrong)).why
 
 
 async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

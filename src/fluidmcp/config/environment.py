@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from fluidmcp.config.isolation import LEVELS, IsolationLevel, parse_level, parse_user_ids
 from fluidmcp.config.reading import MAX_SECONDS
 from fluidmcp.config.secret import Secret
-from fluidmcp.config.urls import check_redis_url, is_host_name
+from fluidmcp.config.sharing.redis_address import RedisAddressError, parse_redis_address
+from fluidmcp.config.urls import is_host_name
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MAX_COUNT = 100_000
@@ -140,9 +141,10 @@ class ExplainedError(ValueError):
 
 
 def _read_redis_url(text: str) -> Secret:
-    fault = check_redis_url(text)
-    if fault is not None:
-        raise ExplainedError(fault)
+    try:
+        parse_redis_address(text)
+    except RedisAddressError as error:
+        raise ExplainedError(str(error)) from None
     return Secret(text)
 
 

@@ -15,8 +15,6 @@ _BASE_PATH = re.compile(r"(/(?!\.\.?(/|\Z))(?!\.well-known(/|\Z))[A-Za-z0-9._~-]
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII
 )
-_REDIS_PARAMETERS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
-"""What the query of a Redis address may hold: certificates. Nothing turns their check off."""
 
 
 def is_loopback_host(host: str) -> bool:
@@ -107,39 +105,3 @@ def split_public_url(url: str) -> tuple[str, str]:
     """Of an address in that form: the origin, and the path on it, which is empty or begins with a slash."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}", parts.path
-
-
-def check_redis_url(url: str) -> str | None:
-    """What is wrong with the address of a Redis server; None when it is fine. The answer does not repeat it."""
-    scheme = url.partition("://")[0]
-    if "sentinel" in scheme or "cluster" in scheme:
-        return (
-            f"names {scheme}, and Sentinel and Cluster are not supported: name one server, or what stands before them"
-        )
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        parameters = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        return "is not a valid URL"
-    if parts.scheme not in ("redis", "rediss"):
-        return "must begin with redis:// or rediss://"
-    if not is_host_name((parts.hostname or "").lower()) or port == 0 or "," in parts.netloc.rpartition("@")[2]:
-        return "must name one host"
-    if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path, re.ASCII) or parts.fragment:
-        return "must have no path but the number of a database, such as /0"
-    unknown = sorted({name for name, _ in parameters} - _REDIS_PARAMETERS)
-    if unknown and re.fullmatch(r"[a-z_]{1,40}", unknown[0], re.ASCII):
-        return f"must not have the parameter {unknown[0]}; {', '.join(sorted(_REDIS_PARAMETERS))} are known"
-    if unknown:
-        return "has a parameter that is not known"
-    if parameters and parts.scheme != "rediss":
-        return "must begin with rediss:// where it names certificates"
-    return None
-
-
-def describe_redis_url(url: str) -> str:
-    """Host and port of a Redis server: all of its address that may be shown."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return f"{f'[{host}]' if ':' in host else host}:{parts.port or 6379}"

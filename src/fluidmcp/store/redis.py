@@ -97,7 +97,8 @@ class RedisStore:
 
     async def _unlock(self, names: list[str], fence: Fence) -> None:
         try:
-            await self._server.run(redis_scripts.UNLOCK, names, [fence.holder])
+            # Else a server that is back is told nothing, and others wait for the end of the lock.
+            await self._server.run(redis_scripts.UNLOCK, names, [fence.holder], even_if_vain=True)
         except StoreUnavailableError:
             # It ends by itself; what was done under it is done.
             logger.warning("a lock could not be given back, and ends by itself")

@@ -1,9 +1,11 @@
 """What the entries of one store are called in Redis, and how their values are sealed. Pure: no I/O.
 
-A name is `fmcp1:STORE:` and an HMAC-SHA256 (in hexadecimal) of the kind of entry and its key: whoever reads Redis
+A name is `fmcp1:{STORE}:` and an HMAC-SHA256 (in hexadecimal) of the kind of entry and its key: whoever reads Redis
 learns how many entries there are, and cannot find the one of a key that they guess. A value is sealed (crypto/sealing)
 together with its end, bound to the store, the public address and the key: whoever writes to Redis can drop it or bring
 an old one back until its end, never read, change or move it.
+
+The braces keep the entries of one store together in one slot of a cluster, as scripts need them.
 
 There is a name for each key for sealing, and all of them stand for one entry. Values are written under the first, and
 looked for under all; locks and counters have all of them. So gateways agree as long as each one's first key is known to
@@ -32,7 +34,7 @@ class Entries:
     """The entries of the store `store` of the gateways at one public address."""
 
     def __init__(self, store: str, sealer: Sealer, *, public_url: str, now: Callable[[], float]) -> None:
-        self._prefix = f"{PREFIX}{store}:"
+        self._prefix = f"{PREFIX}{{{store}}}:"
         self._context = (store, public_url)
         self._sealer = sealer
         self._now = now

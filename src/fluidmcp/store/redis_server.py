@@ -1,24 +1,30 @@
-"""The connection to a Redis server: bounded waits, and our own errors in place of the client library's.
+"""The connection to Redis: bounded waits, and our own errors in place of the client library's.
 
 No command waits longer than COMMAND_SECONDS, and the next one tries again: when the server is back, so is the store.
-The address may hold a password: what is shown of it is host and port.
+The address may hold a password: what is shown of it is hosts and ports.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeVar, cast
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from fluidmcp.config.secret import Secret
-from fluidmcp.config.urls import describe_redis_url
+from fluidmcp.config.sharing.redis_address import RedisAddressError, parse_redis_address
 from fluidmcp.errors import ConfigurationError, StoreUnavailableError, WouldWaitError
 from fluidmcp.store import deferred
+from fluidmcp.store.breaker import Breaker
 from fluidmcp.store.memory import StoreFullError
+from fluidmcp.store.redis_client import build_client
+from fluidmcp.store.redis_faults import explain_fault
 
 COMMAND_SECONDS: Final = 2.0
 """How long one command may take, connecting included."""
-MAX_CONNECTIONS: Final = 32
+MAX_COMMANDS: Final = 32
+"""How many are under way at once, each on a connection of its own."""
 OLDEST_VERSION: Final = (7, 0)
 
 logger = logging.getLogger(__name__)
@@ -27,53 +33,55 @@ T = TypeVar("T")
 
 
 class RedisServer:
-    """One server, and the connections to it. Call `check()` before the first command and `aclose()` after the last.
+    """What the address names, and the connections to it. Call `check()` before the first command and `aclose()` after
+    the last.
 
     Raises:
-        ConfigurationError: the client library is not installed, or does not take the address.
+        ConfigurationError: the client library is not installed, or the address is none.
     """
 
-    def __init__(self, url: Secret, *, command_seconds: float = COMMAND_SECONDS) -> None:
-        self._place = describe_redis_url(url.reveal())
-        self._command_seconds = command_seconds
+    def __init__(
+        self, url: Secret, *, command_seconds: float = COMMAND_SECONDS, now: Callable[[], float] = time.monotonic
+    ) -> None:
         try:
-            # Its methods are typed in part only.
-            pool: Any = cast(Any, deferred.BlockingConnectionPool).from_url(
-                url.reveal(),
-                max_connections=MAX_CONNECTIONS,
-                timeout=command_seconds,
-                socket_timeout=command_seconds,
-                socket_connect_timeout=command_seconds,
-                # A connection that the server has closed meanwhile costs nobody a failure.
-                retry=deferred.Retry(deferred.NoBackoff(), 1, (deferred.ConnectionError,)),
-                protocol=2,
-            )
+            self._address = parse_redis_address(url.reveal())
+        except RedisAddressError as error:
+            raise ConfigurationError(
+                "Redis cannot be used.", why=f"FMCP_REDIS_URL {error}.", hint="Correct it."
+            ) from None
+        self._place = self._address.describe()
+        self._command_seconds = command_seconds
+        self._breaker = Breaker(longest_seconds=command_seconds, now=now)
+        self._turns = asyncio.Semaphore(MAX_COMMANDS)
+        try:
+            self._client = build_client(self._address, seconds=command_seconds)
         except ImportError as error:
             raise ConfigurationError(
                 "The client of Redis is not installed.",
                 why="FMCP_REDIS_URL is set, and the package redis comes with an extra.",
                 hint="Install it in the folder of FluidMCP: pip install '.[redis]'.",
             ) from error
-        except (ValueError, OSError):
-            # Without the cause, whose text could hold the address.
-            raise ConfigurationError(
-                f"Redis at {self._place} cannot be used.",
-                why="The client library does not take the address.",
-                hint="Correct FMCP_REDIS_URL.",
-            ) from None
-        self._pool = pool
-        self._client: Any = deferred.Redis(connection_pool=pool)
 
     def __repr__(self) -> str:
         return f"RedisServer({self._place})"
 
-    async def run(self, script: str, names: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
-        """What a Lua script returns. Raises StoreUnavailableError, and StoreFullError when there is no memory left."""
-        return await self._wait(self._client.eval(script, len(names), *names, *arguments))
+    async def run(
+        self, script: str, names: Sequence[str], arguments: Sequence[str | bytes | int], *, even_if_vain: bool = False
+    ) -> Any:
+        """What a Lua script returns.
+
+        After a time-out others fail at once for a moment (store/breaker), but for what is done `even_if_vain`.
+
+        Raises:
+            StoreUnavailableError: no answer, or none that is any use.
+            StoreFullError: there is no memory left.
+        """
+        send = partial(self._client.commands.eval, script, len(names), *names, *arguments)
+        return await self._wait(send, even_if_vain=even_if_vain)
 
     async def get(self, names: Sequence[str]) -> list[bytes | None]:
         """What stands under each name; None where nothing does, or no text. Raises StoreUnavailableError."""
-        return await self._wait(self._client.mget(names))
+        return await self._wait(partial(self._client.commands.mget, names))
 
     async def check(self) -> None:
         """See that the server is there, and is one that keeps what it is given.
@@ -82,26 +90,30 @@ class RedisServer:
             ConfigurationError: it cannot be reached or does not let us in, is too old, takes no writes, or would throw
                 entries away when its memory is full.
         """
+        commands = self._client.commands
+        primaries = {"target_nodes": "primaries"} if self._address.kind == "cluster" else {}
         try:
             async with asyncio.timeout(self._command_seconds):
-                await self._client.ping()
+                await commands.ping(**primaries)
         except (deferred.AuthenticationError, deferred.NoPermissionError) as error:
-            raise self._refuse("does not let the gateway in", hint="Correct user and password in it.") from error
-        except (deferred.RedisError, OSError, TimeoutError) as error:
-            raise self._refuse(
-                "cannot be reached", hint="Start it, or correct the address; rediss:// is for servers with TLS."
-            ) from error
+            hint = "Correct user and password in FMCP_REDIS_URL, or the user's rights."
+            raise self._refuse("does not let the gateway in", why=_say(error), hint=hint) from error
+        except (deferred.RedisError, deferred.RedisClusterException, OSError) as error:
+            hint = "Start it, or correct FMCP_REDIS_URL; rediss:// is for servers with TLS."
+            raise self._refuse("cannot be reached", why=_say(error), hint=hint) from error
         try:
             async with asyncio.timeout(self._command_seconds):
-                facts = await self._client.info()
+                facts: Mapping[str, Any] = await commands.info(**primaries)
         except deferred.NoPermissionError:
             logger.warning("the user of FMCP_REDIS_URL may not ask INFO: see to it that maxmemory-policy is noeviction")
             return
-        except (deferred.RedisError, OSError, TimeoutError) as error:
-            raise self._refuse("does not answer", hint="Look at its log.") from error
-        self._check_facts(facts)
+        except (deferred.RedisError, deferred.RedisClusterException, OSError) as error:
+            raise self._refuse("does not answer", why=_say(error), hint="Look at its log.") from error
+        # Of several primaries there are facts of each.
+        for one in [facts] if "redis_version" in facts else facts.values():
+            self._check_facts(one)
 
-    def _check_facts(self, facts: "dict[str, Any]") -> None:
+    def _check_facts(self, facts: Mapping[str, Any]) -> None:
         version = str(facts.get("redis_version", ""))
         if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
             raise self._refuse("is too old", why=f"It is version {version}.", hint="Use Redis 7, Valkey, or later.")
@@ -120,33 +132,52 @@ class RedisServer:
 
     async def aclose(self) -> None:
         await self._client.aclose()
-        await self._pool.aclose()
 
-    async def _wait(self, command: Coroutine[Any, Any, T]) -> T:
+    async def _wait(self, send: Callable[[], Awaitable[T]], *, even_if_vain: bool = False) -> T:
         if asyncio.current_task() is None:
             # Somebody tries whether all can be done at once (gateway/errors.try_now); nothing has been sent yet.
-            command.close()
             raise WouldWaitError
+        began_at = self._breaker.begin()
+        if began_at is None and not even_if_vain:
+            raise _unavailable()
         try:
-            async with asyncio.timeout(self._command_seconds):
-                return await command
+            async with asyncio.timeout(self._command_seconds), self._turns:
+                answer = await send()
+        except (TimeoutError, deferred.TimeoutError) as error:
+            if began_at is not None:
+                self._breaker.time_out(began_at)
+            raise self._tell(error) from error
         except deferred.OutOfMemoryError as error:
+            self._breaker.answer()
             raise StoreFullError from error
         except deferred.ReadOnlyError as error:
             # Another server has taken over: the next connection looks its address up again.
-            await self._pool.disconnect()
-            raise self._unavailable("takes no writes") from error
-        except (deferred.RedisError, OSError, TimeoutError) as error:
-            raise self._unavailable("does not answer") from error
+            self._breaker.answer()
+            await self._client.forget_connections()
+            logger.error("Redis at %s takes no writes", self._place)
+            raise _unavailable() from error
+        except (deferred.RedisError, deferred.RedisClusterException, OSError) as error:
+            self._breaker.answer()
+            raise self._tell(error) from error
+        self._breaker.answer()
+        return answer
 
-    def _unavailable(self, why: str) -> StoreUnavailableError:
+    def _tell(self, error: Exception) -> StoreUnavailableError:
         # The person in front of it need not know where it is; the operator reads it in the log.
-        logger.error("Redis at %s %s", self._place, why)
-        return StoreUnavailableError(
-            "The gateway cannot look up logins at the moment",
-            why="What it shares with other gateways cannot be reached.",
-            hint="Try again in a moment.",
-        )
+        logger.error("Redis at %s does not answer: %s", self._place, _say(error))
+        return _unavailable()
 
-    def _refuse(self, what: str, *, why: str = "", hint: str) -> ConfigurationError:
-        return ConfigurationError(f"Redis at {self._place} {what}.", why=why or "FMCP_REDIS_URL names it.", hint=hint)
+    def _refuse(self, what: str, *, why: str, hint: str) -> ConfigurationError:
+        return ConfigurationError(f"Redis at {self._place} {what}.", why=why, hint=hint)
+
+
+def _say(error: Exception) -> str:
+    return f"{explain_fault(error)}."
+
+
+def _unavailable() -> StoreUnavailableError:
+    return StoreUnavailableError(
+        "The gateway cannot look up logins at the moment",
+        why="What it shares with other gateways cannot be reached.",
+        hint="Try again in a moment.",
+    )
