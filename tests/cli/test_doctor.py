@@ -31,10 +31,12 @@ from fluidmcp.operator.browser_flow import build_request
 from fluidmcp.operator.operator_token import build_client
 from fluidmcp.operator.token_file import StoredLogin, TokenFile
 from tests.acceptance.harness import BIN, Finished, environment, free_port, run_fluidmcp
+from tests.authorization_server.sealing_stage import seal_key
 from tests.cli.test_main import HEAVY_MODULES
 from tests.providers.fault_making import FaultMakingProvider, query_of
 from tests.providers.oidc import CLI_CLIENT_ID, OidcProvider, log_in, running_oidc_provider
 from tests.providers.serving import serve
+from tests.store.running_redis import running_redis
 
 LIMIT_SECONDS = 60.0
 Environ = dict[str, str]
@@ -466,3 +468,25 @@ async def run_doctor(*arguments: str, env: Mapping[str, str], stdin: str = "") -
     async with asyncio.timeout(LIMIT_SECONDS):
         out, err = await process.communicate(stdin.encode())
     return Finished(await process.wait(), out.decode(), err.decode())
+
+
+@pytest.mark.needs("redis-server")
+async def test_a_redis_that_gateways_cannot_share_is_a_problem_with_its_reason(environ: Environ, tmp_path: Path):
+    with running_redis(tmp_path, requirepass="the-password") as redis:
+        shared = {**environ, "FMCP_SEAL_KEYS": seal_key("one").reveal(), "FMCP_REDIS_URL": redis.url.reveal()}
+        assert (await examine(shared))["Redis"].level == "ok"
+        wrong = await examine({**shared, "FMCP_REDIS_URL": f"redis://:wrong@127.0.0.1:{redis.port}"})
+        assert "does not know this user with this password" in wrong["Redis"].text
+        async with redis.client() as operator:
+            rights = "on >pw ~fmcp1:* +@all -getdel".split()
+            await operator.execute_command("ACL", "SETUSER", "few", *rights)
+            await operator.config_set("maxmemory", "1")
+        assert "is full" in (await examine(shared))["Redis"].text
+        async with redis.client() as operator:
+            await operator.config_set("maxmemory", "0")
+        few = await examine({**shared, "FMCP_REDIS_URL": f"redis://few:pw@127.0.0.1:{redis.port}"})
+        assert few["Redis"].level == "problem" and "its user may lack a right" in few["Redis"].text
+        assert "docs/scaling.md" in few["Redis"].hint
+    gone = (await examine(shared))["Redis"]
+    assert gone.level == "problem" and "Nothing listens there" in gone.text
+    assert "the-password" not in f"{gone}{wrong}{few}"

@@ -232,3 +232,17 @@ async def test_e16_a_gateway_does_not_start_without_its_redis(tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match="cannot be reached"):
         async with running_gateway([], seal_keys=KEYS, redis_url=redis.url):
             raise AssertionError("it started")
+
+
+@pytest.mark.threat("E16")
+async def test_e16_the_operator_hears_of_health_why_redis_does_not_answer(replicas: Replicas) -> None:
+    detail = "/health?detail=1"
+    place = f"127.0.0.1:{replicas.redis.port}"
+    assert (await replicas.other.client.get(detail)).json()["redis"] == {"place": place, "fault": ""}
+    replicas.redis.kill()
+    assert (await replicas.other.client.get("/mail/auth/login")).status_code == 503
+    assert (await replicas.other.client.get(detail)).json()["redis"]["fault"] == "Nothing listens there."
+    assert (await replicas.other.client.get("/ready")).status_code == 200, "who needs no login is served"
+    replicas.redis.start()
+    assert (await replicas.other.client.get("/mail/auth/login")).status_code == 302
+    assert (await replicas.other.client.get(detail)).json()["redis"]["fault"] == ""

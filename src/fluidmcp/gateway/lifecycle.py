@@ -16,6 +16,7 @@ from fluidmcp.gateway.front.front import choose_protocol
 from fluidmcp.gateway.late_web import LateWeb
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
 from fluidmcp.processes.pool.starts import StartProgress
+from fluidmcp.store.redis_check import check_redis
 
 START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_id="", token_digest="start check")
 """Stands for the person when a server of known persons is started as a check: nobody's token has this digest."""
@@ -80,7 +81,11 @@ class Gateway:
             name: {"isolation": wall.describe(), "lacks": wall.weakness, "state": servers[name].state}
             for name, wall in self._walls.items()
         }
-        return {"processes": self.process_count, "packages": packages}
+        told: dict[str, object] = {"processes": self.process_count, "packages": packages}
+        shared = self.parts.logins.shared
+        if shared is not None:
+            told["redis"] = {"place": shared.place, "fault": shared.fault}
+        return told
 
     async def _admit_operator(self, headers: Mapping[str, str]) -> None:
         """Let only the operator pass, who is known to a guarded gateway. Raises as `RequestGuard.admit_operator`."""
@@ -106,8 +111,9 @@ class Gateway:
                 cannot be had here, or there is none although others than the operator use the gateway.
             ServerStartError: a helper could not be started.
         """
-        if self.parts.logins.shared is not None:
-            await self.parts.logins.shared.check()
+        shared = self.parts.logins.shared
+        if shared is not None and not await check_redis(shared):
+            logger.warning("Redis at %s is full: nobody can log in", shared.place)
         deny_list = self.parts.logins.services.deny_list
         await deny_list.begin()
         deny_list.on_denied = self._end_denied

@@ -1,5 +1,6 @@
 """Why Redis cannot be used, in plain words: never the text of an error, which could hold the address."""
 
+import errno
 import re
 import socket
 import ssl
@@ -56,6 +57,13 @@ def _explain_one(error: BaseException) -> str:
             return "It is no cluster whose nodes serve all slots"
         case deferred.TimeoutError():
             return "It did not answer in time"
+        case deferred.RedisError() if "can't run this command" in str(error):
+            return "Its user may not use all commands of the scripts"
+        case deferred.RedisError() if "NOREPLICAS" in str(error):
+            return "It has fewer replicas than its min-replicas-to-write"
+        case deferred.ConnectionError() if str(error).startswith(f"Error {errno.ECONNREFUSED} "):
+            # Not in all cases is the system's error among the causes.
+            return "Nothing listens there"
         case deferred.ConnectionError() if "closed" in str(error):
             return "It ended the connection: servers with TLS want rediss://, full ones take no more clients"
         case _:
@@ -76,7 +84,7 @@ def _explain_system_fault(error: OSError) -> str:
             return "It ended the connection: servers with TLS want rediss://, full ones take no more clients"
         case FileNotFoundError() | PermissionError():
             return "A file of certificates that the address names cannot be read"
-        case _ if "Connect call failed" in str(error):
+        case _ if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
             return "Nothing listens there"
         case _:
             return "The network does not reach it"

@@ -49,7 +49,10 @@ class RedisServer:
             raise ConfigurationError(
                 "Redis cannot be used.", why=f"FMCP_REDIS_URL {error}.", hint="Correct it."
             ) from None
-        self._place = self._address.describe()
+        self.place = self._address.describe()
+        """All of the address that may be shown."""
+        self.fault = ""
+        """Why the last command had no answer; empty when it had one."""
         self._command_seconds = command_seconds
         self._breaker = Breaker(longest_seconds=command_seconds, now=now)
         self._turns = asyncio.Semaphore(MAX_COMMANDS)
@@ -63,7 +66,7 @@ class RedisServer:
             ) from error
 
     def __repr__(self) -> str:
-        return f"RedisServer({self._place})"
+        return f"RedisServer({self.place})"
 
     async def run(
         self, script: str, names: Sequence[str], arguments: Sequence[str | bytes | int], *, even_if_vain: bool = False
@@ -153,22 +156,25 @@ class RedisServer:
         except deferred.ReadOnlyError as error:
             # Another server has taken over: the next connection looks its address up again.
             self._breaker.answer()
+            self.fault = "It takes no writes."
+            logger.error("Redis at %s takes no writes", self.place)
             await self._client.forget_connections()
-            logger.error("Redis at %s takes no writes", self._place)
             raise _unavailable() from error
         except (deferred.RedisError, deferred.RedisClusterException, OSError) as error:
             self._breaker.answer()
             raise self._tell(error) from error
         self._breaker.answer()
+        self.fault = ""
         return answer
 
     def _tell(self, error: Exception) -> StoreUnavailableError:
         # The person in front of it need not know where it is; the operator reads it in the log.
-        logger.error("Redis at %s does not answer: %s", self._place, _say(error))
+        self.fault = _say(error)
+        logger.error("Redis at %s does not answer: %s", self.place, self.fault)
         return _unavailable()
 
     def _refuse(self, what: str, *, why: str, hint: str) -> ConfigurationError:
-        return ConfigurationError(f"Redis at {self._place} {what}.", why=why, hint=hint)
+        return ConfigurationError(f"Redis at {self.place} {what}.", why=why, hint=hint)
 
 
 def _say(error: Exception) -> str:

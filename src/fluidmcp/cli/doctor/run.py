@@ -29,6 +29,7 @@ from fluidmcp.cli.doctor.checks import (
     warning,
 )
 from fluidmcp.cli.doctor.package import find_package_problems
+from fluidmcp.cli.doctor.shared import check_shared
 from fluidmcp.cli.files.checking import answer_for_now
 from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.sources import load_target, nothing_to_run
@@ -149,11 +150,13 @@ async def find_problems(
     """The findings about the set-up that a snapshot of the environment describes, as they are made."""
     try:
         settings = load_oauth_settings(environ)
-        is_open = is_exposed(load_settings(environ))
+        gateway = load_settings(environ)
         token_file = find_token_file(environ)
     except ConfigurationError as error:
         yield describe_error("settings", error)
         return
+    if gateway.redis_url is not None:
+        yield await check_shared(gateway.redis_url)
     yield check_login_settings(settings)
     async with contextlib.aclosing(Fetcher(allow_private=True)) as fetcher:
         known = await check_discovery(settings, fetcher)
@@ -163,7 +166,7 @@ async def find_problems(
         for finding in check_token_file(token_file, settings, now=now()):
             yield finding
         operator = OperatorToken(settings, token_file=token_file, fetcher=fetcher, now=now)
-        async for finding in _check_guard(settings, operator, fetcher, token, is_exposed=is_open, now=now):
+        async for finding in _check_guard(settings, operator, fetcher, token, is_exposed=is_exposed(gateway), now=now):
             yield finding
 
 
