@@ -42,6 +42,10 @@ class Delays(Generic[T]):
         """Forget `item`, whether it waits or not."""
         self._begun_at.pop(item, None)
 
+    def begun_at(self, item: T) -> float | None:
+        """When the wait of `item` began, by the monotonic clock; None where it does not wait."""
+        return self._begun_at.get(item)
+
     def take_oldest(self) -> T | None:
         """Remove and return what has waited longest; None where nothing waits."""
         item = next(iter(self._begun_at), None)

@@ -66,9 +66,12 @@ def read_block(language: str, page: Path = PAGE) -> str:
 
 
 @asynccontextmanager
-async def running_nginx(folder: Path, *, port: int, gateway_port: int) -> AsyncGenerator[Nginx]:
-    """nginx at `https://localhost:{port}/tools`, ended with the block."""
-    changes = {"server 127.0.0.1:8099;": f"server 127.0.0.1:{gateway_port};"}
+async def running_nginx(
+    folder: Path, *, port: int, gateway_port: int = 0, socket: Path | None = None
+) -> AsyncGenerator[Nginx]:
+    """nginx at `https://localhost:{port}/tools`, before a port or a Unix socket. Ended with the block."""
+    gateway = f"127.0.0.1:{gateway_port}" if socket is None else f"unix:{socket}"
+    changes = {"server 127.0.0.1:8099;": f"server {gateway};"}
     async with serving_as_shown(folder, PAGE, changes, port=port) as authority:
         yield Nginx(f"https://localhost:{port}/tools", authority)
 

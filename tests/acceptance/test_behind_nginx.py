@@ -2,20 +2,23 @@
 
 import json
 import shlex
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from fluidmcp.oauth_client.waiting_logins import PENDING_LOGIN_SECONDS, address_key
+from fluidmcp.oauth_client.waiting_logins import MAX_LOGINS_PER_ADDRESS, PENDING_LOGIN_SECONDS, address_key
 from fluidmcp.protocol.forwarded import parse_trusted_proxies
 from tests.acceptance.harness import RunningGateway, free_port, start_fluidmcp
+from tests.acceptance.listening import start_listening
 from tests.acceptance.nginx import HOST, Nginx, read_block, running_nginx
 from tests.clients.logins.browser import OUR_CONSENT
 from tests.clients.logins.driving import CLIENTS, Client, driven
 from tests.clients.logins.test_logins import build_environ, write_config
 from tests.gateway.client_login import Stage, client_logins
+from tests.gateway.running import STDLIB_SERVER
 from tests.providers.oidc import running_oidc_provider
 
 SDKS = [client for client in CLIENTS if client.id in ("python-sdk-2-auto", "typescript-sdk-2-auto")]
@@ -107,6 +110,36 @@ async def test_e17_behind_nginx_each_client_is_counted_by_its_own_address(tmp_pa
             for number in (1, 5, 6, 7)
         ]
         assert counted == [0, 2, 0, 1]
+
+
+@pytest.mark.threat("E17")
+@pytest.mark.parametrize(("trusted", "outcomes"), [("unix", [302, 429, 302]), ("127.0.0.1", [302, 429, 429])])
+async def test_e17_at_a_unix_socket_nginx_says_whose_a_request_is_where_it_is_trusted(
+    tmp_path: Path, trusted: str, outcomes: list[int]
+) -> None:
+    socket, port = tmp_path / "gateway.sock", free_port()
+    provider = "https://login.example.com"
+    auth = {
+        "type": "oauth2",
+        "flow": "pkce",
+        "authorization_url": f"{provider}/authorize",
+        "token_url": f"{provider}/token",
+        "client_id": "a-client",
+        "env_var_name": "ACCESS_TOKEN",
+        "allow_any_user": True,
+    }
+    server = {"command": sys.executable, "args": ["-I", str(STDLIB_SERVER)], "auth": auth}
+    config = tmp_path / "servers.json"
+    config.write_text(json.dumps({"mcpServers": {"mail": server}}))
+    async with running_nginx(tmp_path, port=port, socket=socket) as nginx:
+        arguments = ("--uds", str(socket), "--public-url", nginx.url, "--trusted-proxies", trusted)
+        async with start_listening(str(config), *arguments):
+            async with nginx.client(source="127.0.0.5") as first, nginx.client(source="127.0.0.7") as second:
+                got: list[int] = []
+                for http in (*[first] * (MAX_LOGINS_PER_ADDRESS + 1), second):
+                    got.append((await http.get("/mail/auth/login")).status_code)
+                    http.cookies.clear()
+    assert [got[0], *got[-2:]] == outcomes
 
 
 async def test_nginx_passes_on_what_is_the_gateways_and_nothing_else(tmp_path: Path) -> None:

@@ -1,12 +1,20 @@
 """X-Forwarded-For: whose a request is, of which only trusted proxies may say anything."""
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluidmcp.protocol.forwarded import MAX_HOPS, MAX_NETWORKS, TrustedProxies, parse_hop, parse_trusted_proxies
+from fluidmcp.protocol.forwarded import (
+    MAX_HOPS,
+    MAX_NETWORKS,
+    TrustedProxies,
+    group_address,
+    parse_hop,
+    parse_trusted_proxies,
+)
 
 PROXIES = parse_trusted_proxies("10.0.0.1, 10.1.0.0/16, 2001:db8:1::/48, fe80::1")
 E17 = pytest.mark.threat("E17")
@@ -114,12 +122,45 @@ def test_e17_nothing_to_the_left_of_the_client_counts(left: str, client: ipaddre
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["*", "localhost", "10.0.0.1/8", "0.0.0.0/0", "::/0", "::ffff:10.0.0.1", "10.0.0.1:80", "[::1]", "10.0.0.1 ::1"],
+    ("text", "why"),
+    [
+        ("*", "is no IP address"),
+        ("localhost", "is no IP address"),
+        ("10.0.0.1/8", "has bits behind its prefix: the network is 10.0.0.0/8"),
+        ("0.0.0.0/0", "is everybody"),
+        ("::/0", "is everybody"),
+        ("::ffff:10.0.0.1", "is one of IPv4"),
+        ("10.0.0.1:80", "is no IP address"),
+        ("[::1]", "is no IP address"),
+        ("10.0.0.1 ::1", "is no IP address"),
+    ],
 )
-def test_what_is_no_address_of_a_proxy_is_refused(text: str):
-    with pytest.raises(ValueError, match=r"."):
-        parse_trusted_proxies(f"10.0.0.9, {text}")
+def test_what_is_no_address_of_a_proxy_is_refused_and_named(text: str, why: str):
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} {why}")):
+        parse_trusted_proxies(f"10.0.0.9, unix, {text}")
+
+
+def test_whoever_connects_to_a_unix_socket_has_no_address_and_is_trusted_by_name():
+    trusted = parse_trusted_proxies("10.0.0.1, Unix")
+    assert trusted.has("") and not PROXIES.has("")
+    assert trusted.find_client("", "198.51.100.7, 203.0.113.5, 10.0.0.1") == "203.0.113.5"
+    assert trusted.find_client("", "nonsense") == trusted.find_client("", None) == ""
+    assert PROXIES.find_client("", "203.0.113.5") == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_as"),
+    [
+        ("203.0.113.5", "203.0.113.5"),
+        ("::ffff:203.0.113.5", "203.0.113.5"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_the_network_of_one_subscriber_counts_as_one_address(address: str, counted_as: str):
+    assert group_address(address) == counted_as
 
 
 def test_networks_are_a_bounded_set():

@@ -20,7 +20,10 @@ from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MAX_COUNT = 100_000
 TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and not begin with fmcp1."
-PROXIES_DESCRIPTION = "addresses and networks of proxies, such as 10.0.0.5 or 10.1.0.0/16, separated by commas"
+PROXIES_DESCRIPTION = (
+    "addresses and networks of proxies, such as 10.0.0.5 or 10.1.0.0/16, or unix for those of a Unix socket, separated "
+    "by commas"
+)
 SEAL_KEY_BYTES = 32
 MAX_SEAL_KEYS = 16
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
@@ -140,6 +143,13 @@ class ExplainedError(ValueError):
     """A value that is wrong; the text completes the sentence "NAME ..." and does not repeat the value."""
 
 
+def _read_proxies(text: str) -> TrustedProxies:
+    try:
+        return parse_trusted_proxies(text)
+    except ValueError as error:
+        raise ExplainedError(f"must be {PROXIES_DESCRIPTION}: {error}") from None
+
+
 def _read_redis_url(text: str) -> Secret:
     try:
         parse_redis_address(text)
@@ -162,7 +172,7 @@ _FILES: Final = Kind(_read_whole(64, 1 << 20), "a whole number between 64 and 10
 _HOST_NAMES: Final = Kind(_read_host_names, "host names without scheme and port, separated by commas")
 _ORIGINS: Final = Kind(_read_origins, "origins such as https://app.example.com, without a path, separated by commas")
 _REPLICA_NAME: Final = Kind(_read_replica, "1 to 32 small letters, digits or -, such as gateway-1")
-_PROXIES: Final = Kind(parse_trusted_proxies, PROXIES_DESCRIPTION)
+_PROXIES: Final = Kind(_read_proxies, PROXIES_DESCRIPTION)
 _LOG_LEVEL: Final = Kind(_read_log_level, "debug, info, warning, error or critical")
 _TOKEN_KIND: Final = Kind(read_token, TOKEN_DESCRIPTION)
 _SEAL_KEYS: Final = Kind(read_seal_keys, f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas")

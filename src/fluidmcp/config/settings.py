@@ -318,10 +318,19 @@ def is_exposed(settings: GatewaySettings) -> bool:
     A Unix socket is there for somebody else, who is in front of it and who may be anybody's proxy: it counts as
     exposed, whatever the public address says.
     """
+    return bool(_list_exposures(settings))
+
+
+def _list_exposures(settings: GatewaySettings) -> dict[str, str]:
+    """Why people beyond this machine can reach the gateway, and by which option each time."""
     if settings.uds is not None:
-        return True
-    listens_off_loopback = settings.host is not None and not is_loopback_host(settings.host)
-    return listens_off_loopback or not is_loopback_host(urlsplit(settings.public_url).hostname or "")
+        return {"--uds": "It listens on a Unix socket, and who is in front of that cannot be known."}
+    found: dict[str, str] = {}
+    if settings.host is not None and not is_loopback_host(settings.host):
+        found["--host"] = f"It listens on {settings.host}, which is not this machine alone."
+    if not is_loopback_host(urlsplit(settings.public_url).hostname or ""):
+        found["--public-url"] = f"Its public address is {settings.public_url}."
+    return found
 
 
 def check_is_guarded(settings: GatewaySettings, entries: Sequence[ServerEntry]) -> None:
@@ -338,9 +347,7 @@ def check_is_guarded(settings: GatewaySettings, entries: Sequence[ServerEntry]) 
     names = ", ".join(entry.name for entry in open_entries)
     raise ConfigurationError(
         f"Nothing guards {names}, and the gateway can be reached from other machines.",
-        why=f"Its public address is {settings.public_url}."
-        if settings.uds is None
-        else "It listens on a Unix socket, and who is in front of that cannot be known.",
+        why=" ".join(_list_exposures(settings).values()),
         hint="Guard the gateway with --oauth or --secure, give each package an auth block, or add --allow-insecure if "
         "everybody may use them.",
     )
@@ -352,25 +359,26 @@ def check_who_is_allowed(settings: GatewaySettings, entries: Sequence[ServerEntr
     Raises:
         ConfigurationError: names the packages whose `auth` block does not say.
     """
-    if not is_exposed(settings):
+    exposures = _list_exposures(settings)
+    if not exposures:
         return
+    reasons, options = " ".join(exposures.values()), " and ".join(exposures)
     open_to_all = [entry for entry in entries if entry.auth is not None and not names_who_is_allowed(entry.auth)]
     keys = [entry for entry in open_to_all if isinstance(entry.auth, KeysBlock)]
     open_to_all = [entry for entry in open_to_all if entry not in keys]
     if open_to_all:
         raise ConfigurationError(
             f"The auth block of {', '.join(entry.name for entry in open_to_all)} does not say who is allowed.",
-            why="The gateway can be reached from other machines, and anybody with an account at the provider could log "
-            "in.",
+            why=f"{reasons} So anybody with an account at the provider could log in.",
             hint='Add "allowed_subjects", "allowed_domains" or "allow_any_user": true to the auth block '
-            f"({open_to_all[0].source}), or listen on this machine only.",
+            f"({open_to_all[0].source}), or leave out {options}: without, it is for this machine only.",
         )
     if keys and settings.guard is None:
         raise ConfigurationError(
             f"Anybody could type keys for {', '.join(entry.name for entry in keys)}.",
-            why="The gateway can be reached from other machines, and keys do not say who somebody is.",
+            why=f"{reasons} Keys do not say who somebody is.",
             hint='Guard the gateway with --oauth or --secure, add "allow_any_user": true to the auth block '
-            f"({keys[0].source}), or listen on this machine only.",
+            f"({keys[0].source}), or leave out {options}: without, it is for this machine only.",
         )
 
 
@@ -420,8 +428,8 @@ def _choose_proxies(option: str | None, environment: Environment, *, faults: lis
         return environment.trusted_proxies
     try:
         return parse_trusted_proxies(option)
-    except ValueError:
-        faults.append(f"--trusted-proxies must be {PROXIES_DESCRIPTION}")
+    except ValueError as error:
+        faults.append(f"--trusted-proxies must be {PROXIES_DESCRIPTION}: {error}")
         return TrustedProxies()
 
 

@@ -80,8 +80,13 @@ class GatewayApp:
     def _find_client(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Put the client in the place of the proxy that passed its request on. Only what counts addresses asks."""
         client = cast("tuple[str, int] | None", scope.get("client"))
-        if client is not None and self._proxies.has(client[0]):
-            scope["client"] = (self._proxies.find_client(client[0], headers.get(FORWARDED_FOR)), 0)
+        server = cast("tuple[str, int | None] | None", scope.get("server"))
+        if client is None and (server is None or server[1] is not None):
+            return  # a client of a port who is gone already: only at a Unix socket nobody has an address
+        peer = "" if client is None else client[0]
+        if self._proxies.has(peer):
+            found = self._proxies.find_client(peer, headers.get(FORWARDED_FOR))
+            scope["client"] = (found, 0) if found else None
 
     async def _find_refusal(self, method: str, path: str, headers: Mapping[str, str]) -> HttpReply | None:
         """The reply to somebody who may not come in; None for everybody else."""

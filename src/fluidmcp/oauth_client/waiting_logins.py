@@ -6,7 +6,6 @@ for whoever began it is encrypted under the browser's cookie, which is not kept 
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from fluidmcp.crypto.digest import PackageDigest
 from fluidmcp.crypto.sealing import open_under, seal_under
 from fluidmcp.errors import LoginError
 from fluidmcp.oauth_client.pkce import create_code_verifier
+from fluidmcp.protocol.forwarded import group_address
 from fluidmcp.store.memory import Store, StoreFullError
 
 PENDING_LOGIN_SECONDS = 600
@@ -211,16 +211,7 @@ async def asks_too_often(store: Store, purpose: str, client_address: str, *, mos
 
 def address_key(purpose: str, client_address: str) -> str:
     """The key under which an address is counted; an IPv6 network of one subscriber (/64) counts as one address."""
-    try:
-        address = ipaddress.ip_address(client_address.split("%")[0])
-    except ValueError:
-        counted = client_address
-    else:
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-            counted = str(ipaddress.ip_network((address, 64), strict=False))
-        else:
-            counted = str(getattr(address, "ipv4_mapped", None) or address)
-    return hashlib.sha256(f"{purpose} {counted}".encode()).hexdigest()
+    return hashlib.sha256(f"{purpose} {group_address(client_address)}".encode()).hexdigest()
 
 
 def _too_many_pending() -> LoginError:

@@ -15,6 +15,9 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FORWARDED_FOR: Final = "x-forwarded-for"
 
+UNIX: Final = "unix"
+"""In a list of proxies: whoever connects to a Unix socket, and so has no address."""
+
 MAX_HOPS: Final = 16
 """How many proxies, one behind the other, are looked through."""
 MAX_NETWORKS: Final = 256
@@ -27,12 +30,15 @@ _V4_WITH_PORT: Final = re.compile(r"([0-9.]+):[0-9]{1,5}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """The addresses whose X-Forwarded-For counts; without any, nobody's does."""
+    """The addresses whose X-Forwarded-For counts; without any, nobody's does. `has_unix`: and that of Unix sockets."""
 
     networks: tuple[Network, ...] = ()
+    has_unix: bool = False
 
     def has(self, peer: str) -> bool:
-        """Whether a connection from `peer`, the address of a socket, is one of theirs."""
+        """Whether a connection from `peer`, the address of a socket (a Unix socket has none), is one of theirs."""
+        if not peer:
+            return self.has_unix
         if not self.networks:
             return False
         address = _parse_address(peer)
@@ -63,15 +69,27 @@ class TrustedProxies:
 
 
 def parse_trusted_proxies(text: str) -> TrustedProxies:
-    """Addresses and networks, separated by commas.
+    """Addresses and networks, and `unix`, separated by commas.
 
     Raises:
-        ValueError: one is neither, a network has bits behind its prefix, or holds everybody; or there are too many.
+        ValueError: one is neither, a network has bits behind its prefix, or holds everybody; or there are too many. The
+            text names the bad one and says what is wrong with it.
     """
     items = [item.strip() for item in text.split(",") if item.strip()]
     if len(items) > MAX_NETWORKS:
-        raise ValueError("too many networks")
-    return TrustedProxies(tuple(dict.fromkeys(map(_parse_network, items))))
+        raise ValueError(f"too many: there may be {MAX_NETWORKS}")
+    networks = dict.fromkeys(_parse_network(item) for item in items if item.lower() != UNIX)
+    return TrustedProxies(tuple(networks), has_unix=any(item.lower() == UNIX for item in items))
+
+
+def group_address(text: str) -> str:
+    """What is counted as one: an address of IPv4, the network of one subscriber (/64) of IPv6; all else as it is."""
+    address = _parse_address(text)
+    if address is None:
+        return text
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def parse_hop(text: str) -> Address | None:
@@ -99,9 +117,17 @@ def _parse_address(text: str) -> Address | None:
 
 
 def _parse_network(text: str) -> Network:
-    network = ipaddress.ip_network(text)
+    shown = text[:MAX_ENTRY_CHARACTERS]
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        try:
+            wanted = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{shown!r} is no IP address, no network such as 10.0.0.0/8, and not {UNIX}") from None
+        raise ValueError(f"{shown!r} has bits behind its prefix: the network is {wanted}") from None
     if network.prefixlen == 0:
-        raise ValueError("everybody would be trusted, and could say anything")
+        raise ValueError(f"{shown!r} is everybody, who could then say anything")
     if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise ValueError("addresses of IPv4 have their own form")
+        raise ValueError(f"{shown!r} is one of IPv4, which is written in its own form")
     return network

@@ -296,8 +296,9 @@ async def begin_stream(running: RunningGateway, gate: Gate, wire: Wire) -> None:
 
 @E15
 @WAYS
-async def test_e15_who_has_waited_longest_makes_room(has_front: bool) -> None:
-    settings = patient(max_connections=3)
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+async def test_e15_who_has_waited_longest_makes_room(limit: str, has_front: bool) -> None:
+    settings = patient(**{limit: 3})
     async with running_mirror(settings, has_front=has_front) as running:
         await running.client.aclose()
         async with connected(running) as first, connected(running) as second, connected(running) as third:
@@ -311,6 +312,26 @@ async def test_e15_who_has_waited_longest_makes_room(has_front: bool) -> None:
                 last.send(post(PING))
                 await last.reply()
                 assert not first.is_closed and not third.is_closed
+
+
+@E15
+@WAYS
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+async def test_e15_who_has_begun_the_next_request_is_idle_no_more(limit: str, has_front: bool) -> None:
+    settings = patient(**{limit: 2})
+    async with running_mirror(settings, has_front=has_front) as running:
+        await running.client.aclose()
+        async with connected(running) as sending, connected(running) as idle:
+            for wire in (sending, idle):
+                wire.send(post(PING))
+                await wire.reply()
+            sending.send(post_head(50) + b"x")
+            await sending.delivered()
+            async with connected(running) as last:
+                await idle.wait_closed()
+                last.send(post(PING))
+                await last.reply()
+                assert not sending.is_closed
 
 
 @E15

@@ -81,8 +81,8 @@ class _RunCommand(click.Command):
 @click.option(
     "--trusted-proxies",
     metavar="ADDRESSES",
-    help="Addresses and networks of the proxies in front of the gateway, separated by commas: only their "
-    "X-Forwarded-For is believed.  [default: FMCP_TRUSTED_PROXIES, else nobody's]",
+    help="Addresses and networks of the proxies in front of the gateway, separated by commas, and unix for those at "
+    "its Unix socket: only their X-Forwarded-For is believed.  [default: FMCP_TRUSTED_PROXIES, else nobody's]",
 )
 @click.option(
     "--oauth",

@@ -151,6 +151,7 @@ class LimitedProtocol(HttpToolsProtocol):
                     limits.idle.begin(self)
         elif not self._has_head:
             if self not in limits.heads:
+                limits.idle.end(self)
                 limits.heads.begin(self)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._reply_early(_HEAD_TOO_LARGE)
@@ -158,6 +159,7 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             limits.heads.end(self)
             if self not in limits.bodies:
+                limits.idle.end(self)
                 self._body_bytes = 0
                 limits.bodies.begin(self)
             self._body_bytes += len(data)

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from fluidmcp.config.settings import ConnectionSettings
 from fluidmcp.delays import Delays
 from fluidmcp.gateway.health import ServiceState
-from fluidmcp.protocol.forwarded import TrustedProxies
+from fluidmcp.protocol.forwarded import TrustedProxies, group_address
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,10 @@ class ConnectionLimits:
         self.idle = Delays[WaitingConnection](settings.keep_alive_seconds, lambda waiting: waiting.give_up_idle())
         self.heads = Delays[WaitingConnection](settings.header_seconds, lambda waiting: waiting.give_up_head())
         self.bodies = Delays[WaitingConnection](settings.body_seconds, lambda waiting: waiting.check_body())
+        self._tables = (self.heads, self.idle, self.bodies)
+        """In the order in which they make room."""
         self._by_address: dict[str, dict[WaitingConnection, None]] = {}
+        """By what is counted as one address."""
         self._count = 0
         self._now = now
         self._warned_at = -WARN_SECONDS
@@ -83,7 +86,8 @@ class ConnectionLimits:
 
         A trusted proxy is many clients: of the two limits only that on all connections holds for its own.
         """
-        own = self._by_address.setdefault(connection.address, {})
+        counted_as = group_address(connection.address)
+        own = self._by_address.setdefault(counted_as, {})
         limit = ""
         # Those of a Unix socket have no address: all of them are those of one proxy.
         is_one_client = bool(connection.address) and not self._proxies.has(connection.address)
@@ -94,11 +98,11 @@ class ConnectionLimits:
             limit = "FMCP_MAX_CONNECTIONS"
         if not limit:
             # Looked up again: making room may have closed the last other one of this address.
-            self._by_address.setdefault(connection.address, {})[connection] = None
+            self._by_address.setdefault(counted_as, {})[connection] = None
             self._count += 1
             return True
         if not own:
-            self._by_address.pop(connection.address, None)
+            self._by_address.pop(counted_as, None)
         if self._now() - self._warned_at >= WARN_SECONDS:
             self._warned_at = self._now()
             logger.warning("connections are refused: %s is reached", limit)
@@ -106,24 +110,34 @@ class ConnectionLimits:
 
     def forget(self, connection: WaitingConnection) -> None:
         """A connection is gone. A second call does nothing."""
-        for table in (self.idle, self.heads, self.bodies):
+        for table in self._tables:
             table.end(connection)
-        own = self._by_address.get(connection.address, {})
+        counted_as = group_address(connection.address)
+        own = self._by_address.get(counted_as, {})
         if connection in own:
             del own[connection]
             self._count -= 1
             if not own:
-                del self._by_address[connection.address]
+                del self._by_address[counted_as]
 
     def _make_room(self) -> bool:
-        for table in (self.heads, self.idle, self.bodies):
+        for table in self._tables:
             while (oldest := table.take_oldest()) is not None:
                 if self._close_waiting(oldest):
                     return True
         return False
 
     def _make_room_of(self, own: Iterable[WaitingConnection]) -> bool:
-        return any(self._close_waiting(connection) for connection in tuple(own))
+        longest = min((one for one in own if one.is_waiting), key=self._rank, default=None)
+        return longest is not None and self._close_waiting(longest)
+
+    def _rank(self, connection: WaitingConnection) -> tuple[int, float]:
+        """The one of the lowest rank makes room first."""
+        for number, table in enumerate(self._tables):
+            begun_at = table.begun_at(connection)
+            if begun_at is not None:
+                return number, begun_at
+        return len(self._tables), 0.0
 
     def _close_waiting(self, connection: WaitingConnection) -> bool:
         if not connection.is_waiting:
