@@ -9,6 +9,7 @@
 import asyncio
 import contextlib
 import ctypes
+import inspect
 import logging
 import math
 import resource
@@ -161,7 +162,10 @@ class _Server(uvicorn.Server):
         self.servers = []
         for each, is_unix in zip(sockets or (), are_unix, strict=True):
             create: Any = loop.create_unix_server if is_unix else loop.create_server
-            self.servers.append(await create(build, sock=each, ssl=self._tls, backlog=BACKLOG, **limits))
+            # From Python 3.13 on the event loop would remove the socket at the end, that of a service manager too.
+            removes = "cleanup_socket" in inspect.signature(create).parameters
+            keeping = {"cleanup_socket": False} if removes else {}
+            self.servers.append(await create(build, sock=each, ssl=self._tls, backlog=BACKLOG, **limits, **keeping))
         self.started = True
 
     @contextlib.contextmanager
