@@ -2,13 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from fluidmcp.store.memory import MemoryStore
+from fluidmcp.authorization_server.grant_states import RENEWAL_SECONDS
+from fluidmcp.config.logins.read import MAX_LOGINS
+from fluidmcp.store.memory import Fence, LockLostError, MemoryStore, busy
 from tests.gateway.client_login import ENVIRON, KEYS, McpClient, Stage, bearer, client_logins
 from tests.gateway.events import open_events
 from tests.gateway.running import LIMIT_SECONDS, running_gateway, wait_ended
@@ -251,6 +254,57 @@ async def test_a_full_store_of_grants_costs_nobody_the_login() -> None:
         form = {"token": tokens["refresh_token"], "client_id": clients[-1].client_id}
         refused = await clients[-1].post("revoke", data=form)
         assert await status_of(refused) == (503, "temporarily_unavailable")
+
+
+class FadingStore(MemoryStore):
+    """A store whose locks end too early when the test says so, and which does not answer then."""
+
+    def __init__(self) -> None:
+        super().__init__(max_entries=100)
+        self.fades = False
+        self._is_away = False
+        self.waits: list[float] = []
+
+    async def put(self, key: str, value: bytes, *, ttl_seconds: float, fence: Fence | None = None) -> None:
+        if self.fades and fence is not None:
+            self._is_away = True
+            raise LockLostError
+        await super().put(key, value, ttl_seconds=ttl_seconds, fence=fence)
+
+    async def get(self, key: str) -> bytes | None:
+        if self.fades and self._is_away:
+            raise busy()
+        return await super().get(key)
+
+    @asynccontextmanager
+    async def lock(self, key: str, *, ttl_seconds: float, wait_seconds: float) -> AsyncGenerator[Fence]:
+        self.waits.append(wait_seconds)
+        async with super().lock(key, ttl_seconds=ttl_seconds, wait_seconds=wait_seconds) as fence:
+            yield fence
+
+
+@pytest.mark.threat("E16")
+async def test_e16_new_tokens_are_handed_out_though_the_lock_was_lost_and_the_store_is_away() -> None:
+    grants = FadingStore()
+    async with client_logins(grants=grants) as stage:
+        stage.provider.answer_token = Rotating()
+        client = await stage.client()
+        tokens = await stage.log_in(client)
+        grants.fades = True
+        renewed = await client.refresh(tokens["refresh_token"])
+        grants.fades = False
+        assert renewed.status_code == 200, "the provider has given new tokens, and takes no others any more"
+        assert (await client.refresh(renewed.json()["refresh_token"])).status_code == 200
+
+
+async def test_a_revocation_waits_for_the_renewal_of_as_many_logins_as_there_may_be() -> None:
+    grants = FadingStore()
+    async with client_logins(grants=grants) as stage:
+        client = await stage.client()
+        tokens = await stage.log_in(client)
+        form = {"token": tokens["refresh_token"], "client_id": client.client_id}
+        assert (await client.post("revoke", data=form)).status_code == 200
+    assert grants.waits == [(1 + MAX_LOGINS) * RENEWAL_SECONDS]
 
 
 async def test_a_session_goes_on_with_the_refreshed_token(stage: Stage) -> None:

@@ -26,6 +26,7 @@ from fluidmcp.authorization_server.sealed_tokens import (
     TokenSealer,
     client_digest,
 )
+from fluidmcp.config.logins.read import MAX_LOGINS
 from fluidmcp.errors import (
     ForbiddenError,
     OAuthError,
@@ -39,6 +40,8 @@ from fluidmcp.store.memory import Fence, LockLostError, StoreFullError
 
 GRANT_SECONDS: Final = 30 * 24 * 3600
 """How long a grant can be renewed; then the person logs in again."""
+MAX_LOGINS_OF_GRANT: Final = MAX_LOGINS + 1
+"""Those of a package, and that of the gateway."""
 PARTIAL_SECONDS: Final = 600
 """How long a renewal may stay half done, where one of two providers could not answer."""
 
@@ -312,7 +315,9 @@ class TokenEndpoint:
             logger.warning("the store of grants takes nothing; the replay of a refresh token would not be noticed")
         except LockLostError:
             logger.warning("a renewal took longer than its lock; another gateway may have renewed as well")
-            return await self._find_kept(token) or issued
+            # Neither must be lost: what the provider has given us is good.
+            with suppress(StoreUnavailableError):
+                return await self._find_kept(token) or issued
         return issued
 
     async def _renew_grants(self, opened: SealedRefresh, token: str, fence: Fence) -> Grants:
@@ -354,7 +359,8 @@ class TokenEndpoint:
         """End a grant that may be renewed at this moment: at once, and again when nobody can write over it."""
         await self._end(grant_id)
         try:
-            async with self._states.lock(grant_id):
+            # How many logins it has is not known everywhere: as long as a renewal of the most may take.
+            async with self._states.lock(grant_id, logins=MAX_LOGINS_OF_GRANT):
                 await self._end(grant_id)
         except StoreFullError as error:
             raise _cannot_revoke() from error

@@ -10,6 +10,7 @@ The braces keep the entries of one store together in one slot of a cluster, as s
 There is a name for each key for sealing, and all of them stand for one entry. Values are written under the first, and
 looked for under all; locks and counters have all of them. So gateways agree as long as each one's first key is known to
 all: a new key is added at the end everywhere, then moved to the front.
+The index that bounds the number of values has the first name only: meanwhile there may be twice as many.
 """
 
 import hashlib
