@@ -40,7 +40,7 @@ async def wait_until(gateway: RunningGateway, person: str, *, is_in: bool) -> No
 async def read_all(redis: RunningRedis) -> bytes:
     """The values of the deny list as somebody who reads Redis sees them."""
     async with redis.client() as client:
-        names = [name for name in await client.keys("fmcp1:deny_list:*") if await client.type(name) == b"string"]
+        names = [name for name in await client.keys("fmcp1:*deny_list*") if await client.type(name) == b"string"]
         return b" ".join([await client.get(name) for name in names])
 
 

@@ -19,6 +19,7 @@ from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from fluidmcp.operator.token_file import find_token_file
 from fluidmcp.store.deny_list import Denial, DenyList, check_name
 from fluidmcp.store.deny_places import FilePlace, build_shared_place
+from fluidmcp.store.redis_check import check_redis
 from fluidmcp.store.redis_server import RedisServer
 
 Action = Literal["revoke", "allow"]
@@ -126,7 +127,7 @@ async def _open_here(environ: Mapping[str, str]) -> AsyncGenerator[DenyList]:
         )
     server = RedisServer(environment.redis_url)
     try:
-        await server.check()
+        await check_redis(server)
         deny_list = DenyList(build_shared_place(server, Sealer(environment.seal_keys)))
         await deny_list.begin()
         yield deny_list
