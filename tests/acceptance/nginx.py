@@ -77,18 +77,25 @@ async def running_nginx(
 
 
 @asynccontextmanager
-async def serving_as_shown(folder: Path, page: Path, gateways: Mapping[str, str], *, port: int) -> AsyncGenerator[Path]:
+async def serving_as_shown(
+    folder: Path, page: Path, gateways: Mapping[str, str], *, port: int, pair: tuple[Path, Path, Path] | None = None
+) -> AsyncGenerator[Path]:
     """nginx with the configuration that a page shows, at `https://localhost:{port}`; what its clients have to trust.
 
-    `gateways` are what has to stand in it, and what stands there instead. Ended with the block.
+    `gateways` are what has to stand in it, and what stands there instead. `pair` is another authority, certificate and
+    key than those of the test's own. Ended with the block.
     """
-    authority, certificate = write_certificate(folder, ["localhost"])
+    if pair is None:
+        authority, certificate = write_certificate(folder, ["localhost"])
+        key = certificate
+    else:
+        authority, certificate, key = pair
     changes = {
         **gateways,
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
         f"server_name {HOST};": "server_name localhost;",
         f"ssl_certificate /etc/nginx/{HOST}.pem;": f"ssl_certificate {certificate};",
-        f"ssl_certificate_key /etc/nginx/{HOST}.key;": f"ssl_certificate_key {certificate};",
+        f"ssl_certificate_key /etc/nginx/{HOST}.key;": f"ssl_certificate_key {key};",
     }
     async with serving(folder, read_block("nginx", page), changes):
         yield authority

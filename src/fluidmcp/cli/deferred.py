@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
     from fluidmcp.cli.doctor.run import run_package_doctor as run_package_doctor
+    from fluidmcp.cli.doctor.walking import run_url_doctor as run_url_doctor
     from fluidmcp.cli.files.checking import validate_files as validate_files
     from fluidmcp.cli.files.writing import import_files as import_files
     from fluidmcp.cli.packages.progress import Spinner as Spinner
@@ -67,6 +68,7 @@ _MODULES: Final = {
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
     "run_package_doctor": "fluidmcp.cli.doctor.run",
+    "run_url_doctor": "fluidmcp.cli.doctor.walking",
     "validate_files": "fluidmcp.cli.files.checking",
     "import_files": "fluidmcp.cli.files.writing",
     "list_providers": "fluidmcp.cli.providers.show",

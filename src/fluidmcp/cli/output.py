@@ -6,12 +6,16 @@ escapes. A reader that goes away (`fluidmcp run ... | head`) ends the output, no
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Literal, TextIO
 
 from fluidmcp.errors import FluidMCPError
 
+Colour = Literal["green", "yellow", "red"]
+
 _COLUMN_GAP = "  "
+_CODES: Final[Mapping[Colour, str]] = MappingProxyType({"green": "32", "yellow": "33", "red": "31"})
 
 
 def print_line(text: str = "") -> None:
@@ -51,12 +55,24 @@ def print_traceback(text: str) -> None:
         _print(line, sys.stderr)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on stdout."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Mapping[str, Colour] | None = None
+) -> None:
+    """Aligned columns on stdout. `colours`: those of cells by their text, where a terminal shows them."""
     lines = [[make_printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
-        print_line(_COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = [_paint(cell.ljust(width), (colours or {}).get(cell)) for cell, width in zip(line, widths, strict=True)]
+        _write(_COLUMN_GAP.join(cells).rstrip(), sys.stdout)
+
+
+def print_coloured(word: str, text: str, colour: Colour | None) -> None:
+    """One line on stdout that begins with a word in a colour, where a terminal shows it."""
+    _write(_paint(make_printable(word), colour) + make_printable(text), sys.stdout)
+
+
+def _paint(text: str, colour: Colour | None) -> str:
+    return text if colour is None else f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
 
 
 def _quote(lines: Iterable[str]) -> None:
@@ -70,8 +86,12 @@ def make_printable(text: str) -> str:
 
 
 def _print(text: str, stream: TextIO) -> None:
+    _write(make_printable(text), stream)
+
+
+def _write(text: str, stream: TextIO) -> None:
     encoding = stream.encoding or "utf-8"
-    line = make_printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    line = text.encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(line, file=stream, flush=True)
     except BrokenPipeError:

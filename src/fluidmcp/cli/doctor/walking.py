@@ -1,0 +1,90 @@
+"""What `fluidmcp doctor URL` does: walk as clients do, print the table, and return an exit code."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from fluidmcp.cli.doctor.walk.address import Address, parse_address
+from fluidmcp.cli.doctor.walk.calls import Caller, build_context
+from fluidmcp.cli.doctor.walk.report import Report
+from fluidmcp.cli.doctor.walk.walk import walk
+from fluidmcp.cli.output import Colour, print_coloured, print_line, print_table
+from fluidmcp.config.secret import Secret
+from fluidmcp.config.settings import read_environment
+from fluidmcp.errors import UserError
+from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text
+from fluidmcp.observability.logs import configure_logging
+
+EXIT_PROBLEM: Final = 1
+COLOURS: Final[Mapping[str, Colour]] = MappingProxyType({"ok": "green", "warning": "yellow", "problem": "red"})
+
+
+def run_url_doctor(text: str, *, token_env: str | None, ca: Path | None, hold_seconds: float, as_json: bool) -> int:
+    """Look at a gateway from outside; the exit code.
+
+    Raises:
+        UserError: the address is none, the variable holds no token, or the file no certificates.
+    """
+    environ = read_environment()
+    configure_logging("error")
+    address = parse_address(text)
+    token = None if token_env is None else _read_token(environ, token_env)
+    report = asyncio.run(_walk(address, token, ca, hold_seconds))
+    if as_json:
+        print_line(json.dumps(report.as_document()))
+    else:
+        _show(report, is_coloured=sys.stdout.isatty() and not environ.get("NO_COLOR"))
+    return EXIT_PROBLEM if report.has_problem else 0
+
+
+async def _walk(address: Address, token: Secret | None, ca: Path | None, hold_seconds: float) -> Report:
+    try:
+        context = build_context(ca)
+    except OSError as error:
+        raise UserError(f"{ca} holds no certificate that can be read", hint="Name a file in PEM.") from error
+    caller = Caller(typed_host=address.host, context=context)
+    try:
+        return await walk(address, caller, token=token, hold_seconds=hold_seconds)
+    finally:
+        await caller.aclose()
+
+
+def _read_token(environ: Mapping[str, str], name: str) -> Secret:
+    text = environ.get(name, "").strip()
+    if text[:7].lower() == "bearer ":
+        text = text[7:].strip()
+    if not is_token_text(text):
+        raise UserError(
+            f"There is no token in {name}.",
+            why=f"A token is printable ASCII without spaces, at most {MAX_TOKEN_CHARACTERS} characters.",
+            hint=f"Run: {name}=... fluidmcp doctor URL --token-env {name}",
+        )
+    return Secret(text)
+
+
+def _show(report: Report, *, is_coloured: bool) -> None:
+    colours: Mapping[str, Colour] = COLOURS if is_coloured else {}
+    print_line(report.url)
+    print_line()
+    print_table(
+        ("as seen by", *(track.client for track in report.tracks)),
+        report.rows(),
+        colours=colours,
+    )
+    everybody = tuple(track.client for track in report.tracks)
+    for finding in report.findings:
+        found = finding.diagnosis
+        who = "" if finding.clients == everybody else f", {', '.join(finding.clients)}"
+        print_line()
+        print_coloured(found.level, f" at {found.step}{who} [{found.code}]", colours.get(found.level))
+        print_line(f"  {found.cause}")
+        print_line(f"  Do: {found.remedy}")
+    print_line()
+    for note in report.notes:
+        print_line(note)
+    problems = sum(finding.diagnosis.level == "problem" for finding in report.findings)
+    print_line(f"{problems} problem{'s' if problems > 1 else ''} found." if problems else "No problem found.")
