@@ -9,7 +9,7 @@ from typing import Any, Final
 from fluidmcp.cli.doctor.walk.address import parse_address
 from fluidmcp.cli.doctor.walk.calls import Caller, build_context
 from fluidmcp.cli.doctor.walk.report import Report
-from fluidmcp.cli.doctor.walk.walk import walk
+from fluidmcp.cli.doctor.walk.walk import Wishes, walk
 from fluidmcp.config.entries import ServerEntry
 from tests.acceptance.nginx import PAGE, serving_as_shown
 from tests.gateway.client_login import KEYS
@@ -106,13 +106,15 @@ class Stage:
         )
 
 
-async def look(url: str, authority: Path | None, **options: Any) -> Report:
+async def look(
+    url: str, authority: Path | None, wishes: Wishes | None = None, *, seconds: float = LIMIT_SECONDS, **options: Any
+) -> Report:
     """What doctor says of an address, in less than its limit."""
     address = parse_address(url)
     caller = Caller(typed_host=address.host, context=build_context(authority), **options)
     try:
-        async with limit_of_running_time(LIMIT_SECONDS):
-            return await walk(address, caller)
+        async with limit_of_running_time(seconds):
+            return await walk(address, caller, wishes)
     finally:
         await caller.aclose()
 

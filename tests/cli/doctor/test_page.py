@@ -38,12 +38,17 @@ def _constants(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", "")
             values = [one.value for one in node.keywords if one.arg == "code"]
+            values = [choice for value in values for choice in _choices(value)]
             values += node.args[:1] if name.startswith(("_found", "_of_")) else []
         elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3):
             values = node.elts[:1]
         for value in values:
             if isinstance(value, ast.Constant) and CODE.fullmatch(str(value.value)):
                 yield str(value.value)
+
+
+def _choices(value: ast.expr) -> list[ast.expr]:
+    return [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
 
 
 def test_the_page_names_each_code_and_no_other() -> None:

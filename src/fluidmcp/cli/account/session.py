@@ -186,7 +186,7 @@ def _show_or_open(opens_browser: bool) -> Callable[[str], None]:
     def open_it(url: str) -> None:
         print_line("Opening your browser to log in. If it does not open, open this address in it:")
         print_line(f"  {url}")
-        _open_browser(url)
+        open_browser(url)
 
     def show_it(url: str) -> None:
         print_line("Open this address in a browser to log in:")
@@ -255,7 +255,7 @@ def has_browser(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def _open_browser(url: str) -> None:
+def open_browser(url: str) -> None:
     """Open it without a shell, and without waiting: some browsers return when they are closed."""
 
     def open_it() -> None:

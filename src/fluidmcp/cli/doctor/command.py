@@ -43,6 +43,11 @@ Exit codes:
     metavar="NAME",
     help="With PACKAGE: let auth blocks read the client id or secret from this environment variable. Repeatable.",
 )
+@click.option(
+    "--login",
+    is_flag=True,
+    help="With URL: open the browser, and go on with the login that you make there. It is revoked at the end.",
+)
 @click.option("--token-env", metavar="NAME", help="With URL: call with the access token in this environment variable.")
 @click.option(
     "--ca",
@@ -67,6 +72,7 @@ def doctor(
     with_token: bool,
     public_url: str | None,
     allow_env: tuple[str, ...],
+    login: bool,
     token_env: str | None,
     ca: Path | None,
     hold_seconds: float,
@@ -86,7 +92,9 @@ def doctor(
     if with_token:
         raise click.UsageError("--token is for the set-up of this machine; leave PACKAGE out.")
     if is_url:
-        return deferred.run_url_doctor(target, token_env=token_env, ca=ca, hold_seconds=hold_seconds, as_json=as_json)
+        return deferred.run_url_doctor(
+            target, token_env=token_env, login=login, ca=ca, hold_seconds=hold_seconds, as_json=as_json
+        )
     return deferred.run_package_doctor(target, public_url=public_url, allow_env=allow_env)
 
 
@@ -95,6 +103,7 @@ def _refuse_options(context: click.Context, *, for_url: bool) -> None:
     names = (
         {
             "token_env": "--token-env",
+            "login": "--login",
             "ca": "--ca",
             "hold_seconds": "--hold",
             "as_json": "--json",

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from fluidmcp.cli.account.session import open_browser
 from fluidmcp.cli.doctor.walk.address import Address, parse_address
 from fluidmcp.cli.doctor.walk.calls import Caller, build_context
 from fluidmcp.cli.doctor.walk.report import Report
-from fluidmcp.cli.doctor.walk.walk import walk
-from fluidmcp.cli.output import Colour, print_coloured, print_line, print_table
+from fluidmcp.cli.doctor.walk.walk import Wishes, walk
+from fluidmcp.cli.output import Colour, print_coloured, print_line, print_notice, print_table
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import UserError
@@ -23,7 +24,9 @@ EXIT_PROBLEM: Final = 1
 COLOURS: Final[Mapping[str, Colour]] = MappingProxyType({"ok": "green", "warning": "yellow", "problem": "red"})
 
 
-def run_url_doctor(text: str, *, token_env: str | None, ca: Path | None, hold_seconds: float, as_json: bool) -> int:
+def run_url_doctor(
+    text: str, *, token_env: str | None, login: bool, ca: Path | None, hold_seconds: float, as_json: bool
+) -> int:
     """Look at a gateway from outside; the exit code.
 
     Raises:
@@ -33,7 +36,8 @@ def run_url_doctor(text: str, *, token_env: str | None, ca: Path | None, hold_se
     configure_logging("error")
     address = parse_address(text)
     token = None if token_env is None else _read_token(environ, token_env)
-    report = asyncio.run(_walk(address, token, ca, hold_seconds))
+    wishes = Wishes(token=token, hold_seconds=hold_seconds, show_login=_show_login if login else None)
+    report = asyncio.run(_walk(address, ca, wishes))
     if as_json:
         print_line(json.dumps(report.as_document()))
     else:
@@ -41,16 +45,23 @@ def run_url_doctor(text: str, *, token_env: str | None, ca: Path | None, hold_se
     return EXIT_PROBLEM if report.has_problem else 0
 
 
-async def _walk(address: Address, token: Secret | None, ca: Path | None, hold_seconds: float) -> Report:
+async def _walk(address: Address, ca: Path | None, wishes: Wishes) -> Report:
     try:
         context = build_context(ca)
     except OSError as error:
         raise UserError(f"{ca} holds no certificate that can be read", hint="Name a file in PEM.") from error
     caller = Caller(typed_host=address.host, context=context)
     try:
-        return await walk(address, caller, token=token, hold_seconds=hold_seconds)
+        return await walk(address, caller, wishes)
     finally:
         await caller.aclose()
+
+
+def _show_login(url: str) -> None:
+    """On stderr, because stdout may be for JSON."""
+    print_notice("Log in as somebody who uses the package. If no browser opens, open this address on this machine:")
+    print_notice(f"  {url}")
+    open_browser(url)
 
 
 def _read_token(environ: Mapping[str, str], name: str) -> Secret:

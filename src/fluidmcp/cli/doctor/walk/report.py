@@ -53,6 +53,16 @@ class Track:
         """None where nobody looked."""
         return self.levels.get(step)
 
+    @property
+    def is_fine(self) -> bool:
+        return all(diagnosis.level != "problem" for diagnosis in self.diagnoses)
+
+    def join(self, other: "Track") -> None:
+        """Add what was found for several clients at once."""
+        self.add(*other.diagnoses)
+        for step in other.levels:
+            self.passed(step)
+
     def passed(self, step: Step) -> None:
         self.levels.setdefault(step, "ok")
 

@@ -41,26 +41,26 @@ async def check_size(address: Address, caller: Caller) -> Diagnosis | None:
     return judge_large_body(seen, sent_bytes=LARGE_BYTES)
 
 
-async def check_calls(address: Address, caller: Caller, token: Secret | None) -> tuple[list[Diagnosis], Answer | None]:
-    """Open a session, list the tools, end it; the diagnoses, and the list."""
+async def check_calls(address: Address, caller: Caller, token: Secret | None) -> list[Diagnosis]:
+    """Open a session, list the tools, end it."""
     headers = {**call_headers(VS_CODE), **_authorization(token)}
     opened = await caller.call("POST", address.url, headers, encode_initialize(VS_CODE), seconds=CALL_SECONDS)
     if isinstance(opened, Failure):
-        return [judge_failure(opened, "call")], None
+        return [judge_failure(opened, "call")]
     wrong = judge_call(opened, with_token=token is not None)
     if wrong is not None:
-        return [wrong], None
+        return [wrong]
     session = opened.header("mcp-session-id")
     headers |= {"mcp-protocol-version": VS_CODE.protocol_version, **({"mcp-session-id": session} if session else {})}
     await caller.call("POST", address.url, headers, _encode("notifications/initialized"))
     listed = await caller.call("POST", address.url, headers, _encode("tools/list", 2), seconds=CALL_SECONDS)
     ended = await caller.call("DELETE", address.url, headers) if session else None
     if isinstance(listed, Failure):
-        return [judge_failure(listed, "call")], None
+        return [judge_failure(listed, "call")]
     wrong = judge_session(listed, ended if isinstance(ended, Answer) else None) or judge_call(
         listed, with_token=token is not None
     )
-    return ([wrong], None) if wrong is not None else ([], listed)
+    return [wrong] if wrong is not None else []
 
 
 async def check_streams(
@@ -82,12 +82,12 @@ async def check_streams(
 
 async def check_both(
     address: Address, caller: Caller, token: Secret | None, *, hold_seconds: float
-) -> tuple[list[Diagnosis], Answer | None, bool]:
-    """Calls and streams at once."""
-    (found, listed), (more, has_stream) = await asyncio.gather(
+) -> tuple[list[Diagnosis], bool]:
+    """Calls and streams at once; whether there was a stream to look at."""
+    found, (more, has_stream) = await asyncio.gather(
         check_calls(address, caller, token), check_streams(address, caller, token, hold_seconds=hold_seconds)
     )
-    return [*found, *more], listed, has_stream
+    return [*found, *more], has_stream
 
 
 def _authorization(token: Secret | None) -> Mapping[str, str]:

@@ -1,7 +1,8 @@
 """The walk: the four clients at once, then what they have in common, and a report."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from fluidmcp.cli.doctor.walk import way
@@ -9,6 +10,7 @@ from fluidmcp.cli.doctor.walk.address import Address
 from fluidmcp.cli.doctor.walk.calls import Caller
 from fluidmcp.cli.doctor.walk.clients import CLIENTS, ClientProfile
 from fluidmcp.cli.doctor.walk.judge_connection import judge_clock
+from fluidmcp.cli.doctor.walk.login import logged_in
 from fluidmcp.cli.doctor.walk.provider import look_behind
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Report, Track, single_out
 from fluidmcp.cli.doctor.walk.seen import Answer
@@ -16,13 +18,22 @@ from fluidmcp.cli.doctor.walk.traffic import HOLD_SECONDS, check_both, check_hea
 from fluidmcp.cli.doctor.walk.way import LoginSeen, Way
 from fluidmcp.config.secret import Secret
 
-_NO_CALL: Final = "No call and no stream was looked at: that needs a token (--token-env NAME)."
+_NO_LOGIN: Final = "Nobody could log in: the gateway registers no clients, or did not come to a login."
+_NO_CALL: Final = "No call and no stream was looked at: that needs a token (--login, or --token-env NAME)."
 
 
-async def walk(
-    address: Address, caller: Caller, *, token: Secret | None = None, hold_seconds: float = HOLD_SECONDS
-) -> Report:
-    """What each client meets at the address."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What else the person gave: a token, an open eye for a while, or a browser to log in with."""
+
+    token: Secret | None = None
+    hold_seconds: float = HOLD_SECONDS
+    show_login: Callable[[str], None] | None = None
+    """Gets the address of a login that the person then makes."""
+
+
+async def walk(address: Address, caller: Caller, wishes: Wishes | None = None) -> Report:
+    """What each client meets at the address. Raises PortInUseError where a login cannot be listened for."""
     tracks = tuple(Track(client.name) for client in CLIENTS)
     ways = await asyncio.gather(
         *(way.go(client, address, caller, track) for client, track in zip(CLIENTS, tracks, strict=True))
@@ -34,37 +45,31 @@ async def walk(
             track.add(note)
     notes: list[str] = []
     if arrived:
-        notes = await _look_at_the_rest(address, caller, ways, arrived, token, hold_seconds)
+        notes = await _look_at_the_rest(address, caller, ways, arrived, wishes or Wishes())
     single_out(tracks)
     return Report(url=address.url, tracks=tracks, notes=tuple(notes))
 
 
 async def _look_at_the_rest(
-    address: Address,
-    caller: Caller,
-    ways: Sequence[Way],
-    arrived: Sequence[Track],
-    token: Secret | None,
-    hold_seconds: float,
+    address: Address, caller: Caller, ways: Sequence[Way], arrived: Sequence[Track], wishes: Wishes
 ) -> list[str]:
-    refusal = next((one.first for one in ways if one.first is not None and one.first.status == 401), None)
+    """What all clients have in common that came so far."""
     first = next(one.first for one in ways if one.first is not None)
     login = next((one.login for one in ways if one.login is not None and one.login.form is not None), None)
-    behind = Track("")
-    shared, provider = await asyncio.gather(
-        _check_traffic(address, caller, refusal, token, hold_seconds, is_open=any(one.is_open for one in ways)),
+    behind, calls = Track(""), Track("")
+    notes, provider = await asyncio.gather(
+        _check_traffic(address, caller, ways, wishes.token, wishes.hold_seconds, calls),
         _look_behind(login, address, caller, behind),
     )
-    found, notes = shared
+    if notes and wishes.show_login is not None and behind.is_fine:
+        notes = await _log_in(address, caller, ways, wishes, behind, calls)
     clock = judge_clock(first, provider)
     for track in arrived:
         if clock is not None:
             track.add(clock)
-        track.add(*found.diagnoses)
-        if login is not None and track.levels.get("authorize") == "ok":
-            track.add(*behind.diagnoses)
-        for step in (*found.levels, *(behind.levels if track.levels.get("authorize") == "ok" else ())):
-            track.passed(step)
+        track.join(calls)
+        if track.levels.get("authorize") == "ok":
+            track.join(behind)
     return notes
 
 
@@ -72,32 +77,47 @@ async def _look_behind(login: LoginSeen | None, address: Address, caller: Caller
     return None if login is None else await look_behind(login, address, caller, track)
 
 
+async def _log_in(
+    address: Address, caller: Caller, ways: Sequence[Way], wishes: Wishes, behind: Track, calls: Track
+) -> list[str]:
+    documents = next((one.documents for one in ways if one.documents is not None), None)
+    if documents is None or wishes.show_login is None:
+        return [_NO_LOGIN]
+    async with logged_in(address, documents, caller, behind, wishes.show_login) as token:
+        if token is None:
+            return [] if behind.diagnoses else [_NO_LOGIN]
+        await _check_calls(address, caller, token, wishes.hold_seconds, calls)
+    return []
+
+
 async def _check_traffic(
-    address: Address,
-    caller: Caller,
-    refusal: Answer | None,
-    token: Secret | None,
-    hold_seconds: float,
-    *,
-    is_open: bool,
-) -> tuple[Track, list[str]]:
-    track = Track("")
+    address: Address, caller: Caller, ways: Sequence[Way], token: Secret | None, hold_seconds: float, track: Track
+) -> list[str]:
+    """Note what happens to calls; and say what was not looked at."""
+    refusal = next((one.first for one in ways if one.first is not None and one.first.status == 401), None)
+    is_open = any(one.is_open for one in ways)
     checks = [check_size(address, caller)]
     if refusal is not None:
         checks.append(check_headers(refusal, address, caller))
-    if token is None and not is_open:
+    if token is not None or is_open:
+        given = token if refusal is not None else None
+        found, _ = await asyncio.gather(
+            asyncio.gather(*checks), _check_calls(address, caller, given, hold_seconds, track)
+        )
+    else:
         found = await asyncio.gather(*checks)
-        track.add(*(one for one in found if one is not None))
-        return track, [_NO_CALL]
-    (more, _, has_stream), found = await asyncio.gather(
-        check_both(address, caller, token if refusal is not None else None, hold_seconds=hold_seconds),
-        asyncio.gather(*checks),
-    )
-    track.add(*(one for one in found if one is not None), *more)
+    track.add(*(one for one in found if one is not None))
+    return [] if token is not None or is_open else [_NO_CALL]
+
+
+async def _check_calls(
+    address: Address, caller: Caller, token: Secret | None, hold_seconds: float, track: Track
+) -> None:
+    found, has_stream = await check_both(address, caller, token, hold_seconds=hold_seconds)
+    track.add(*found)
     track.passed("call")
     if has_stream:
         track.passed("stream")
-    return track, []
 
 
 def _judge_place(client: ClientProfile, address: Address) -> Diagnosis | None:

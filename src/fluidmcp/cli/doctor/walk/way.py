@@ -35,12 +35,21 @@ class LoginSeen:
     form: ConsentForm | None
 
 
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What the authorization server says of itself (RFC 8414), and the scopes that a client asks for."""
+
+    server: Mapping[str, object]
+    scopes: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Way:
     """How far a client came: the answer to its first call, whether that was the call's answer, and the login."""
 
     first: Answer | None = None
     is_open: bool = False
+    documents: Documents | None = None
     login: LoginSeen | None = None
 
 
@@ -85,16 +94,11 @@ async def go(client: ClientProfile, address: Address, caller: Caller, track: Tra
     documents = await _find_login(address, answer, client, caller, track)
     if documents is None:
         return way
+    way.documents = documents
     client_id = await _introduce(client, documents.server, address, caller, track)
     if client_id is not None:
         way.login = await _authorize(client, client_id, documents, address, caller, track)
     return way
-
-
-@dataclass(frozen=True, slots=True)
-class _Documents:
-    server: Mapping[str, object]
-    scopes: tuple[str, ...]
 
 
 def _arrived(seen: Seen, track: Track, step: Step) -> Answer | None:
@@ -106,7 +110,7 @@ def _arrived(seen: Seen, track: Track, step: Step) -> Answer | None:
 
 async def _find_login(
     address: Address, refusal: Answer, client: ClientProfile, caller: Caller, track: Track
-) -> _Documents | None:
+) -> Documents | None:
     """The two documents: of the endpoint (RFC 9728), and of its authorization server (RFC 8414)."""
     challenge = read_challenge(refusal.header("www-authenticate"))
     resource = await _fetch(challenge["resource_metadata"], client, caller, track)
@@ -133,7 +137,7 @@ async def _find_login(
     track.passed("metadata")
     asked = challenge.get("scope", "").split() or texts_of(document, "scopes_supported")
     more = [OFFLINE] if OFFLINE in texts_of(server.document or {}, "scopes_supported") else []
-    return _Documents(server.document or {}, tuple(dict.fromkeys((*asked, *more))))
+    return Documents(server.document or {}, tuple(dict.fromkeys((*asked, *more))))
 
 
 async def _fetch(url: str, client: ClientProfile, caller: Caller, track: Track) -> Answer | None:
@@ -182,7 +186,7 @@ def reads_documents(server: Mapping[str, object]) -> bool:
 
 
 async def _authorize(
-    client: ClientProfile, client_id: str, documents: _Documents, address: Address, caller: Caller, track: Track
+    client: ClientProfile, client_id: str, documents: Documents, address: Address, caller: Caller, track: Track
 ) -> LoginSeen | None:
     url = build_authorization_url(
         text_of(documents.server, "authorization_endpoint"),
