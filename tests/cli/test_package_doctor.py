@@ -171,14 +171,14 @@ def test_what_is_compared_with_the_provider_is_named():
 
 
 def test_the_command_reads_files_and_packages(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    servers = {"open": {"command": "x"}, "bad": {"command": "x", "auth": {"provider": "githb", "env_var_name": "T"}}}
+    servers = {"open": {"command": "sh"}, "bad": {"command": "sh", "auth": {"provider": "githb", "env_var_name": "T"}}}
     file = tmp_path / "servers.json"
     file.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == 1
     printed = capsys.readouterr()
     assert "open has no auth block" in printed.out
     assert "1 problem found." in printed.out
-    assert "provider names no preset" in printed.err
+    assert "provider names no preset" in printed.out
     assert run_commands(["doctor", "no-such-package"]) == EXIT_USAGE
     assert run_commands(["doctor", str(file), "--token"]) == EXIT_USAGE
     assert "leave PACKAGE out" in capsys.readouterr().err
@@ -191,22 +191,42 @@ def test_the_command_reads_what_run_reads(tmp_path: Path, capsys: pytest.Capture
     assert "is not a package" not in capsys.readouterr().err
     inputs = [{"id": "key", "type": "promptString"}]
     servers = {
-        "asks": {"command": "x", "env": {"KEY": "${input:key}"}},
+        "asks": {"command": "sh", "env": {"KEY": "${input:key}"}},
         "brings": {"package": "npm:not-there", "auth": {"provider": "github", "env_var_name": "T"}},
     }
     file = tmp_path / "servers.json"
     file.write_text(json.dumps({"mcpServers": servers, "inputs": inputs}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == 1
-    printed = capsys.readouterr()
-    assert "asks has no auth block" in printed.out
-    assert "fluidmcp install npm:not-there" in printed.err
+    printed = capsys.readouterr().out
+    assert "asks has no auth block" in printed
+    assert "fluidmcp install npm:not-there" in printed
 
 
 def test_where_nothing_runs_there_is_nothing_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "servers.json"
-    file.write_text(json.dumps({"mcpServers": {"off": {"command": "x", "disabled": True}}}), encoding="utf-8")
+    file.write_text(json.dumps({"mcpServers": {"off": {"command": "sh", "disabled": True}}}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == EXIT_USAGE
     assert "Disabled in the file: off." in capsys.readouterr().err
+
+
+def test_a_server_that_cannot_be_started_is_a_problem_also_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    servers = {
+        "gone": {"command": "no-such-program"},
+        "lacks": {"command": "sh", "env": {"KEY": {"value": "", "required": True}}},
+        "good": {"command": "sh"},
+    }
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    assert run_commands(["doctor", str(file)]) == 1
+    printed = capsys.readouterr().out
+    assert "problem  server: The command of gone is not found: no-such-program" in printed
+    assert printed.endswith("2 problems found.\n")
+    assert run_commands(["doctor", str(file), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert not told["ok"]
+    found = {one["package"]: one for one in told["findings"] if one["subject"] == "server"}
+    assert {name: one["level"] for name, one in found.items()} == {"gone": "problem", "lacks": "problem", "good": "ok"}
+    assert "KEY" in found["lacks"]["cause"] and found["gone"]["remedy"].startswith("Install it, or correct")
 
 
 def test_the_redirect_uri_is_that_of_run(
@@ -215,7 +235,7 @@ def test_the_redirect_uri_is_that_of_run(
     monkeypatch.setenv("MCP_CLIENT_SERVER_ALL_PORT", "8321")
     auth = LOCAL | {"env_var_name": "T"}
     file = tmp_path / "servers.json"
-    file.write_text(json.dumps({"mcpServers": {"mail": {"command": "x", "auth": auth}}}), encoding="utf-8")
+    file.write_text(json.dumps({"mcpServers": {"mail": {"command": "sh", "auth": auth}}}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == 1
     assert "register http://localhost:8321/mail/auth/callback" in capsys.readouterr().out
 
@@ -226,7 +246,7 @@ def test_it_reaches_what_a_gateway_would_reach(
     monkeypatch.delenv("FMCP_ALLOW_PRIVATE_PROVIDERS", raising=False)
     auth = LOCAL | {"env_var_name": "T", "token_url": "https://10.255.255.1/token"}
     file = tmp_path / "servers.json"
-    file.write_text(json.dumps({"mcpServers": {"mail": {"command": "x", "auth": auth}}}), encoding="utf-8")
+    file.write_text(json.dumps({"mcpServers": {"mail": {"command": "sh", "auth": auth}}}), encoding="utf-8")
     assert run_commands(["doctor", str(file)]) == 1
     assert "FMCP_ALLOW_PRIVATE_PROVIDERS" in capsys.readouterr().out
 
@@ -255,7 +275,7 @@ async def test_the_address_that_is_asked_about_keys_has_to_refuse_who_has_none(
     async with serve(Starlette(routes=[Route("/validate", answer)])) as address:
         verify = {"url": f"{address}/validate", "headers": {"X-Key": "${keys.api_key}"}}
         auth: dict[str, object] = {"type": "keys", "keys": {"api_key": {}}, "verify": verify}
-        entry = read_entry("mail", {"command": "x", "env": {"A": "${keys.api_key}"}, "auth": auth})
+        entry = read_entry("mail", {"command": "sh", "env": {"A": "${keys.api_key}"}, "auth": auth})
         found = [one async for one in find_package_problems(entry, {}, public_url=PUBLIC_URL, fetcher=fetcher)]
     await fetcher.aclose()
     finding = found[-1]

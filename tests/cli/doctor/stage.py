@@ -1,7 +1,8 @@
 """A gateway behind a real nginx with the configuration of docs/deployment.md, in which a test changes one thing."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +12,12 @@ from fluidmcp.cli.doctor.walk.calls import Caller, build_context
 from fluidmcp.cli.doctor.walk.report import Report
 from fluidmcp.cli.doctor.walk.walk import Wishes, walk
 from fluidmcp.config.entries import ServerEntry
+from tests.acceptance.harness import free_port
 from tests.acceptance.nginx import PAGE, serving_as_shown
 from tests.gateway.client_login import KEYS
 from tests.gateway.running import running_gateway, stdlib_entry
 from tests.providers.login_gateway import auth_block
-from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, OidcProvider
+from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, OidcProvider, running_oidc_provider
 from tests.timing import limit_of_running_time
 
 LIMIT_SECONDS: Final = 5.0
@@ -53,6 +55,8 @@ class Stage:
     gateway_port: int
     free_port: int
     """Where nothing listens, unless nginx is told to."""
+    silent_port: int
+    """Where connections are accepted, and nobody ever answers."""
 
     @property
     def public_url(self) -> str:
@@ -86,8 +90,8 @@ class Stage:
                 gateway = running_gateway(self.entries(fault.auth), fault.environ, port=self.gateway_port, **options)
                 await running.enter_async_context(gateway)
             changes = {
-                **{shown: self._fill(ours) for shown, ours in fault.nginx.items()},
                 "server 127.0.0.1:8099;": f"server 127.0.0.1:{self.gateway_port};",
+                **{shown: self._fill(ours) for shown, ours in fault.nginx.items()},
             }
             yield await running.enter_async_context(serving_as_shown(folder, PAGE, changes, port=self.port, pair=pair))
 
@@ -102,8 +106,20 @@ class Stage:
             value.replace("{public}", self.public_url)
             .replace("{port}", str(self.port))
             .replace("{free}", str(self.free_port))
+            .replace("{silent}", str(self.silent_port))
             .replace("{gateway_port}", str(self.gateway_port))
         )
+
+
+@contextmanager
+def staged() -> Generator[Stage]:
+    """Raises LookupError when a part is missing."""
+    port = free_port()
+    with (
+        running_oidc_provider(gateway_url=f"https://localhost:{port}/tools") as provider,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        yield Stage(provider, port, free_port(), free_port(), silent.getsockname()[1])
 
 
 async def look(

@@ -9,11 +9,9 @@ import pytest
 
 from fluidmcp.cli.doctor.walk.report import Report
 from fluidmcp.cli.doctor.walk.walk import Wishes
-from tests.acceptance.harness import free_port
-from tests.cli.doctor.stage import LOCATION, Fault, Stage, codes, look
+from tests.cli.doctor.stage import LOCATION, Fault, Stage, codes, look, staged
 from tests.cli.doctor.test_seeded_faults import ALWAYS
 from tests.clients.logins.browser import walk as walk_in_browser
-from tests.providers.oidc import running_oidc_provider
 
 pytestmark = pytest.mark.needs("nginx", "node", "oidc-provider")
 
@@ -23,9 +21,8 @@ LIMIT_SECONDS: Final = 60.0
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    port = free_port()
-    with running_oidc_provider(gateway_url=f"https://localhost:{port}/tools") as provider:
-        yield Stage(provider, port, free_port(), free_port())
+    with staged() as stage:
+        yield stage
 
 
 async def look_logged_in(stage: Stage, folder: Path, fault: Fault) -> tuple[Report, list[asyncio.Task[None]]]:

@@ -26,7 +26,7 @@ def codes_of_the_page() -> set[str]:
 
 def codes_of_the_source() -> set[str]:
     found = {f"{form}_{ending}" for form in FORMS for ending in ENDINGS} | {f"public_url_{part}" for part in PARTS}
-    for path in WALK.glob("*.py"):
+    for path in WALK.rglob("*.py"):
         found.update(_constants(ast.parse(path.read_text(encoding="utf-8"))))
     return found
 

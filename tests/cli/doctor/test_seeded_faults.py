@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from fluidmcp.config.clients import ClientRules
-from tests.acceptance.harness import free_port
-from tests.cli.doctor.stage import LOCATION, WELL_KNOWN, Fault, Stage, codes, look
+from tests.cli.doctor.stage import LOCATION, WELL_KNOWN, Fault, Stage, codes, look, staged
 from tests.cli.doctor.wrong_certificates import Wrong, write_wrong
-from tests.providers.oidc import running_oidc_provider
 
 pytestmark = pytest.mark.needs("nginx", "node", "oidc-provider")
 
@@ -20,9 +18,8 @@ ALWAYS = {"not_public"}
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    port = free_port()
-    with running_oidc_provider(gateway_url=f"https://localhost:{port}/tools") as provider:
-        yield Stage(provider, port, free_port(), free_port())
+    with staged() as stage:
+        yield stage
 
 
 PAGE_FOR_ALL = '    location /.well-known/ { default_type text/html; return 200 "<p>x"; }\n'
@@ -67,6 +64,7 @@ PROXY_FAULTS = [
     Fault(code="blocked", nginx={LOCATION: f"{LOCATION}        deny all;\n"}),
     Fault(code="another_site", nginx={LOCATION: "    location /other/ {\n"}),
     Fault(code="gateway_down", has_gateway=False),
+    Fault(code="no_answer", nginx={"server 127.0.0.1:8099;": "server 127.0.0.1:{silent};"}),
     Fault(
         code="redirect_https",
         nginx={

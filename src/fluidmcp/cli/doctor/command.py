@@ -64,7 +64,7 @@ Exit codes:
     metavar="SECONDS",
     help="With URL: how long to watch a silent event stream for something that cuts it off.",
 )
-@click.option("--json", "as_json", is_flag=True, help="With URL: print the findings as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def doctor(
     context: click.Context,
@@ -88,14 +88,14 @@ def doctor(
     is_url = target is not None and target.lower().startswith(("http://", "https://"))
     _refuse_options(context, for_url=not is_url)
     if target is None:
-        return deferred.run_doctor(with_token=with_token)
+        return deferred.run_doctor(with_token=with_token, as_json=as_json)
     if with_token:
         raise click.UsageError("--token is for the set-up of this machine; leave PACKAGE out.")
     if is_url:
         return deferred.run_url_doctor(
             target, token_env=token_env, login=login, ca=ca, hold_seconds=hold_seconds, as_json=as_json
         )
-    return deferred.run_package_doctor(target, public_url=public_url, allow_env=allow_env)
+    return deferred.run_package_doctor(target, public_url=public_url, allow_env=allow_env, as_json=as_json)
 
 
 def _refuse_options(context: click.Context, *, for_url: bool) -> None:
@@ -106,7 +106,6 @@ def _refuse_options(context: click.Context, *, for_url: bool) -> None:
             "login": "--login",
             "ca": "--ca",
             "hold_seconds": "--hold",
-            "as_json": "--json",
         }
         if for_url
         else {"public_url": "--public-url", "allow_env": "--allow-env"}

@@ -18,6 +18,7 @@ from fluidmcp.cli.doctor.checks import (
     read_token_page,
     warning,
 )
+from fluidmcp.cli.serving.checks import check_launch
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.logins.keys import KeysBlock
@@ -26,7 +27,7 @@ from fluidmcp.config.providers.describe import facts
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import find_preset
 from fluidmcp.crypto.sealing import Sealer
-from fluidmcp.errors import FluidMCPError, ProviderAnswerError, ProviderUnavailableError
+from fluidmcp.errors import ConfigurationError, FluidMCPError, ProviderAnswerError, ProviderUnavailableError
 from fluidmcp.guards.package_auth import PackageAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata, discover
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
@@ -42,6 +43,16 @@ _HINTS: Final[Mapping[str, str]] = {
     "invalid_client": "Check the client id.",
     "redirect_uri_mismatch": "Register the redirect URI letter by letter.",
 }
+
+
+def check_server(entry: ServerEntry, environ: Mapping[str, str]) -> Finding:
+    """Whether the server could be started, as far as that shows without starting it."""
+    subject = "server"
+    try:
+        check_launch(entry, environ)
+    except ConfigurationError as error:
+        return describe_error(subject, error)
+    return ok(subject, "its command is there, and what it needs is set; run without --start-server starts it once")
 
 
 async def find_package_problems(

@@ -28,10 +28,10 @@ from fluidmcp.cli.doctor.checks import (
     problem,
     warning,
 )
-from fluidmcp.cli.doctor.package import find_package_problems
+from fluidmcp.cli.doctor.package import check_server, find_package_problems
+from fluidmcp.cli.doctor.printing import Printer
 from fluidmcp.cli.doctor.shared import check_shared
 from fluidmcp.cli.files.checking import answer_for_now
-from fluidmcp.cli.output import print_error, print_line
 from fluidmcp.cli.serving.sources import load_target, nothing_to_run
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import ALLOWED_EMAIL_DOMAINS, ALLOWED_SUBJECTS, OAuthSettings, load_oauth_settings
@@ -56,12 +56,11 @@ from fluidmcp.operator.token_file import find_token_file
 from fluidmcp.packages.resolve import ALL, is_servers_file
 from fluidmcp.packages.servers_file import ReadingOptions
 
-EXIT_PROBLEM: Final = 1
 DIGEST_KEY_BYTES: Final = 32
 _TOKEN_SUBJECT: Final = "token"
 
 
-def run_doctor(*, with_token: bool) -> int:
+def run_doctor(*, with_token: bool, as_json: bool) -> int:
     """Check the set-up that the environment describes, print the findings, and return the exit code.
 
     Raises:
@@ -70,11 +69,13 @@ def run_doctor(*, with_token: bool) -> int:
     environ = read_environment()
     _log_little(environ)
     token = _read_token() if with_token else None
-    return _conclude(asyncio.run(_print(find_problems(environ, token=token))))
+    printer = Printer(environ, as_json=as_json)
+    asyncio.run(printer.take_all(find_problems(environ, token=token)))
+    return printer.conclude()
 
 
-def run_package_doctor(target: str, *, public_url: str | None, allow_env: Sequence[str]) -> int:
-    """Check the logins of what `fluidmcp run` would serve, print the findings, and return the exit code.
+def run_package_doctor(target: str, *, public_url: str | None, allow_env: Sequence[str], as_json: bool) -> int:
+    """Check servers and logins of what `fluidmcp run` would serve, print the findings, and return the exit code.
 
     Nothing is installed, and inputs are not asked for.
 
@@ -96,52 +97,30 @@ def run_package_doctor(target: str, *, public_url: str | None, allow_env: Sequen
     loaded = load_target(target, options, is_file=is_file)
     if not loaded.servers and not loaded.refused:
         raise nothing_to_run(target, loaded.disabled)
+    printer = Printer(environ, as_json=as_json)
     for refused in loaded.refused:
-        print_error(refused.error)
-    problems = asyncio.run(_examine_entries(loaded.entries, environ, settings))
-    return _conclude(problems + len(loaded.refused))
+        printer.take(describe_error("entry", refused.error), package=refused.name)
+    asyncio.run(_examine_entries(loaded.entries, environ, settings, printer))
+    return printer.conclude()
 
 
 async def _examine_entries(
-    entries: Sequence[ServerEntry], environ: Mapping[str, str], settings: GatewaySettings
-) -> int:
-    problems = 0
+    entries: Sequence[ServerEntry], environ: Mapping[str, str], settings: GatewaySettings, printer: Printer
+) -> None:
     # It reaches what a gateway with these settings would reach, and nothing else.
     async with contextlib.aclosing(Fetcher(allow_private=settings.allow_private_providers)) as fetcher:
         for entry in entries:
             if len(entries) > 1:
-                print_line(f"{entry.name}:")
+                printer.begin(entry.name)
+            printer.take(check_server(entry, environ), package=entry.name)
             findings = find_package_problems(entry, environ, public_url=settings.public_url, fetcher=fetcher)
-            problems += await _print(findings)
-    return problems
+            await printer.take_all(findings, package=entry.name)
 
 
 def _log_little(environ: Mapping[str, str]) -> None:
     """What would be logged as a warning is a finding here."""
     is_debugging = environ.get("FMCP_LOG_LEVEL", "").strip().lower() == "debug"
     configure_logging("debug" if is_debugging else "error")
-
-
-def _conclude(problems: int) -> int:
-    if problems:
-        print_line(f"{problems} problem{'s' if problems > 1 else ''} found.")
-        return EXIT_PROBLEM
-    print_line("No problem found.")
-    return 0
-
-
-async def _print(findings: AsyncGenerator[Finding]) -> int:
-    """Print findings as they are made; how many are problems."""
-    problems = 0
-    async with contextlib.aclosing(findings):
-        async for finding in findings:
-            print_line(f"{finding.level:<8} {finding.subject}: {finding.text}")
-            if finding.hint:
-                print_line(f"{'':<9}Do: {finding.hint}")
-            for detail in finding.details:
-                print_line(f"{'':<9}- {detail}")
-            problems += finding.level == "problem"
-    return problems
 
 
 async def find_problems(

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
 
 from fluidmcp.cli.account.session import open_browser
+from fluidmcp.cli.doctor.printing import EXIT_PROBLEM, choose_colours
 from fluidmcp.cli.doctor.walk.address import Address, parse_address
 from fluidmcp.cli.doctor.walk.calls import Caller, build_context
 from fluidmcp.cli.doctor.walk.report import Report
@@ -19,9 +17,6 @@ from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import UserError
 from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text
 from fluidmcp.observability.logs import configure_logging
-
-EXIT_PROBLEM: Final = 1
-COLOURS: Final[Mapping[str, Colour]] = MappingProxyType({"ok": "green", "warning": "yellow", "problem": "red"})
 
 
 def run_url_doctor(
@@ -41,7 +36,7 @@ def run_url_doctor(
     if as_json:
         print_line(json.dumps(report.as_document()))
     else:
-        _show(report, is_coloured=sys.stdout.isatty() and not environ.get("NO_COLOR"))
+        show_report(report, choose_colours(environ))
     return EXIT_PROBLEM if report.has_problem else 0
 
 
@@ -77,8 +72,7 @@ def _read_token(environ: Mapping[str, str], name: str) -> Secret:
     return Secret(text)
 
 
-def _show(report: Report, *, is_coloured: bool) -> None:
-    colours: Mapping[str, Colour] = COLOURS if is_coloured else {}
+def show_report(report: Report, colours: Mapping[str, Colour]) -> None:
     print_line(report.url)
     print_line()
     print_table(

@@ -2,7 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from fluidmcp.authorization_server.metadata import AUTHORIZATION_SERVER, OPENID_CONFIGURATION, PROTECTED_RESOURCE
 from fluidmcp.errors import UserError
@@ -73,9 +73,27 @@ def parse_address(text: str) -> Address:
     return Address(url=url, origin=f"{parts.scheme.lower()}://{parts.netloc}", host=host, path=parts.path or "/")
 
 
+def split_address(text: str) -> SplitResult:
+    """The parts of an address that somebody else wrote; no parts at all of one that is none."""
+    try:
+        parts = urlsplit(text)
+        is_good = parts.port != 0
+    except ValueError:
+        is_good = False
+    return urlsplit(text) if is_good else urlsplit("")
+
+
+def join_address(base: str, text: str) -> str:
+    """Where a link on a page leads; as it was written where it leads nowhere."""
+    try:
+        return urljoin(base, text)
+    except ValueError:
+        return text
+
+
 def list_server_documents(issuer: str) -> tuple[str, ...]:
     """Where the document of an authorization server may stand, in the order of RFC 8414 and of MCP clients."""
-    parts = urlsplit(issuer)
+    parts = split_address(issuer)
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     if not path:
         return (f"{origin}{AUTHORIZATION_SERVER}", f"{origin}{OPENID_CONFIGURATION}")
@@ -88,7 +106,7 @@ def list_server_documents(issuer: str) -> tuple[str, ...]:
 
 def describe_difference(said: str, typed: str) -> str:
     """Which part of two addresses differs: `scheme`, `host`, `port` or `path`; "" where none does."""
-    one, other = urlsplit(said), urlsplit(typed)
+    one, other = split_address(said), split_address(typed)
     if one.scheme != other.scheme:
         return "scheme"
     if (one.hostname or "") != (other.hostname or ""):

@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx2
 from cryptography import x509
 
+from fluidmcp.cli.doctor.walk.address import split_address
 from fluidmcp.cli.doctor.walk.seen import Answer, Certificate, Failure, FailureKind, Seen, StreamSeen
 from fluidmcp.errors import ProviderUnavailableError
 from fluidmcp.oauth_client.target import Resolve, find_addresses, is_loopback_host, resolve_name
@@ -85,7 +85,8 @@ class Caller:
                     return _describe(url, response, body, asked_at=asked_at, answered_at=answered_at)
         except TimeoutError:
             return Failure(url=url, kind="timeout", seconds=seconds)
-        except httpx2.TransportError:
+        except (httpx2.TransportError, httpx2.InvalidURL, ValueError):
+            # A ValueError: what a document names is no address, or cannot be sent.
             return Failure(url=url, kind="broken")
 
     async def watch(self, url: str, headers: Mapping[str, str], *, hold_seconds: float) -> StreamSeen | Seen:
@@ -132,7 +133,7 @@ class Caller:
             await response.aclose()
 
     async def _find_addresses(self, url: str) -> Sequence[str]:
-        parts = urlsplit(url)
+        parts = split_address(url)
         host = parts.hostname or ""
         if host == self._typed_host:
             found = await self._resolve(host, parts.port or (443 if parts.scheme == "https" else 80))
@@ -163,7 +164,7 @@ class Caller:
     async def _explain(self, error: httpx2.ConnectError, url: str, address: str) -> Failure:
         cause = _find_tls_error(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            parts = urlsplit(url)
+            parts = split_address(url)
             certificate = await _fetch_certificate(address, parts.port or 443, parts.hostname or "", cause.verify_code)
             return Failure(url=url, kind="tls", certificate=certificate)
         if cause is not None:

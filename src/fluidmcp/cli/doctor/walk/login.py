@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from fluidmcp.cli.doctor.walk.address import Address
 from fluidmcp.cli.doctor.walk.calls import Caller
-from fluidmcp.cli.doctor.walk.judge_connection import judge_failure
-from fluidmcp.cli.doctor.walk.judge_tokens import judge_login_answer, judge_refresh_token, judge_token_answer
+from fluidmcp.cli.doctor.walk.judgements.connection import judge_failure
+from fluidmcp.cli.doctor.walk.judgements.tokens import judge_login_answer, judge_refresh_token, judge_token_answer
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Step, Track
 from fluidmcp.cli.doctor.walk.seen import Answer, Failure, text_of
 from fluidmcp.cli.doctor.walk.way import Documents, build_authorization_url

@@ -5,13 +5,13 @@ code that is none: where the provider knows the gateway, it refuses the code; wh
 """
 
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 from fluidmcp.authorization_server.metadata import OPENID_CONFIGURATION
-from fluidmcp.cli.doctor.walk.address import Address
+from fluidmcp.cli.doctor.walk.address import Address, join_address, split_address
 from fluidmcp.cli.doctor.walk.calls import Caller
-from fluidmcp.cli.doctor.walk.judge_connection import judge_failure
-from fluidmcp.cli.doctor.walk.judge_login import (
+from fluidmcp.cli.doctor.walk.judgements.connection import judge_failure
+from fluidmcp.cli.doctor.walk.judgements.login import (
     judge_consent,
     judge_provider_page,
     judge_provider_scopes,
@@ -29,12 +29,15 @@ NO_CODE: Final = "fluidmcp-doctor-asks-whether-you-know-this-gateway"
 
 async def look_behind(login: LoginSeen, address: Address, caller: Caller, track: Track) -> Answer | None:
     """Note what is wrong; the provider's answer, for its clock."""
+    if not resolve_form(login).startswith(f"{address.origin}/"):
+        # Another authorization server, whose page is not ours to answer.
+        return None
     answer = await _allow(login, address, caller)
     if isinstance(answer, Failure):
         track.add(judge_failure(answer, "provider"))
         return None
     wrong = judge_consent(answer, login.client)
-    location = urljoin(answer.url, answer.header("location"))
+    location = join_address(answer.url, answer.header("location"))
     if wrong is None and answer.header("location"):
         wrong = judge_request_to_provider(location, address)
     if wrong is not None and track.add(wrong):
@@ -71,7 +74,7 @@ async def _allow(login: LoginSeen, address: Address, caller: Caller) -> Answer |
 async def _come_back(
     login: LoginSeen, location: str, cookies: tuple[str, ...], issuer: str, caller: Caller, track: Track
 ) -> None:
-    asked = dict(parse_qsl(urlsplit(location).query))
+    asked = dict(parse_qsl(split_address(location).query))
     query = {"code": NO_CODE, "state": asked.get("state", ""), **({"iss": issuer} if issuer else {})}
     url = f"{asked.get('redirect_uri', '')}?{urlencode(query)}"
     answer = await caller.call("GET", url, {**BROWSER, "cookie": "; ".join(cookies)}, seconds=15.0)
@@ -83,7 +86,7 @@ async def _come_back(
 
 async def _find_document(location: str, caller: Caller) -> dict[str, object] | None:
     """The OpenID Connect document of the provider with this login page, if it has one above it."""
-    parts = urlsplit(location)
+    parts = split_address(location)
     segments = parts.path.strip("/").split("/")[:-1]
     for count in range(min(len(segments), MAX_PARENTS) + 1):
         above = "".join(f"/{segment}" for segment in segments[:count])
@@ -98,6 +101,6 @@ async def _find_document(location: str, caller: Caller) -> dict[str, object] | N
 
 
 def _ask_silently(location: str) -> str:
-    parts = urlsplit(location)
+    parts = split_address(location)
     query = dict(parse_qsl(parts.query, keep_blank_values=True)) | {"prompt": "none"}
     return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))

@@ -19,6 +19,8 @@ Step = Literal[
 ]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)
 
+MAX_TEXT_CHARACTERS: Final = 500
+
 _RANK: Final[Mapping[Level, int]] = {"ok": 0, "warning": 1, "problem": 2}
 
 
@@ -31,6 +33,13 @@ class Diagnosis:
     cause: str
     remedy: str
     level: Level = "problem"
+
+    def __post_init__(self) -> None:
+        """What the other side said is quoted, and can be long."""
+        for name in ("cause", "remedy"):
+            text: str = getattr(self, name)
+            if len(text) > MAX_TEXT_CHARACTERS:
+                object.__setattr__(self, name, f"{text[:MAX_TEXT_CHARACTERS]}...")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

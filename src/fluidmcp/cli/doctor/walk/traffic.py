@@ -8,8 +8,8 @@ from typing import Final
 from fluidmcp.cli.doctor.walk.address import Address
 from fluidmcp.cli.doctor.walk.calls import CALL_SECONDS, Caller
 from fluidmcp.cli.doctor.walk.clients import VS_CODE
-from fluidmcp.cli.doctor.walk.judge_connection import judge_failure
-from fluidmcp.cli.doctor.walk.judge_traffic import (
+from fluidmcp.cli.doctor.walk.judgements.connection import judge_failure
+from fluidmcp.cli.doctor.walk.judgements.traffic import (
     judge_bad_token,
     judge_call,
     judge_large_body,

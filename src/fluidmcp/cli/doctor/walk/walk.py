@@ -9,7 +9,7 @@ from fluidmcp.cli.doctor.walk import way
 from fluidmcp.cli.doctor.walk.address import Address
 from fluidmcp.cli.doctor.walk.calls import Caller
 from fluidmcp.cli.doctor.walk.clients import CLIENTS, ClientProfile
-from fluidmcp.cli.doctor.walk.judge_connection import judge_clock
+from fluidmcp.cli.doctor.walk.judgements.connection import judge_clock
 from fluidmcp.cli.doctor.walk.login import logged_in
 from fluidmcp.cli.doctor.walk.provider import look_behind
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Report, Track, single_out

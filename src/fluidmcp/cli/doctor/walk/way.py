@@ -1,27 +1,32 @@
 """The way of one client, from its first call to the page that asks the person: what it sends, step by step."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlunsplit
 
-from fluidmcp.cli.doctor.walk.address import Address, list_server_documents
+from fluidmcp.cli.doctor.walk.address import Address, join_address, list_server_documents, split_address
 from fluidmcp.cli.doctor.walk.calls import CALL_SECONDS, Caller
 from fluidmcp.cli.doctor.walk.clients import ClientProfile
-from fluidmcp.cli.doctor.walk.judge_connection import judge_failure
-from fluidmcp.cli.doctor.walk.judge_documents import (
+from fluidmcp.cli.doctor.walk.judgements.connection import judge_failure
+from fluidmcp.cli.doctor.walk.judgements.documents import (
     describe_missing_registration,
     judge_registration,
     judge_resource,
     judge_server,
 )
-from fluidmcp.cli.doctor.walk.judge_first_call import judge_first_call, judge_rpc_error
-from fluidmcp.cli.doctor.walk.judge_login import OFFLINE, ConsentForm, judge_authorize, read_consent
+from fluidmcp.cli.doctor.walk.judgements.first_call import judge_first_call, judge_rpc_error
+from fluidmcp.cli.doctor.walk.judgements.login import OFFLINE, ConsentForm, judge_authorize, read_consent
 from fluidmcp.cli.doctor.walk.report import Step, Track
 from fluidmcp.cli.doctor.walk.seen import Answer, Failure, Seen, read_challenge, text_of, texts_of
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
+
+PATIENCE_SECONDS: Final = 3.0
+"""How long a first call may be without an answer before somebody asks whether there is anybody."""
+HEALTH_SECONDS: Final = 1.5
 
 BROWSER: Final[Mapping[str, str]] = {"accept": "text/html", "user-agent": "Mozilla/5.0 (fluidmcp doctor)"}
 
@@ -33,6 +38,21 @@ class LoginSeen:
     client: ClientProfile
     page: Answer
     form: ConsentForm | None
+
+
+async def _call_first(client: ClientProfile, address: Address, caller: Caller) -> Seen:
+    """The answer to the first call. A server process that is started for it may take its time, if the gateway lives."""
+    call = caller.call("POST", address.url, call_headers(client), encode_initialize(client), seconds=CALL_SECONDS)
+    async with asyncio.TaskGroup() as group:
+        calling = group.create_task(call)
+        await asyncio.wait({calling}, timeout=PATIENCE_SECONDS)
+        if not calling.done():
+            headers = {"accept": "application/json", "accept-encoding": "identity"}
+            health = await caller.call("GET", f"{address.base}/health", headers, seconds=HEALTH_SECONDS)
+            if isinstance(health, Failure) or health.status != 200:
+                calling.cancel()
+                return Failure(url=address.url, kind="timeout", seconds=PATIENCE_SECONDS)
+    return calling.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +95,7 @@ def encode_initialize(client: ClientProfile) -> bytes:
 async def go(client: ClientProfile, address: Address, caller: Caller, track: Track) -> Way:
     """Walk until the login page, or until something is in the way, which is noted in `track`."""
     way = Way()
-    content = encode_initialize(client)
-    first = await caller.call("POST", address.url, call_headers(client), content, seconds=CALL_SECONDS)
-    answer = _arrived(first, track, "connection")
+    answer = _arrived(await _call_first(client, address, caller), track, "connection")
     if answer is None:
         return way
     track.passed("connection")
@@ -218,7 +236,7 @@ def build_authorization_url(
     state: str,
 ) -> str:
     """The address that a client opens in the browser (OAuth 2.1 section 4.1.1, RFC 7636, RFC 8707)."""
-    parts = urlsplit(endpoint)
+    parts = split_address(endpoint)
     query = {
         "response_type": "code",
         "client_id": client_id,
@@ -236,4 +254,4 @@ def build_authorization_url(
 
 def resolve_form(login: LoginSeen) -> str:
     assert login.form is not None
-    return urljoin(login.page.url, login.form.action)
+    return join_address(login.page.url, login.form.action)

@@ -1,6 +1,6 @@
 """What something in front of the gateway does to calls: headers, bodies, streams. Pure module."""
 
-from fluidmcp.cli.doctor.walk.judge_first_call import judge_rpc_error
+from fluidmcp.cli.doctor.walk.judgements.first_call import judge_rpc_error
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Step
 from fluidmcp.cli.doctor.walk.seen import Answer, Failure, Seen, StreamSeen, read_challenge
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from fluidmcp.cli.doctor.walk.address import Address
+from fluidmcp.cli.doctor.walk.address import Address, split_address
 from fluidmcp.cli.doctor.walk.clients import ClientProfile
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Step
 from fluidmcp.cli.doctor.walk.seen import Answer, texts_of
@@ -74,8 +74,8 @@ def judge_authorize(answer: Answer, client: ClientProfile, *, by_document: bool)
             step=step,
             cause=f"The gateway does not accept the document by which {client.name} says who it is "
             f"({client.document_url}): {said}",
-            remedy=f"Let the gateway reach {urlsplit(client.document_url or '').hostname} over https, and look for it "
-            "under denied in FMCP_CLIENTS_FILE.",
+            remedy="Let the gateway reach that address over https, and see whether its host stands under denied in "
+            "FMCP_CLIENTS_FILE.",
         )
     if answer.status in (502, 503, 504) and not answer.title.strip():
         said = f"HTTP {answer.status}"
@@ -91,7 +91,7 @@ def _error_in(location: str, redirect_uri: str) -> str | None:
     """What a redirect back to the client says went wrong; None for any other redirect."""
     if not location.startswith(f"{redirect_uri}?"):
         return None
-    query = dict(parse_qsl(urlsplit(location).query))
+    query = dict(parse_qsl(split_address(location).query))
     if "error" not in query:
         return None
     return clean_text(query.get("error_description", "")) or sanitise_error_code(query["error"])
@@ -121,7 +121,7 @@ def judge_consent(answer: Answer, client: ClientProfile) -> Diagnosis | None:
 
 def judge_request_to_provider(location: str, address: Address) -> Diagnosis | None:
     """What the gateway asks the provider for, as it stands in the address of the login page."""
-    query = dict(parse_qsl(urlsplit(location).query))
+    query = dict(parse_qsl(split_address(location).query))
     redirect_uri = query.get("redirect_uri", "")
     if not redirect_uri.startswith(f"{address.base}/"):
         return Diagnosis(
@@ -135,12 +135,12 @@ def judge_request_to_provider(location: str, address: Address) -> Diagnosis | No
 
 def judge_provider_page(answer: Answer, location: str) -> Diagnosis | None:
     """The provider's answer to the login request with `prompt=none` (OpenID Connect Core section 3.1.2.1)."""
-    asked = dict(parse_qsl(urlsplit(location).query))
-    redirect_uri, provider = asked.get("redirect_uri", ""), urlsplit(location).hostname
+    asked = dict(parse_qsl(split_address(location).query))
+    redirect_uri, provider = asked.get("redirect_uri", ""), split_address(location).hostname
     if answer.status < 400:
         if not answer.header("location").startswith(f"{redirect_uri}?"):
             return None
-        error = sanitise_error_code(dict(parse_qsl(urlsplit(answer.header("location")).query)).get("error"))
+        error = sanitise_error_code(dict(parse_qsl(split_address(answer.header("location")).query)).get("error"))
         if not error or error in _NOBODY_SIGNED_IN:
             return None
         code, remedy = _PROVIDER_ERRORS.get(
@@ -173,7 +173,7 @@ def judge_provider_page(answer: Answer, location: str) -> Diagnosis | None:
 
 def judge_provider_scopes(location: str, provider: Mapping[str, object]) -> Diagnosis | None:
     """Whether the login will be renewed: most providers that know `offline_access` give no refresh token without."""
-    asked = dict(parse_qsl(urlsplit(location).query))
+    asked = dict(parse_qsl(split_address(location).query))
     scopes = asked.get("scope", "").replace(",", " ").split()
     if OFFLINE in scopes or asked.get("access_type") == "offline":
         return None

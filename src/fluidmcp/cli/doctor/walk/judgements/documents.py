@@ -1,11 +1,10 @@
 """What the documents say by which a client finds the login, and the answer to its registration. Pure module."""
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-from fluidmcp.cli.doctor.walk.address import Address
+from fluidmcp.cli.doctor.walk.address import Address, split_address
 from fluidmcp.cli.doctor.walk.clients import ClientProfile
-from fluidmcp.cli.doctor.walk.judge_first_call import judge_own_address
+from fluidmcp.cli.doctor.walk.judgements.first_call import judge_own_address
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Step
 from fluidmcp.cli.doctor.walk.seen import Answer, text_of, texts_of
 from fluidmcp.operator.browser_flow import clean_text
@@ -66,7 +65,7 @@ def judge_server(answer: Answer, issuer: str) -> Diagnosis | None:
 
 
 def _judge_missing(what: str, answer: Answer, about: str) -> Diagnosis:
-    path = urlsplit(answer.url).path
+    path = split_address(answer.url).path
     if 300 <= answer.status < 400:
         return _found(
             f"{what}_redirected",
@@ -126,8 +125,8 @@ def judge_registration(answer: Answer, client: ClientProfile) -> Diagnosis | Non
     return Diagnosis(
         code="registration_unreachable",
         step=step,
-        cause=f"{urlsplit(answer.url).path} answers HTTP {answer.status} and no registration: it does not reach the "
-        "gateway.",
+        cause=f"{split_address(answer.url).path} answers HTTP {answer.status} and no registration: the call does not "
+        "come to the gateway.",
         remedy="Let the proxy pass all paths of the gateway on, for POST too.",
     )
 

@@ -5,8 +5,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
+from fluidmcp.cli.doctor.walk.address import split_address
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Step
 from fluidmcp.cli.doctor.walk.seen import Answer, Certificate, Failure
 
@@ -59,7 +59,7 @@ _FAILURES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
 
 def judge_failure(failure: Failure, step: Step) -> Diagnosis:
     """What a missing answer means."""
-    parts = urlsplit(failure.url)
+    parts = split_address(failure.url)
     host = parts.hostname or ""
     if failure.kind == "tls":
         return judge_certificate(failure.certificate or Certificate(verify_code=0), host, step)

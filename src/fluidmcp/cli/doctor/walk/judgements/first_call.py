@@ -1,9 +1,8 @@
 """What the answer to a client's first call says, which has no token: pure module."""
 
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
-from fluidmcp.cli.doctor.walk.address import Address, describe_difference
+from fluidmcp.cli.doctor.walk.address import Address, describe_difference, join_address, split_address
 from fluidmcp.cli.doctor.walk.report import Diagnosis
 from fluidmcp.cli.doctor.walk.seen import Answer, members_of, read_challenge, text_of
 from fluidmcp.operator.browser_flow import clean_text
@@ -29,7 +28,7 @@ def _found(code: str, cause: str, remedy: str) -> Diagnosis:
 
 
 def _judge_redirect(answer: Answer, address: Address) -> Diagnosis:
-    target = urljoin(address.url, answer.header("location"))
+    target = join_address(address.url, answer.header("location"))
     if target.rstrip("/") == address.url.rstrip("/"):
         shape = "with" if target.endswith("/") else "without"
         return _found(
@@ -43,7 +42,7 @@ def _judge_redirect(answer: Answer, address: Address) -> Diagnosis:
             f"{address.url} is redirected to {target}. Clients do not send a call again over another scheme.",
             f"Give clients {target}.",
         )
-    place = urlsplit(target).netloc
+    place = split_address(target).netloc
     return _found(
         "redirect_elsewhere",
         f"The call is redirected to {place}, as a login in front of the gateway or a moved site does it.",
@@ -94,10 +93,10 @@ def judge_own_address(said: str, address: Address, *, is_document: bool) -> Diag
     part = describe_difference(said, expected)
     if not part:
         return None
-    told = urlsplit(said)
+    told = split_address(said)
     own = f"{told.scheme}://{told.netloc}"
     if part == "path":
-        document = urlsplit(address.root).path
+        document = split_address(address.root).path
         own += told.path.removeprefix(document) if is_document else told.path
         cause = f"The gateway takes the endpoint for {own}, but it is reached at {address.url}: the path differs."
     else:
