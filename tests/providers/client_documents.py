@@ -94,11 +94,14 @@ class LoopbackFetcher(Fetcher):
 
 
 @asynccontextmanager
-async def client_documents(folder: Path, **options: Any) -> AsyncGenerator[Documents]:
-    """The server and the Fetcher; `options` go to the Fetcher. `folder` is for the server's certificate."""
+async def client_documents(folder: Path, *, hosts: Sequence[str] = (), **options: Any) -> AsyncGenerator[Documents]:
+    """The server and the Fetcher; `options` go to the Fetcher. `folder` is for the server's certificate.
+
+    `hosts` are others that the certificate is for.
+    """
     documents = Documents()
     app = Starlette(routes=[Route("/{path:path}", documents.answer)])
-    certificate = _write_certificate(folder)
+    certificate = _write_certificate(folder, hosts)
     context = ssl.create_default_context(cafile=str(certificate))
     async with serve(app, certificate=certificate) as address:
         port = int(address.rpartition(":")[2])
@@ -109,12 +112,12 @@ async def client_documents(folder: Path, **options: Any) -> AsyncGenerator[Docum
             await documents.fetcher.aclose()
 
 
-def _write_certificate(folder: Path) -> Path:
+def _write_certificate(folder: Path, hosts: Sequence[str]) -> Path:
     """A certificate for HOST, signed by itself, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName(HOST), x509.DNSName(f"*.{HOST}"), x509.IPAddress(ipaddress.ip_address(PUBLIC_ADDRESS))]
+    names = [*map(x509.DNSName, (HOST, f"*.{HOST}", *hosts)), x509.IPAddress(ipaddress.ip_address(PUBLIC_ADDRESS))]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

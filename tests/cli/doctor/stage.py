@@ -57,12 +57,14 @@ class Stage:
     """Where nothing listens, unless nginx is told to."""
     silent_port: int
     """Where connections are accepted, and nobody ever answers."""
+    host: str = "localhost"
 
     @property
     def public_url(self) -> str:
-        return f"https://localhost:{self.port}/tools"
+        return f"https://{self.host}:{self.port}/tools"
 
     def entries(self, changes: Mapping[str, Any]) -> Sequence[ServerEntry]:
+        """`letters` has a callback that the provider does not know; `broken` does not start."""
         values = {
             "env_var_name": "GMAIL_ACCESS_TOKEN",
             "authorization_url": self.provider.authorization_url,
@@ -76,7 +78,8 @@ class Stage:
         }
         block = auth_block(self.provider.issuer, **values)
         broken = ServerEntry(name="broken", command="/bin/false", args=(), env=(), auth=None, source="a test")
-        return [stdlib_entry("mail", auth=block), stdlib_entry("open"), broken]
+        letters = stdlib_entry("letters", auth=block)
+        return [stdlib_entry("mail", auth=block), letters, stdlib_entry("open"), broken]
 
     @asynccontextmanager
     async def running(
@@ -112,14 +115,14 @@ class Stage:
 
 
 @contextmanager
-def staged() -> Generator[Stage]:
+def staged(host: str = "localhost") -> Generator[Stage]:
     """Raises LookupError when a part is missing."""
     port = free_port()
     with (
-        running_oidc_provider(gateway_url=f"https://localhost:{port}/tools") as provider,
+        running_oidc_provider(gateway_url=f"https://{host}:{port}/tools") as provider,
         socket.create_server(("127.0.0.1", 0)) as silent,
     ):
-        yield Stage(provider, port, free_port(), free_port(), silent.getsockname()[1])
+        yield Stage(provider, port, free_port(), free_port(), silent.getsockname()[1], host)
 
 
 async def look(

@@ -45,9 +45,21 @@ async def look_logged_in(stage: Stage, folder: Path, fault: Fault) -> tuple[Repo
     return report, trips
 
 
+async def test_a_login_that_nobody_makes_is_over_at_some_time(stage: Stage, tmp_path: Path) -> None:
+    shown: list[str] = []
+    async with stage.running(tmp_path, Fault(code="")) as authority:
+        wishes = Wishes(show_login=shown.append, login_seconds=0.1)
+        report = await look(f"{stage.public_url}/mail/mcp", authority, wishes, seconds=LIMIT_SECONDS)
+    assert (set(codes(report)) - ALWAYS, len(shown)) == ({"nobody_logged_in"}, 1)
+
+
 async def test_with_a_login_doctor_goes_on_to_the_call_and_leaves_no_login(stage: Stage, tmp_path: Path) -> None:
-    report, trips = await look_logged_in(stage, tmp_path, Fault(code=""))
+    log = "    access_log {log} combined;\n"
+    fault = Fault(code="", nginx={LOCATION: log.replace("{log}", str(tmp_path / "access.log")) + LOCATION})
+    report, trips = await look_logged_in(stage, tmp_path, fault)
     assert (set(codes(report)), len(trips), report.notes) == (ALWAYS, 1, ())
+    requests = (tmp_path / "access.log").read_text(encoding="utf-8")
+    assert [line for line in requests.splitlines() if '"POST /tools/mail/revoke HTTP/1.1" 200 ' in line]
     for track in report.tracks:
         levels = [track.level(step) for step in ("authorize", "provider", "token", "refresh", "call", "stream")]
         assert levels == ["ok"] * 6

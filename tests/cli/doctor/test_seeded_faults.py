@@ -116,6 +116,7 @@ PROVIDER_FAULTS = [
     Fault(code="client_secret_wrong", environ={"MAIL_CLIENT_ID": "gateway", "MAIL_CLIENT_SECRET": "another"}),
     Fault(code="provider_client", environ={"MAIL_CLIENT_ID": "nobody", "MAIL_CLIENT_SECRET": "x"}),
     Fault(code="login_unconfigured", environ={}),
+    Fault(code="redirect_not_registered", typed="{public}/letters/mcp"),
     Fault(code="provider_unreachable_inside", auth={"token_url": "http://localhost:1/token"}),
 ]
 FAULTS = [*PROXY_FAULTS, *STREAM_FAULTS, *GATEWAY_FAULTS, *PROVIDER_FAULTS]

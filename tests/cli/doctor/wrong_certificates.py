@@ -16,15 +16,15 @@ Signer = tuple[x509.Name, ec.EllipticCurvePrivateKey]
 DAY = datetime.timedelta(days=1)
 
 
-def write_wrong(folder: Path, wrong: Wrong) -> tuple[Path, Path, Path]:
-    """What a client trusts, the file of the server's certificate and that of its key."""
+def write_wrong(folder: Path, wrong: Wrong | None, *, good_host: str = "localhost") -> tuple[Path, Path, Path]:
+    """What a client trusts, the file of the server's certificate and that of its key. None: nothing is wrong."""
     root = _name("root"), ec.generate_private_key(ec.SECP256R1())
     between = _name("between"), ec.generate_private_key(ec.SECP256R1())
     leaf = _name("leaf"), ec.generate_private_key(ec.SECP256R1())
     root_certificate = _sign(root, root, is_authority=True)
     between_certificate = _sign(between, root, is_authority=True)
-    begins, ends = {"expired": (-9, -2), "not yet valid": (2, 9)}.get(wrong, (-1, 9))
-    host = "other.example" if wrong == "wrong name" else "localhost"
+    begins, ends = {"expired": (-9, -2), "not yet valid": (2, 9)}.get(wrong or "", (-1, 9))
+    host = "other.example" if wrong == "wrong name" else good_host
     signer = leaf if wrong == "self-signed" else between
     certificate = _sign(leaf, signer, host=host, begins=begins, ends=ends)
     chain = [certificate]

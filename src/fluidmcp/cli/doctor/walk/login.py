@@ -35,11 +35,20 @@ _FORM: Final[Mapping[str, str]] = {
 
 @asynccontextmanager
 async def logged_in(
-    address: Address, documents: Documents, caller: Caller, track: Track, show_address: Callable[[str], None]
+    address: Address,
+    documents: Documents,
+    caller: Caller,
+    track: Track,
+    *,
+    show_address: Callable[[str], None],
+    seconds: float,
 ) -> AsyncGenerator[Secret | None]:
     """The access token of a login of doctor's own, renewed once; None where it did not come to that.
 
-    `show_address` gets what the person opens. Raises PortInUseError where nothing can be listened to.
+    `show_address` gets what the person opens, and has `seconds` for it.
+
+    Raises:
+        PortInUseError: nothing can be listened to.
     """
     redirect_uri = f"http://127.0.0.1:{_choose_port()}/callback"
     client_id = await _register(redirect_uri, documents, caller, track)
@@ -61,10 +70,10 @@ async def logged_in(
             )
         )
         try:
-            async with asyncio.timeout(LOGIN_SECONDS):
+            async with asyncio.timeout(seconds):
                 parameters = await listener.wait()
         except TimeoutError:
-            track.add(_nobody_logged_in())
+            track.add(_nobody_logged_in(seconds))
             yield None
             return
         says_issuer = documents.server.get("authorization_response_iss_parameter_supported") is True
@@ -147,10 +156,10 @@ def _choose_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _nobody_logged_in() -> Diagnosis:
+def _nobody_logged_in(seconds: float) -> Diagnosis:
     return Diagnosis(
         code="nobody_logged_in",
         step="authorize",
-        cause=f"No answer to the login came within {LOGIN_SECONDS / 60:.0f} minutes.",
+        cause=f"No answer to the login came within {seconds / 60:.0f} minutes.",
         remedy="Run it again and finish the login, in a browser on this machine.",
     )

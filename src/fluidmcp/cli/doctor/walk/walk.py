@@ -10,7 +10,7 @@ from fluidmcp.cli.doctor.walk.address import Address
 from fluidmcp.cli.doctor.walk.calls import Caller
 from fluidmcp.cli.doctor.walk.clients import CLIENTS, ClientProfile
 from fluidmcp.cli.doctor.walk.judgements.connection import judge_clock
-from fluidmcp.cli.doctor.walk.login import logged_in
+from fluidmcp.cli.doctor.walk.login import LOGIN_SECONDS, logged_in
 from fluidmcp.cli.doctor.walk.provider import look_behind
 from fluidmcp.cli.doctor.walk.report import Diagnosis, Report, Track, single_out
 from fluidmcp.cli.doctor.walk.seen import Answer
@@ -30,6 +30,7 @@ class Wishes:
     hold_seconds: float = HOLD_SECONDS
     show_login: Callable[[str], None] | None = None
     """Gets the address of a login that the person then makes."""
+    login_seconds: float = LOGIN_SECONDS
 
 
 async def walk(address: Address, caller: Caller, wishes: Wishes | None = None) -> Report:
@@ -83,7 +84,9 @@ async def _log_in(
     documents = next((one.documents for one in ways if one.documents is not None), None)
     if documents is None or wishes.show_login is None:
         return [_NO_LOGIN]
-    async with logged_in(address, documents, caller, behind, wishes.show_login) as token:
+    async with logged_in(
+        address, documents, caller, behind, show_address=wishes.show_login, seconds=wishes.login_seconds
+    ) as token:
         if token is None:
             return [] if behind.diagnoses else [_NO_LOGIN]
         await _check_calls(address, caller, token, wishes.hold_seconds, calls)

@@ -50,8 +50,8 @@ _FAILURES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
         ),
         "not_allowed": (
             "inner_address",
-            "A document of the gateway names {url}, an address that others cannot reach.",
-            "Set --public-url of the gateway to the address that clients use.",
+            "The gateway sends clients and browsers to {url}, which others cannot reach.",
+            "Set --public-url of the gateway, or the address of the provider, to one that everybody can use.",
         ),
     }
 )
