@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fluidmcp.cli.output import print_error, print_line, print_table
+from fluidmcp.cli.output import print_coloured, print_error, print_line, print_table
 from fluidmcp.errors import ConfigurationError
 
 
@@ -28,6 +28,20 @@ def test_empty_parts_are_left_out_and_the_subject_is_named(capsys: pytest.Captur
 def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]):
     print_table(("A", "BB"), [("long one", "x"), ("s", "y\n")])
     assert capsys.readouterr().out == "A         BB\nlong one  x\ns         y\\n\n"
+
+
+def test_colours_are_ours_and_nothing_else_steers(capsys: pytest.CaptureFixture[str]):
+    print_coloured("bad\x1b[2J", " text\x1b[2J", "red")
+    print_coloured("good", " text", None)
+    print_table(("A", "B"), [("bad", "x\x1b"), ("s", "bad")], colours={"bad": "red"})
+    red, end = "\x1b[31m", "\x1b[0m"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{red}bad\\x1b[2J{end} text\\x1b[2J",
+        "good text",
+        "A    B",
+        f"{red}bad{end}  x\\x1b",
+        f"s    {red}bad  {end}",
+    ]
 
 
 def test_text_that_the_terminal_cannot_show_is_escaped(capsysbinary: pytest.CaptureFixture[bytes]):

@@ -78,6 +78,8 @@ async def test_a_token_that_is_refused_is_a_finding_and_is_not_shown(nginx: Ngin
         (["https://c.example/x\u00e9/mcp"], "That is no address of a gateway"),
         (["https://c.example/x/mcp", "--public-url", "http://x"], "--public-url is for a package or a file only."),
         (["x.json", "--login"], "--login is for a URL only."),
+        (["http://c.example/x/mcp", "--login"], "A token is not sent over plain http."),
+        (["http://c.example/x/mcp", "--token-env", "PATH"], "A token is not sent over plain http."),
         (["--token-env", "X"], "--token-env is for a URL only."),
     ],
 )

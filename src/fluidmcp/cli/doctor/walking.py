@@ -14,6 +14,7 @@ from fluidmcp.cli.doctor.walk.walk import Wishes, walk
 from fluidmcp.cli.output import Colour, print_coloured, print_line, print_notice, print_table
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import read_environment
+from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.errors import UserError
 from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text
 from fluidmcp.observability.logs import configure_logging
@@ -31,6 +32,12 @@ def run_url_doctor(
     configure_logging("error")
     address = parse_address(text)
     token = None if token_env is None else _read_token(environ, token_env)
+    if (token is not None or login) and address.url.startswith("http:") and not is_loopback_host(address.host):
+        raise UserError(
+            "A token is not sent over plain http.",
+            why=f"Everybody between here and {address.host} could read it.",
+            hint="Use https in the address, or leave --token-env and --login out.",
+        )
     wishes = Wishes(token=token, hold_seconds=hold_seconds, show_login=_show_login if login else None)
     report = asyncio.run(_walk(address, ca, wishes))
     if as_json:
@@ -73,6 +80,7 @@ def _read_token(environ: Mapping[str, str], name: str) -> Secret:
 
 
 def show_report(report: Report, colours: Mapping[str, Colour]) -> None:
+    """The table, what was found, and how it ends; `colours` are those of levels."""
     print_line(report.url)
     print_line()
     print_table(

@@ -25,7 +25,7 @@ CONNECT_SECONDS: Final = 3.0
 REQUEST_SECONDS: Final = 4.0
 CALL_SECONDS: Final = 60.0
 """For a call that may have to start a server process first."""
-HEAD_SECONDS: Final = 3.0
+HEAD_SECONDS: Final = 2.5
 """For the head of an event stream, which waits for no server process."""
 FIRST_EVENT_SECONDS: Final = 2.0
 MAX_BODY_BYTES: Final = 256 * 1024

@@ -18,7 +18,7 @@ from fluidmcp.cli.doctor.walk.seen import Answer, Failure, text_of
 from fluidmcp.cli.doctor.walk.way import Documents, build_authorization_url
 from fluidmcp.config.secret import Secret
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
-from fluidmcp.operator.loopback import listen
+from fluidmcp.operator.loopback import CallbackListener, listen
 
 LOGIN_SECONDS: Final = 300.0
 TOKEN_SECONDS: Final = 15.0
@@ -57,6 +57,7 @@ async def logged_in(
         return
     fields = {"client_id": client_id, "resource": address.url}
     code_verifier, state = create_code_verifier(), secrets.token_urlsafe(32)
+    tokens: Answer | None = None
     async with listen(redirect_uri, state=state) as listener:
         show_address(
             build_authorization_url(
@@ -69,18 +70,8 @@ async def logged_in(
                 state=state,
             )
         )
-        try:
-            async with asyncio.timeout(seconds):
-                parameters = await listener.wait()
-        except TimeoutError:
-            track.add(_nobody_logged_in(seconds))
-            yield None
-            return
-        says_issuer = documents.server.get("authorization_response_iss_parameter_supported") is True
-        issuer = text_of(documents.server, "issuer")
-        wrong = judge_login_answer(parameters, issuer, says_issuer=says_issuer)
-        tokens: Answer | None = None
-        if wrong is None or not track.add(wrong):
+        parameters = await _wait_for_answer(listener, seconds, track)
+        if parameters is not None and _is_good(parameters, documents, track):
             grant = {
                 "grant_type": "authorization_code",
                 "code": parameters.get("code", ""),
@@ -91,9 +82,28 @@ async def logged_in(
         listener.report(is_logged_in=tokens is not None)
     if tokens is not None:
         tokens = await _renew(tokens, fields, documents, caller, track)
-    yield None if tokens is None else Secret(text_of(tokens.document or {}, "access_token"))
-    if tokens is not None:
+    if tokens is None:
+        yield None
+        return
+    try:
+        yield Secret(text_of(tokens.document or {}, "access_token"))
+    finally:
         await _revoke(tokens, fields, documents, caller)
+
+
+async def _wait_for_answer(listener: CallbackListener, seconds: float, track: Track) -> Mapping[str, str] | None:
+    try:
+        async with asyncio.timeout(seconds):
+            return await listener.wait()
+    except TimeoutError:
+        track.add(_nobody_logged_in(seconds))
+        return None
+
+
+def _is_good(parameters: Mapping[str, str], documents: Documents, track: Track) -> bool:
+    says_issuer = documents.server.get("authorization_response_iss_parameter_supported") is True
+    wrong = judge_login_answer(parameters, text_of(documents.server, "issuer"), says_issuer=says_issuer)
+    return wrong is None or not track.add(wrong)
 
 
 async def _register(redirect_uri: str, documents: Documents, caller: Caller, track: Track) -> str | None:

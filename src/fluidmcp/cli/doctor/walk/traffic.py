@@ -76,7 +76,7 @@ async def check_streams(
         **_authorization(token),
     }
     seen = await caller.watch(url, headers, hold_seconds=hold_seconds)
-    wrong = judge_stream(seen, watched_seconds=hold_seconds)
+    wrong = judge_stream(seen)
     return ([wrong] if wrong is not None else []), not isinstance(seen, Answer)
 
 

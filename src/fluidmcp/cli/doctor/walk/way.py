@@ -24,9 +24,9 @@ from fluidmcp.cli.doctor.walk.report import Step, Track
 from fluidmcp.cli.doctor.walk.seen import Answer, Failure, Seen, read_challenge, text_of, texts_of
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
 
-PATIENCE_SECONDS: Final = 3.0
+PATIENCE_SECONDS: Final = 2.5
 """How long a first call may be without an answer before somebody asks whether there is anybody."""
-HEALTH_SECONDS: Final = 1.5
+HEALTH_SECONDS: Final = 1.0
 
 BROWSER: Final[Mapping[str, str]] = {"accept": "text/html", "user-agent": "Mozilla/5.0 (fluidmcp doctor)"}
 

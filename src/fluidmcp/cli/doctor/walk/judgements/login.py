@@ -136,7 +136,7 @@ def judge_request_to_provider(location: str, address: Address) -> Diagnosis | No
 def judge_provider_page(answer: Answer, location: str) -> Diagnosis | None:
     """The provider's answer to the login request with `prompt=none` (OpenID Connect Core section 3.1.2.1)."""
     asked = dict(parse_qsl(split_address(location).query))
-    redirect_uri, provider = asked.get("redirect_uri", ""), split_address(location).hostname
+    redirect_uri, provider = asked.get("redirect_uri", ""), split_address(location).netloc
     if answer.status < 400:
         if not answer.header("location").startswith(f"{redirect_uri}?"):
             return None

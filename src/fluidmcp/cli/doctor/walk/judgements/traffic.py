@@ -35,7 +35,7 @@ def judge_large_body(seen: Seen, *, sent_bytes: int) -> Diagnosis | None:
     return Diagnosis(code="body_limit", step="call", cause=cause, remedy=remedy)
 
 
-def judge_stream(seen: StreamSeen | Seen, *, watched_seconds: float) -> Diagnosis | None:
+def judge_stream(seen: StreamSeen | Seen) -> Diagnosis | None:
     """An event stream, of which the gateway sends the first event at once. None also where there is no stream."""
     if isinstance(seen, Answer):
         return None
