@@ -12,6 +12,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import Receive, Scope, Send
 
 from fluidmcp.cli.doctor.printing import COLOURS
+from fluidmcp.cli.doctor.walk.calls import Caller, build_context
+from fluidmcp.cli.doctor.walk.seen import Failure
+from fluidmcp.cli.doctor.walk.walk import Wishes
 from fluidmcp.cli.doctor.walking import show_report
 from tests.cli.doctor.stage import codes, look
 from tests.providers.serving import serve
@@ -154,6 +157,29 @@ async def test_words_of_the_other_side_cannot_steer_the_terminal(
 def _painted(report: Any, capsys: pytest.CaptureFixture[str]) -> str:
     show_report(report, COLOURS)
     return capsys.readouterr().out
+
+
+async def test_codes_and_tokens_do_not_leave_over_plain_http_where_https_was_typed() -> None:
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async with gateway() as (app, url):
+        caller = Caller(typed_host="mcp.example", context=build_context(None), is_secure=True, resolve=resolve)
+        try:
+            seen = await caller.call("POST", url.replace("127.0.0.1", "mcp.example"), {}, b"code")
+        finally:
+            await caller.aclose()
+        assert isinstance(seen, Failure) and seen.kind == "not_allowed"
+        assert app.asked == []
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "javascript:alert(1)", "http://10.0.0.1/"])
+async def test_a_browser_is_sent_to_no_address_that_doctor_refuses(address: str) -> None:
+    shown: list[str] = []
+    async with gateway() as (app, url):
+        publish(app, url, authorization_endpoint=address)
+        await look(f"{url}/mail/mcp", None, Wishes(show_login=shown.append), seconds=LIMIT_SECONDS)
+    assert shown == []
 
 
 async def test_nobody_but_the_typed_host_is_called_from_a_page_of_this_machine() -> None:

@@ -52,7 +52,7 @@ async def _walk(address: Address, ca: Path | None, wishes: Wishes) -> Report:
         context = build_context(ca)
     except OSError as error:
         raise UserError(f"{ca} holds no certificate that can be read", hint="Name a file in PEM.") from error
-    caller = Caller(typed_host=address.host, context=context)
+    caller = Caller(typed_host=address.host, context=context, is_secure=address.url.startswith("https:"))
     try:
         return await walk(address, caller, wishes)
     finally:

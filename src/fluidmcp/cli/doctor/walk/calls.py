@@ -43,17 +43,21 @@ def build_context(ca: Path | None) -> ssl.SSLContext:
 
 
 class Caller:
-    """`typed_host` is that of the address which the person typed. `aclose()` at the end."""
+    """`typed_host` is that of the address which the person typed; with `is_secure` it is called over https only, as it
+    was typed. `aclose()` at the end.
+    """
 
     def __init__(
         self,
         *,
         typed_host: str,
         context: ssl.SSLContext,
+        is_secure: bool = False,
         resolve: Resolve = resolve_name,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._typed_host = typed_host
+        self._is_secure = is_secure
         self._is_local = is_loopback_host(typed_host)
         self._resolve = resolve
         self._now = now
@@ -135,6 +139,8 @@ class Caller:
     async def _find_addresses(self, url: str) -> Sequence[str]:
         parts = split_address(url)
         host = parts.hostname or ""
+        if self._is_secure and parts.scheme != "https" and not is_loopback_host(host):
+            raise ProviderUnavailableError("A document names plain http where https was typed")
         if host == self._typed_host:
             found = await self._resolve(host, parts.port or (443 if parts.scheme == "https" else 80))
             if not found:

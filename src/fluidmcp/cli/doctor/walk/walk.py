@@ -81,7 +81,8 @@ async def _look_behind(login: LoginSeen | None, address: Address, caller: Caller
 async def _log_in(
     address: Address, caller: Caller, ways: Sequence[Way], wishes: Wishes, behind: Track, calls: Track
 ) -> list[str]:
-    documents = next((one.documents for one in ways if one.documents is not None), None)
+    # The page that asks was there for somebody: the browser is sent nowhere that doctor itself has not been.
+    documents = next((one.documents for one in ways if one.login is not None), None)
     if documents is None or wishes.show_login is None:
         return [_NO_LOGIN]
     async with logged_in(
