@@ -7,6 +7,8 @@
     │   ├── UnknownPackageError        the named package is not there
     │   └── PortInUseError             a socket cannot be bound
     ├── InstallError                   npm or uv failed to install a package
+    ├── GatewayUnreachableError        `tools`, `call` and `connect`: no gateway answers there
+    ├── GatewayAnswerError             the same: it answers, but refuses, or says something that is no answer
     ├── ServerProcessError             something about a child process
     │   ├── ServerStartError           it did not start or did not finish the MCP handshake
     │   ├── ServerExitedError          it went away while a call was in flight
@@ -96,6 +98,23 @@ class InstallError(FluidMCPError):
     def __init__(self, what: str, *, why: str = "", hint: str = "", output_tail: tuple[str, ...] = ()) -> None:
         super().__init__(what, why=why, hint=hint)
         self.output_tail = output_tail
+
+
+class GatewayUnreachableError(FluidMCPError):
+    code = "gateway_unreachable"
+
+
+class GatewayAnswerError(FluidMCPError):
+    """`rpc_code` is that of a JSON-RPC error, `status` the HTTP status, None where there is none."""
+
+    code = "gateway_answer"
+
+    def __init__(
+        self, what: str, *, why: str = "", hint: str = "", rpc_code: int | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.rpc_code = rpc_code
+        self.status = status
 
 
 class ServerProcessError(FluidMCPError):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.catalogue.adding import add_server as add_server
     from fluidmcp.cli.catalogue.show import list_servers as list_servers
     from fluidmcp.cli.catalogue.show import show_server as show_server
+    from fluidmcp.cli.connect.work import connect_client as connect_client
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
     from fluidmcp.cli.doctor.run import run_package_doctor as run_package_doctor
@@ -65,6 +66,7 @@ _MODULES: Final = {
     "add_server": "fluidmcp.cli.catalogue.adding",
     "list_servers": "fluidmcp.cli.catalogue.show",
     "show_server": "fluidmcp.cli.catalogue.show",
+    "connect_client": "fluidmcp.cli.connect.work",
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",
     "run_package_doctor": "fluidmcp.cli.doctor.run",

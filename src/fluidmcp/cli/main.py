@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "list": ("fluidmcp.cli.packages.list", "Show what is installed."),
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),
     "providers": ("fluidmcp.cli.providers.command", "Show the providers that an auth block can name."),
+    "connect": ("fluidmcp.cli.connect.command", "Connect an MCP client to packages: show how, or write its file."),
     "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
     "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),

@@ -1,25 +1,21 @@
 """One more entry in the text of a file of our own form; all else in it stays as it was written. Pure module: no I/O.
 
-The place is found in the text, and nothing but the entry and a comma is put in: spaces, the form of numbers, comments
-and the order are those of whoever wrote the file.
+Nothing but the entry and a comma is put in (`formats/json_text`).
 """
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from fluidmcp.config.entries import KNOWN_KEYS, make_address_name
 from fluidmcp.config.reading import as_object, name_type, show_key
 from fluidmcp.errors import ConfigurationError
 from fluidmcp.packages.formats.documents import decode_document, tell_language
-from fluidmcp.packages.formats.jsonc import blank_comments
+from fluidmcp.packages.formats.json_text import find_object, put_member
 
 _BOM: Final = "\ufeff"
 _COMMENT_KEY: Final = re.compile(r"_|\$|//|#|x-")
-_COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
 _TOP_KEYS: Final = frozenset({"mcpServers", "inputs"})
 
 
@@ -89,91 +85,8 @@ def _check_is_free(name: str, servers: Mapping[str, object], shown: str) -> None
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    name: str
-    key: int
-    """Where its name begins."""
-    value: int
-    end: int
-    """Where its value begins and ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    opening: int
-    closing: int
-    """Where its braces are."""
-    members: tuple[_Member, ...]
-
-
 def _insert(text: str, name: str, entry: Mapping[str, object]) -> str:
-    plain = blank_comments(text)
-    top = _read_object(plain, plain.index("{"))
-    unit = (_find_indent(text, top.members[0].key) if top.members else None) or "  "
-    servers = next((member for member in top.members if member.name == "mcpServers"), None)
-    if servers is None:
-        return _put(text, top, "mcpServers", {name: entry}, unit)
-    return _put(text, _read_object(plain, servers.value), name, entry, unit)
-
-
-def _read_object(plain: str, opening: int) -> _Object:
-    """Where the members of an object are; `plain` is good JSON."""
-    decoder = json.JSONDecoder()
-    members: list[_Member] = []
-    position = _skip(plain, opening + 1)
-    while plain[position] != "}":
-        key = position
-        name, position = decoder.raw_decode(plain, key)
-        value = _skip(plain, _skip(plain, position) + 1)
-        _, end = decoder.raw_decode(plain, value)
-        members.append(_Member(name, key, value, end))
-        position = _skip(plain, end)
-        if plain[position] == ",":
-            position = _skip(plain, position + 1)
-    return _Object(opening, position, tuple(members))
-
-
-def _skip(plain: str, position: int) -> int:
-    match = _SPACE.match(plain, position)
-    return position if match is None else match.end()
-
-
-def _put(text: str, place: _Object, name: str, value: object, unit: str) -> str:
-    """The text with one more member of an object."""
-    before, behind = text[: place.closing], text[place.closing :]
-    has_comma = False
-    if place.members:
-        end = place.members[-1].end
-        has_comma = "," in _COMMENT.sub("", before[end:])
-        before = before[:end] + ("" if has_comma else ",") + before[end:]
-    kept = before.rstrip()
-    if "\n" not in (text[place.opening : place.closing] if place.members else text.strip()):
-        space = " " if place.members else ""
-        return f"{kept}{space}{_write(name)}: {_write(value)}{before[len(kept) :]}{behind}"
-    line_end = "\r\n" if "\r\n" in text else "\n"
-    outer = _read_indent(text, place.opening)
-    inner = (_find_indent(text, place.members[0].key) if place.members else None) or outer + unit
-    lines = f"{_write(name)}: {json.dumps(value, indent=unit, ensure_ascii=False)}".split("\n")
-    written = "".join(f"{line_end}{inner}{line}" for line in lines) + ("," if has_comma else "")
-    space = before[len(kept) :]
-    if "\n" not in space:
-        # The brace had no line of its own.
-        space = line_end + outer
-    return f"{kept}{written}{space}{behind}"
-
-
-def _write(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _find_indent(text: str, position: int) -> str | None:
-    """What stands before a position on its line, where that is nothing but space."""
-    line = text[:position].rpartition("\n")[2]
-    return None if line.strip() else line
-
-
-def _read_indent(text: str, position: int) -> str:
-    """The space with which the line of a position begins."""
-    line = text[:position].rpartition("\n")[2]
-    return line[: len(line) - len(line.lstrip())]
+    place = find_object(text, "mcpServers")
+    if place is None:
+        return put_member(text, find_object(text), "mcpServers", {name: entry})
+    return put_member(text, place, name, entry)

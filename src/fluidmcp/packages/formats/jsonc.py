@@ -14,7 +14,8 @@ _TOKEN: Final = re.compile(
 Nothing in it is tried twice: `/**//**//**/` can be read as comments in more ways than anybody can count.
 """
 _MAY_TRAIL: Final = re.compile(r",\s*[\]}]")
-_MAX_SPACE: Final = 1000
+_NO_VALUES: Final = ("", "{", "[", ",", ":")
+"""Behind these no comma may stand, whatever follows it."""
 _NOT_A_LINE_END: Final = re.compile(r"[^\n]")
 
 
@@ -23,15 +24,17 @@ def blank_comments(text: str) -> str:
     if "/" not in text and not _MAY_TRAIL.search(text):
         return text
 
+    # The last character before the match that is neither space nor comment, and where the match before it ended.
+    last, end = "", 0
+
     def blank(match: re.Match[str]) -> str:
+        nonlocal last, end
+        last = text[end : match.start()].rstrip()[-1:] or last
+        end = match.end()
         found = match[0]
-        if found[0] == '"' or (found == "," and not _follows_value(text, match.start())):
+        if found[0] == '"' or (found == "," and last in _NO_VALUES):
+            last = found[0]
             return found
         return _NOT_A_LINE_END.sub(" ", found)
 
     return _TOKEN.sub(blank, text)
-
-
-def _follows_value(text: str, position: int) -> bool:
-    before = text[max(0, position - _MAX_SPACE) : position].rstrip()[-1:]
-    return before not in ("", "{", "[", ",", ":")

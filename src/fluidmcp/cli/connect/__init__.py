@@ -1,0 +1,1 @@
+"""`fluidmcp connect`."""

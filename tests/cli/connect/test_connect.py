@@ -1,0 +1,209 @@
+"""`fluidmcp connect` as a person types it: shown, written, written again, removed."""
+
+import json
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fluidmcp.cli.connect.files import BACKUP_SUFFIX, find_client_file
+from fluidmcp.cli.main import run_commands
+from fluidmcp.packages.clients.snippets import CLIENT_KEYS
+from fluidmcp.packages.clients.table import FILE_CLIENTS
+from tests.acceptance.harness import Finished, free_port, run_fluidmcp, start_fluidmcp
+from tests.parts import ROOT
+
+STDLIB = str(ROOT / "tests" / "servers" / "stdlib_server.py")
+AUTH = {
+    "type": "oauth2",
+    "flow": "pkce",
+    "authorization_url": "https://provider.example/authorize",
+    "token_url": "https://provider.example/token",
+    "client_id_env": "MAIL_CLIENT_ID",
+    "scopes": ["mail"],
+    "env_var_name": "MAIL_TOKEN",
+}
+CONFIG = {
+    "mcpServers": {
+        "clock": {"command": sys.executable, "args": ["-I", STDLIB]},
+        "mail": {"command": sys.executable, "args": ["-I", STDLIB], "auth": AUTH},
+    }
+}
+
+
+async def connect_really(home: Path, *args: str) -> Finished:
+    return await run_fluidmcp("connect", *args, env={"HOME": str(home), "XDG_CONFIG_HOME": ""})
+
+
+Connect = Callable[..., Finished]
+
+
+@pytest.fixture
+def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Connect:
+    """The command in this process, with a home directory of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME", "FMCP_PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*args: str) -> Finished:
+        code = run_commands(("connect", *args))
+        seen = capsys.readouterr()
+        return Finished(code, seen.out, seen.err)
+
+    return run
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address at which nothing answers."""
+    return f"http://localhost:{free_port()}"
+
+
+async def test_a_gateway_that_runs_is_asked_for_its_packages_and_their_logins(tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(CONFIG))
+    async with start_fluidmcp("run", str(config), "--start-server", env={"MAIL_CLIENT_ID": "x"}) as gateway:
+        url = ("--url", gateway.url)
+        shown = await connect_really(tmp_path, "codex", *url)
+        written = await connect_really(tmp_path, "codex", "--write", *url)
+        unknown = await connect_really(tmp_path, "codex", "nope", "--write", *url)
+
+    assert shown.code == written.code == 0, shown.stderr + written.stderr
+    assert f"codex mcp add clock --url {gateway.url}/clock/mcp" in shown.stdout
+    assert "codex mcp login mail" in shown.stdout
+    assert "codex mcp login clock" not in shown.stdout
+    servers = tomllib.loads((tmp_path / ".codex" / "config.toml").read_text())["mcp_servers"]
+    assert servers == {name: {"url": f"{gateway.url}/{name}/mcp"} for name in ("clock", "mail")}
+    assert unknown.code == 2
+    assert "has no package nope" in unknown.stderr
+
+
+def test_without_a_gateway_a_package_that_is_named_is_enough(connect: Connect, tmp_path: Path, nowhere: str):
+    unnamed = connect("cursor", "--url", nowhere)
+    named = connect("cursor", "mail", "--url", nowhere)
+
+    assert unnamed.code == 1
+    assert "Why: Nothing answers at that address." in unnamed.stderr
+    assert named.code == 0
+    assert "cannot be reached" in named.stderr
+    assert json.dumps({"mcpServers": {"mail": {"url": f"{nowhere}/mail/mcp"}}}, indent=2) in named.stdout
+
+
+@pytest.mark.parametrize("key", CLIENT_KEYS)
+def test_every_client_can_be_shown(connect: Connect, tmp_path: Path, nowhere: str, key: str):
+    done = connect(key, "mail", "--url", nowhere)
+
+    assert done.code == 0
+    assert f"{nowhere}/mail/mcp" in done.stdout
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("key", FILE_CLIENTS)
+def test_written_twice_and_removed(connect: Connect, tmp_path: Path, nowhere: str, key: str):
+    path = find_client_file(FILE_CLIENTS[key], {"HOME": str(tmp_path)})
+    args = (key, "mail", "--url", f"{nowhere}/base")
+
+    first = connect(*args, "--write")
+    content = path.read_bytes()
+    second = connect(*args, "--write")
+
+    assert first.code == second.code == 0, first.stderr
+    assert "Added mail: ~/" in first.stdout
+    assert "has mail already" in second.stdout
+    assert path.read_bytes() == content
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    removed = connect(*args, "--remove")
+    assert "Removed mail: ~/" in removed.stdout
+    assert b"/base/" not in path.read_bytes()
+    assert path.with_name(path.name + BACKUP_SUFFIX).read_bytes() == content
+    assert "it is as it was" in (connect(*args, "--remove")).stdout
+
+
+def test_the_file_keeps_its_mode_and_its_link_and_a_private_copy_stays_beside_it(
+    connect: Connect, tmp_path: Path, nowhere: str
+):
+    real = tmp_path / "dotfiles" / "cursor.json"
+    real.parent.mkdir()
+    real.write_text('{"mcpServers": {}} // mine\n')
+    real.chmod(0o640)
+    link = tmp_path / ".cursor" / "mcp.json"
+    link.parent.mkdir()
+    link.symlink_to("../dotfiles/cursor.json")
+
+    done = connect("cursor", "mail", "--as", "post", "--url", nowhere, "--write")
+
+    assert done.code == 0, done.stderr
+    assert link.is_symlink()
+    assert real.read_text() == f'{{"mcpServers": {{"post": {{"url": "{nowhere}/mail/mcp"}}}}}} // mine\n'
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    copy = real.with_name("cursor.json" + BACKUP_SUFFIX)
+    assert copy.read_text() == '{"mcpServers": {}} // mine\n'
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert sorted(os.listdir(real.parent)) == sorted([copy.name, real.name])
+
+
+@pytest.mark.parametrize("content", [b'{"mcpServers": {', b"\xff", b'{"mcpServers": 3}', b'{"a": 1, "a": 2}'])
+def test_a_broken_file_is_left_alone(connect: Connect, tmp_path: Path, nowhere: str, content: bytes):
+    path = tmp_path / ".cursor" / "mcp.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+    done = connect("cursor", "mail", "--url", nowhere, "--write")
+
+    assert done.code == 2
+    assert "Error: ~/.cursor/mcp.json" in done.stderr
+    assert "  Why: " in done.stderr
+    assert "  Do: " in done.stderr
+    assert path.read_bytes() == content
+    assert os.listdir(path.parent) == ["mcp.json"]
+
+
+@pytest.mark.parametrize(
+    ("key", "environ", "expected"),
+    [
+        ("claude-code", {"CLAUDE_CONFIG_DIR": "/c"}, "/c/.claude.json"),
+        ("codex", {"CODEX_HOME": "/c"}, "/c/config.toml"),
+        ("gemini", {"GEMINI_CLI_HOME": "/c"}, "/c/.gemini/settings.json"),
+        ("zed", {"XDG_CONFIG_HOME": "/c"}, "/c/zed/settings.json"),
+        ("vscode", {"XDG_CONFIG_HOME": "relative"}, "/h/.config/Code/User/mcp.json"),
+        ("codex", {"CODEX_HOME": "relative"}, "/h/.codex/config.toml"),
+    ],
+)
+def test_a_client_that_keeps_its_files_elsewhere_is_found(key: str, environ: dict[str, str], expected: str):
+    assert find_client_file(FILE_CLIENTS[key], {"HOME": "/h", **environ}, is_mac=False) == Path(expected)
+
+
+def test_on_a_mac_desktop_programs_have_their_own_place():
+    paths = [find_client_file(FILE_CLIENTS[key], {"HOME": "/h"}, is_mac=True) for key in ("vscode", "zed")]
+
+    assert paths == [Path("/h/Library/Application Support/Code/User/mcp.json"), Path("/h/.config/zed/settings.json")]
+
+
+def test_the_file_of_opencode_that_is_there_is_the_one(tmp_path: Path):
+    folder = tmp_path / ".config" / "opencode"
+    folder.mkdir(parents=True)
+    (folder / "opencode.jsonc").touch()
+
+    assert find_client_file(FILE_CLIENTS["opencode"], {"HOME": str(tmp_path)}) == folder / "opencode.jsonc"
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (("emacs",), "Invalid value for 'CLIENT'"),
+        (("cursor", "--as", "x"), "--as is for one package"),
+        (("cursor", "m", "--write", "--remove"), "exclude each other"),
+        (("chatgpt", "m", "--write"), "chatgpt has no file to write"),
+        (("cursor", "m", "--url", "ftp://x"), "The address of the gateway must begin with https://"),
+        (("cursor", "m", "--as", "a b"), "cannot be used in every client"),
+    ],
+)
+def test_what_cannot_be_done_is_a_mistake_of_the_command_line(connect: Connect, args: tuple[str, ...], what: str):
+    done = connect(*args)
+
+    assert done.code == 2
+    assert what in done.stderr
