@@ -92,7 +92,7 @@ class ReplayFetcher(Fetcher):
         return self._answer(url)
 
     async def post_json(
-        self, url: str, document: Mapping[str, str], *, headers: Mapping[str, str] | None = None
+        self, url: str, document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
     ) -> FetchAnswer:
         return self._answer(url)
 

@@ -21,7 +21,7 @@ class StandInFetcher(Fetcher):
         return await super().post_form(self._moved(url), form, headers=headers)
 
     async def post_json(
-        self, url: str, document: Mapping[str, str], *, headers: Mapping[str, str] | None = None
+        self, url: str, document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
     ) -> FetchAnswer:
         return await super().post_json(self._moved(url), document, headers=headers)
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from fluidmcp.cli.account.session import run_login as run_login
     from fluidmcp.cli.account.session import run_logout as run_logout
     from fluidmcp.cli.account.session import show_status as show_status
+    from fluidmcp.cli.calls.work import run_call as run_call
+    from fluidmcp.cli.calls.work import run_tools as run_tools
     from fluidmcp.cli.catalogue.adding import add_server as add_server
     from fluidmcp.cli.catalogue.show import list_servers as list_servers
     from fluidmcp.cli.catalogue.show import show_server as show_server
@@ -63,6 +65,8 @@ _MODULES: Final = {
     "run_login": "fluidmcp.cli.account.session",
     "run_logout": "fluidmcp.cli.account.session",
     "show_status": "fluidmcp.cli.account.session",
+    "run_call": "fluidmcp.cli.calls.work",
+    "run_tools": "fluidmcp.cli.calls.work",
     "add_server": "fluidmcp.cli.catalogue.adding",
     "list_servers": "fluidmcp.cli.catalogue.show",
     "show_server": "fluidmcp.cli.catalogue.show",

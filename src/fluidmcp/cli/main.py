@@ -36,6 +36,8 @@ _COMMANDS: Final = {
     "uninstall": ("fluidmcp.cli.packages.uninstall", "Remove installed packages."),
     "providers": ("fluidmcp.cli.providers.command", "Show the providers that an auth block can name."),
     "connect": ("fluidmcp.cli.connect.command", "Connect an MCP client to packages: show how, or write its file."),
+    "tools": ("fluidmcp.cli.calls.tools", "Show the tools of a package, or of all packages."),
+    "call": ("fluidmcp.cli.calls.call", "Call a tool of a package, and print what it answers."),
     "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
     "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),

@@ -23,6 +23,12 @@ def print_line(text: str = "") -> None:
     _print(text, sys.stdout)
 
 
+def print_block(text: str) -> None:
+    """Text of several lines on stdout; tabs stay."""
+    for line in text.splitlines() or [""]:
+        _print("\t".join(map(make_printable, line.split("\t"))), sys.stdout, is_printable=True)
+
+
 def print_notice(text: str) -> None:
     """One line on stderr, where stdout is for the result."""
     _print(text, sys.stderr)
@@ -85,8 +91,8 @@ def make_printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def _print(text: str, stream: TextIO) -> None:
-    _write(make_printable(text), stream)
+def _print(text: str, stream: TextIO, *, is_printable: bool = False) -> None:
+    _write(text if is_printable else make_printable(text), stream)
 
 
 def _write(text: str, stream: TextIO) -> None:

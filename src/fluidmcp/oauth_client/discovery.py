@@ -32,6 +32,7 @@ _ENDPOINTS: Final = (
     "userinfo_endpoint",
     "revocation_endpoint",
     "device_authorization_endpoint",
+    "registration_endpoint",
 )
 # With these a poisoned document could take codes and tokens, or have forged ones accepted.
 _DECISIVE: Final = MappingProxyType(
@@ -66,6 +67,7 @@ class ProviderMetadata:
     userinfo_endpoint: str | None = None
     revocation_endpoint: str | None = None
     device_authorization_endpoint: str | None = None
+    registration_endpoint: str | None = None
     code_challenge_methods_supported: tuple[str, ...] = ()
     scopes_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ()

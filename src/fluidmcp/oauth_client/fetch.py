@@ -99,7 +99,7 @@ class Fetcher:
         return await self._call("POST", url, form_headers, urlencode(form).encode("ascii"))
 
     async def post_json(
-        self, url: str, document: Mapping[str, str], *, headers: Mapping[str, str] | None = None
+        self, url: str, document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
     ) -> FetchAnswer:
         """POST a JSON object; otherwise as `post_form`."""
         json_headers = {"Content-Type": "application/json", **(headers or {})}

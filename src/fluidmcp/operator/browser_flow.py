@@ -107,17 +107,35 @@ async def log_in_with_browser(
     request = build_request(settings, provider, random_bytes=random_bytes)
     async with listen(settings.redirect_uri, state=request.state) as listener:
         person.show_address(request.location)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                parameters = await _wait_for_answer(listener, person, settings.redirect_uri, request.state)
-        except TimeoutError as error:
-            raise _timed_out(timeout_seconds) from error
+        parameters = await wait_with_limit(
+            listener, person, settings.redirect_uri, request.state, timeout_seconds=timeout_seconds
+        )
         code = read_code(parameters, provider)
         answer = await _redeem(code, request, settings, provider, fetcher)
         finished = finish_login(answer, settings, provider, now=now())
         await store(finished.login)
         listener.report(is_logged_in=True)
         return finished
+
+
+async def wait_with_limit(
+    listener: CallbackListener,
+    person: Person,
+    redirect_uri: str,
+    state: str,
+    *,
+    timeout_seconds: float = LOGIN_TIMEOUT_SECONDS,
+) -> Parameters:
+    """What comes first: the answer at the listener, or the address that the person pastes.
+
+    Raises:
+        LoginError: neither came in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await _first_of([listener.wait(), _wait_for_pasted(person, redirect_uri, state)])
+    except TimeoutError as error:
+        raise _timed_out(timeout_seconds) from error
 
 
 def build_request(
@@ -243,10 +261,6 @@ async def _redeem(
         raise explain_refusal(error, settings) from error
     except ProviderUnavailableError as error:
         raise explain_outage(error) from error
-
-
-async def _wait_for_answer(listener: CallbackListener, person: Person, redirect_uri: str, state: str) -> Parameters:
-    return await _first_of([listener.wait(), _wait_for_pasted(person, redirect_uri, state)])
 
 
 async def _wait_for_pasted(person: Person, redirect_uri: str, state: str) -> Parameters:

@@ -69,10 +69,11 @@ class StoredLogin:
 class TokenFile:
     """The file of one user. All calls are short and synchronous, except waiting for the lock."""
 
-    def __init__(self, home: Path, *, user_id: int | None = None) -> None:
+    def __init__(self, home: Path, *, user_id: int | None = None, name: str = FILE_NAME) -> None:
         self._home = home
+        self._name = name
         self._user_id = os.geteuid() if user_id is None else user_id
-        self.path = home.joinpath(*DIRECTORY_PARTS, FILE_NAME)
+        self.path = home.joinpath(*DIRECTORY_PARTS, name)
 
     def load(self) -> StoredLogin | None:
         """The stored login; None when there is none that can be understood.
@@ -108,13 +109,19 @@ class TokenFile:
                 return False
             self._remove_leftovers(directory)
             try:
-                os.unlink(FILE_NAME, dir_fd=directory)
+                os.unlink(self._name, dir_fd=directory)
             except FileNotFoundError:
                 return False
             except OSError as error:
                 raise self._unusable(f"{self.path} cannot be deleted ({_name_errno(error)})") from error
             os.fsync(directory)
             return True
+
+    def list_beside(self, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        """The names of files in the same directory that match. Raises as `load`."""
+        with self._open_directory(create=False) as directory:
+            names = [] if directory is None else os.listdir(directory)
+        return tuple(sorted(name for name in names if pattern.fullmatch(name)))
 
     def change_mark(self) -> tuple[int, ...] | None:
         """Something that differs after each change of the file; None while there is no file. Costs one system call."""
@@ -193,7 +200,7 @@ class TokenFile:
     def _read(self, directory: int) -> bytes | None:
         try:
             # Without O_NONBLOCK, a named pipe in its place would let us wait for ever.
-            descriptor = os.open(FILE_NAME, os.O_RDONLY | os.O_NONBLOCK | _OPENING, dir_fd=directory)
+            descriptor = os.open(self._name, os.O_RDONLY | os.O_NONBLOCK | _OPENING, dir_fd=directory)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -230,7 +237,7 @@ class TokenFile:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.rename(name, FILE_NAME, src_dir_fd=directory, dst_dir_fd=directory)
+            os.rename(name, self._name, src_dir_fd=directory, dst_dir_fd=directory)
             os.fsync(directory)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -260,8 +267,11 @@ class TokenFile:
         )
 
 
-def find_token_file(environ: Mapping[str, str]) -> TokenFile:
-    """The file below HOME (a snapshot of the environment), or below the home directory of the user without one."""
+def find_token_file(environ: Mapping[str, str], *, name: str = FILE_NAME) -> TokenFile:
+    """The file below HOME (a snapshot of the environment), or below the home directory of the user without one.
+
+    `name` is that of another login of the same person, which is kept under the same rules beside it.
+    """
     home = environ.get("HOME", "")
     if not os.path.isabs(home):
         try:
@@ -272,7 +282,7 @@ def find_token_file(environ: Mapping[str, str]) -> TokenFile:
                 why="HOME is not set, and this user is not known to the system.",
                 hint="Set HOME to the directory below which the login is kept.",
             ) from None
-    return TokenFile(Path(home))
+    return TokenFile(Path(home), name=name)
 
 
 def render_login(login: StoredLogin) -> bytes:

@@ -31,6 +31,7 @@ from fluidmcp.oauth_client.discovery import ProviderMetadata, find_provider
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.operator.browser_flow import FinishedLogin, Person, log_in_with_browser
+from fluidmcp.operator.calls.token_files import remove_package_logins
 from fluidmcp.operator.device_flow import DeviceAuthorization, log_in_with_device
 from fluidmcp.operator.operator_token import OperatorToken, is_foreign
 from fluidmcp.operator.revocation import Outcome, revoke
@@ -89,8 +90,12 @@ def run_logout() -> int:
     except ConfigurationError:
         login = None
     was_there = asyncio.run(_remove(token_file))
+    package_logins = remove_package_logins(environ)
+    if package_logins:
+        print_line(f"Removed {package_logins} of the logins that fluidmcp call and tools keep; no gateway was told.")
     if not was_there:
-        print_line("Not logged in; there was nothing to remove.")
+        if not package_logins:
+            print_line("Not logged in; there was nothing to remove.")
         return 0
     print_line("Logged out.")
     if login is not None:

@@ -11,7 +11,7 @@ from fluidmcp.cli.gateway_url import find_gateway_url
 from fluidmcp.cli.output import print_line, print_notice, print_warning
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import GatewayUnreachableError, UnknownPackageError, UserError
-from fluidmcp.operator.calls.gateway import Gateway, reach
+from fluidmcp.operator.calls.gateway import Gateway, list_packages, reach
 from fluidmcp.packages.clients.editing import edit_client_file, read_client_file
 from fluidmcp.packages.clients.endpoint import Endpoint, make_client_name, make_endpoint
 from fluidmcp.packages.clients.planning import Plan, Put, Remove, Replace, plan_adding, plan_removing
@@ -73,22 +73,6 @@ async def _find_endpoints(gateway_url: str, package: str | None) -> list[Endpoin
                 print_warning(f"{error.what} Whether it has a package {package} is not known.")
                 return [make_endpoint(gateway_url, package)]
         return [await _look(gateway, name) for name in await list_packages(gateway)]
-
-
-async def list_packages(gateway: Gateway, authorization: str | None = None) -> Sequence[str]:
-    """All packages of the gateway.
-
-    Raises:
-        UserError: it does not tell strangers, or there is none.
-    """
-    packages = await gateway.list_packages(authorization)
-    if not packages:
-        raise UserError(
-            f"The gateway at {gateway.url} does not say which packages it has.",
-            why="It tells its operator only." if packages is None else "It has none.",
-            hint="Name a PACKAGE.",
-        )
-    return packages
 
 
 async def _look(gateway: Gateway, package: str) -> Endpoint:

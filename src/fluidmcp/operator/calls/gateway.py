@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from fluidmcp.errors import GatewayAnswerError, GatewayUnreachableError
+from fluidmcp.errors import GatewayAnswerError, GatewayUnreachableError, UserError
 
 CONNECT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 10.0
@@ -95,6 +95,23 @@ async def reach(url: str) -> AsyncGenerator[Gateway]:
     context = ssl.create_default_context()
     async with httpx2.AsyncClient(trust_env=False, timeout=timeout, verify=context) as http:
         yield Gateway(url, http)
+
+
+async def list_packages(gateway: Gateway, authorization: str | None = None) -> tuple[str, ...]:
+    """All packages of the gateway.
+
+    Raises:
+        UserError: it does not tell this caller, or there is none.
+        And as `Gateway.look`.
+    """
+    packages = await gateway.list_packages(authorization)
+    if not packages:
+        raise UserError(
+            f"The gateway at {gateway.url} does not say which packages it has.",
+            why="It tells its operator only." if packages is None else "It has none.",
+            hint="Name a PACKAGE.",
+        )
+    return packages
 
 
 def explain_transport(error: BaseException, url: str) -> GatewayUnreachableError:

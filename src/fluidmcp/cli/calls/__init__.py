@@ -1,0 +1,1 @@
+"""`fluidmcp tools` and `fluidmcp call`."""
