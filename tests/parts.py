@@ -21,6 +21,8 @@ Part = Literal[
     "server-filesystem",
     "server-memory",
     "mcpb",
+    "mcp-remote",
+    "gemini-cli",
     "typescript-sdk",
     "canaille",
     "python-servers",
@@ -56,6 +58,8 @@ _NPM_FOLDERS: dict[Part, str] = {
     "server-filesystem": "@modelcontextprotocol/server-filesystem",
     "server-memory": "@modelcontextprotocol/server-memory",
     "mcpb": "@anthropic-ai/mcpb",
+    "mcp-remote": "mcp-remote",
+    "gemini-cli": "@google/gemini-cli",
     "typescript-sdk": "@modelcontextprotocol/sdk",
 }
 _PROGRAMS: dict[Part, tuple[str, ...]] = {
