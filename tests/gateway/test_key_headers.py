@@ -99,6 +99,21 @@ async def test_a_package_without_a_page_asks_for_its_headers_and_names_no_page()
         assert told(await send(running, *headers_of(ADA)))["MAIL_API_KEY"] == ADA["api_key"]
 
 
+async def test_a_package_with_a_page_says_where_its_keys_may_stand() -> None:
+    async with serving(*BOTH) as running:
+        answer = (await send(running)).json()
+        assert answer["message"] == "This package needs an access token, or keys in headers."
+        assert "Send x-fmcp-key-api-key, x-fmcp-key-app-key." in answer["hint"] and "login_url" in answer
+        wrong = (await send(running, *headers_of({**ADA, "api_key": "x"}))).json()
+        assert "x-fmcp-key-api-key: It does not look like one" in str(wrong) and "Send x-fmcp" not in str(wrong)
+        missing = (await send(running, *headers_of(ADA)[:1])).json()
+        assert "x-fmcp-key-app-key: It is missing." in str(missing)
+    async with serving("page") as running:
+        answer = (await send(running, *headers_of(ADA))).json()
+        assert "It takes no keys in headers." in str(answer) and "login_url" in answer
+        assert "keys in headers" not in str((await send(running)).json())
+
+
 async def test_a_guarded_gateway_wants_its_own_token_beside_the_keys() -> None:
     async with serving("header", guard=KnownTokens()) as running:
         assert (await send(running, *headers_of(ADA))).status_code == 401

@@ -19,6 +19,7 @@ from fluidmcp.errors import ProviderUnavailableError
 from fluidmcp.gateway.login.authorization_endpoint import Form
 from fluidmcp.gateway.mcp.messages import Caller
 from fluidmcp.guards.keys_login import KeysRefusedError
+from tests.acceptance.harness import free_port
 from tests.acceptance.keys import ADA, BO, ENV, block, read_page, running_key_api, send_keys
 from tests.entries import read_entry
 from tests.gateway.client_login import KEYS, Browser, McpClient, Stage, bearer
@@ -201,6 +202,17 @@ async def test_of_many_forms_at_once_one_logs_in(stage: Stage) -> None:
         page = await open_page(stage, browser, client)
         answers = await asyncio.gather(*(send_keys(browser, page, ADA) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [302] + [400] * 7
+
+
+async def test_a_service_that_does_not_answer_is_told_in_words_for_the_person_and_the_page_stays() -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    async with key_stage(block={"address": address}) as stage, stage.browser() as browser:
+        page = await open_page(stage, browser)
+        for _ in range(2):
+            answer = await send_keys(browser, page, ADA)
+            assert answer.status_code == 503
+            assert "The keys cannot be checked now: 127.0.0.1 does not answer. Try again in a moment." in answer.text
+            assert "network" not in answer.text and "provider" not in answer.text
 
 
 @pytest.mark.threat("E11")

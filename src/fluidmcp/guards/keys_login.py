@@ -182,23 +182,34 @@ class KeysLogin:
             UnauthorizedError: they are not good, or are missing where nothing else is.
             ProviderUnavailableError: the API would have to be asked and cannot answer.
         """
+        has_keys = any(key.header in headers for key in self.keys)
         if not self.takes_headers:
+            if has_keys and "authorization" not in headers:
+                raise UnauthorizedError(
+                    "This package needs an access token.",
+                    why="It takes no keys in headers.",
+                    hint="Log in, and type them on the page; or the operator adds keys_from to the auth block.",
+                )
             return None
-        if not any(key.header in headers for key in self.keys):
-            if self.has_page:
-                return None
-            raise UnauthorizedError("This package needs keys in headers.", hint=self._name_headers())
+        if not has_keys:
+            if not self.has_page:
+                raise UnauthorizedError("This package needs keys in headers.", hint=self._name_headers())
+            if "authorization" not in headers:
+                hint = f"Log in, and send Authorization: Bearer <token>; or without a login: {self._name_headers()}"
+                raise UnauthorizedError("This package needs an access token, or keys in headers.", hint=hint)
+            return None
         try:
             keys = self._read({key.name: _decode(headers.get(key.header, "")) for key in self.keys})
         except KeysRefusedError as refusal:
             labels = {key.name: key.header for key in self.keys}
+            is_missing = not all(headers.get(key.header) for key in self.keys)
             why = " ".join(f"{labels.get(name, 'All keys')}: {fault}" for name, fault in refusal.faults.items())
-            raise self._unauthorized(why) from None
+            raise self._unauthorized(why, hint=self._name_headers() if is_missing else "Correct them.") from None
         except UnicodeDecodeError:
-            raise self._unauthorized("One of them is not in UTF-8.") from None
+            raise self._unauthorized("One of them is not in UTF-8.", hint="Send UTF-8.") from None
         text = _KEYS.encode(keys).decode()
         if self._verifier is not None and await self._verifier.verify(text) is None:
-            raise self._unauthorized("The service does not accept them.")
+            raise self._unauthorized("The service does not accept them.", hint="Compare them with what it shows.")
         person = self._person(keys)
         principal = Principal(
             issuer=person.issuer,
@@ -246,13 +257,8 @@ class KeysLogin:
                 retry_after_seconds=60,
             )
 
-    def _unauthorized(self, why: str) -> UnauthorizedError:
-        return UnauthorizedError(
-            "The keys are not good",
-            reason="invalid_token",
-            why=why,
-            hint=self._name_headers(),
-        )
+    def _unauthorized(self, why: str, *, hint: str) -> UnauthorizedError:
+        return UnauthorizedError("The keys are not good", reason="invalid_token", why=why, hint=hint)
 
     def _name_headers(self) -> str:
         return f"Send {', '.join(key.header for key in self.keys)}."
@@ -276,8 +282,14 @@ class _KeyCheck:
                 value.encode("ascii")
         except (FillError, UnicodeEncodeError):
             raise TokenRefusedError("They hold characters that the service cannot take.") from None
-        answer = await self._fetcher.get(self._verify.url, headers=headers)
         host = urlsplit(self._verify.url).hostname
+        try:
+            answer = await self._fetcher.get(self._verify.url, headers=headers)
+        except ProviderUnavailableError as error:
+            # The operator reads in the log why: whoever types keys cannot change it.
+            raise ProviderUnavailableError(
+                "The keys cannot be checked now", why=f"{host} does not answer.", hint="Try again in a moment."
+            ) from error
         if 200 <= answer.status < 300:
             return
         if answer.status in REFUSED_STATUSES:

@@ -22,8 +22,12 @@ def keys_response(
     state: str,
     gateway: str,
     faults: Mapping[str, str] | None = None,
+    is_unchecked: bool = False,
 ) -> Response:
-    """The page with one field a key. `asked` is the request of an MCP client, `faults` what is wrong, by key."""
+    """The page with one field a key. `asked` is the request of an MCP client, `faults` what is wrong, by key.
+
+    `is_unchecked`: it is not known whether the keys are good.
+    """
     faults = faults or {}
     wrong = [key.name for key in login.keys if key.name in faults]
     focus = wrong[0] if wrong else login.keys[0].name
@@ -46,6 +50,7 @@ def keys_response(
         client_host=None if asked is None else asked.client_host,
         check_host=login.check_host,
         fields=tuple(fields),
+        is_unchecked=is_unchecked,
         problem=faults.get("", ""),
         action=urlsplit(login.page_url).path,
         state=state,

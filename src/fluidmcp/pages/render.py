@@ -78,6 +78,8 @@ class KeysView:
     check_host: str
     """Who is asked whether the keys are good; "" where nobody is."""
     fields: tuple[KeyField, ...]
+    is_unchecked: bool
+    """Whether what was typed could not be checked."""
     problem: str
     action: str
     state: str
@@ -110,9 +112,9 @@ def render_consent(view: ConsentView) -> HtmlPage:
 
 
 def render_keys(view: KeysView) -> HtmlPage:
-    """The page on which a person types keys; status 400 where what was typed is not good."""
+    """The page on which a person types keys; status 400 where what was typed is not good, 503 where nobody can tell."""
     has_faults = bool(view.problem or any(field.fault for field in view.fields))
-    return _render("keys.html", 400 if has_faults else 200, view=view)
+    return _render("keys.html", 503 if view.is_unchecked else 400 if has_faults else 200, view=view)
 
 
 def render_remembered(*, package: str, gateway: str, items: Sequence[RememberedItem], action: str) -> HtmlPage:

@@ -69,7 +69,8 @@ class _KeysEndpoint:
         except KeysRefusedError as refusal:
             return self._respond(login, waiting, state, refusal.faults)
         except ProviderUnavailableError as error:
-            return self._respond(login, waiting, state, {"": f"{error.what}: {error.why} {error.hint}"})
+            problem = f"{error.what}: {error.why} {error.hint}"
+            return self._respond(login, waiting, state, {"": problem}, is_unchecked=True)
         # Taken only now, so that a typing error costs nothing; of several forms at once one goes on.
         taken = await login.take(state, request.cookies)
         response = await self._client_logins.go_on(login.login, taken, tuple(keys.items()), request)
@@ -87,7 +88,13 @@ class _KeysEndpoint:
         return login
 
     def _respond(
-        self, login: KeysLogin, waiting: TakenLogin, state: str, faults: Mapping[str, str] | None = None
+        self,
+        login: KeysLogin,
+        waiting: TakenLogin,
+        state: str,
+        faults: Mapping[str, str] | None = None,
+        *,
+        is_unchecked: bool = False,
     ) -> Response:
         asked = read_journey(waiting).request
-        return keys_response(login, asked, state=state, gateway=self._gateway, faults=faults)
+        return keys_response(login, asked, state=state, gateway=self._gateway, faults=faults, is_unchecked=is_unchecked)
