@@ -19,7 +19,7 @@ from tests.clients.logins.driving import CLIENTS, Client, driven
 from tests.clients.logins.test_logins import build_environ, write_config
 from tests.gateway.client_login import Stage, client_logins
 from tests.gateway.running import STDLIB_SERVER
-from tests.providers.oidc import running_oidc_provider
+from tests.providers.oidc import CLIENT_SECRET, OTHER_CLIENT_ID, running_oidc_provider
 
 SDKS = [client for client in CLIENTS if client.id in ("python-sdk-2-auto", "typescript-sdk-2-auto")]
 
@@ -53,6 +53,40 @@ async def test_an_sdk_client_logs_in_through_nginx_with_the_url_alone(client: Cl
                     assert len(first) == 64, "the digest of the provider's token"
                     assert await running.call() == first
                     assert [trip.pages for trip in running.trips] == [[OUR_CONSENT, "login", "consent"]]
+
+
+@pytest.mark.needs("node", "oidc-provider")
+@pytest.mark.parametrize("client", SDKS, ids=lambda client: client.id)
+async def test_below_a_path_the_login_of_the_company_comes_first_in_the_same_trip(
+    client: Client, tmp_path: Path
+) -> None:
+    """The gateway's own callback and consent stand below the path, as those of its packages do."""
+    if missing := client.find_missing():
+        pytest.skip(missing)
+    gateway_port = free_port()
+    async with running_nginx(tmp_path, port=free_port(), gateway_port=gateway_port) as nginx:
+        with (
+            running_oidc_provider(gateway_url=nginx.url) as company,
+            running_oidc_provider(gateway_url=nginx.url) as provider,
+        ):
+            env = build_environ(
+                HOME=str(tmp_path),
+                FMCP_OAUTH_ISSUER=company.issuer,
+                FMCP_OAUTH_CLIENT_ID=OTHER_CLIENT_ID,
+                FMCP_OAUTH_CLIENT_SECRET=CLIENT_SECRET,
+                FMCP_OAUTH_SCOPE="openid email",
+                FMCP_OAUTH_ALLOWED_SUBJECTS="alice",
+            )
+            command = [*written_command(write_config(tmp_path, provider), nginx), "--oauth"]
+            async with start_fluidmcp(*command, env=env, port=gateway_port) as gateway:
+                await gateway.stdout.wait_for(f"provider of the gateway: {nginx.url}/auth/callback")
+                url = f"{nginx.url}/mail/mcp"
+                trusting = driven(client, url, tmp_path, gateway_url=nginx.origin, authority=nginx.authority)
+                async with trusting as running:
+                    first = await running.wait_called()
+                    assert len(first) == 64, "the digest of the provider's token"
+                    assert await running.call() == first
+                    assert [trip.pages for trip in running.trips] == [[OUR_CONSENT, *["login", "consent"] * 2]]
 
 
 async def says_its_addresses(gateway: RunningGateway, nginx: Nginx) -> None:
