@@ -47,6 +47,7 @@ def test_another_file_and_another_name(folder: Path, option: str, capsys: pytest
     out = capsys.readouterr().out
     assert "Added work to team.json: npm:@modelcontextprotocol/server-github@" in out
     assert "http://localhost:8099/work/auth/callback" in out
+    assert "fluidmcp doctor team.json" in out
     assert "fluidmcp run team.json --start-server" in out
 
 

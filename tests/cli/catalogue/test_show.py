@@ -90,7 +90,7 @@ def test_what_to_register_to_export_to_type_and_to_know_stands_in_this_order(cap
         'export LINEAR_CLIENT_ID="your-client-id"',
         'export LINEAR_CLIENT_SECRET="your-client-secret"  # leave it out for a client without a secret',
         'export LINES_SITE="..."  # the name of your site',
-        "Install and start it:",
+        "Install, check and start it:",
         "fluidmcp install npm:@somebody/mcp-lines@1.4.3",
         "fluidmcp run --file 'my file' --start-server --public-url https://gw.example.com",
         "Then log in at https://gw.example.com/lines/auth/login, or give an MCP client https://gw.example.com/lines/mcp",
@@ -112,7 +112,7 @@ def test_without_a_login_at_a_provider_there_is_nothing_to_register(capsys: pyte
     assert say(KEYS, capsys) == [
         "There is nothing to register. Each person types, on a page of the gateway:",
         "API key, Site name",
-        "Install and start it:",
+        "Install, check and start it:",
         "fluidmcp install npm:mcp-keys@2.0.0",
         "fluidmcp run --file 'my file' --start-server",
         "Then log in at http://localhost:8099/keys/auth/login, or give an MCP client http://localhost:8099/keys/mcp",
@@ -120,7 +120,7 @@ def test_without_a_login_at_a_provider_there_is_nothing_to_register(capsys: pyte
     (remark,) = say(KEYS, capsys, public_url="https://gw.example.com")[-1:]
     assert "--oauth or --secure" in remark and "allowed_domains" not in remark
     assert say(OPEN, capsys) == [
-        "Install and start it:",
+        "Install, check and start it:",
         "fluidmcp run --file 'my file' --start-server",
         "Then give an MCP client http://localhost:8099/open/mcp",
     ]

@@ -150,10 +150,14 @@ def tell_what_to_do(registration: Registration) -> None:
 def tell_next_commands(registration: Registration, file: str) -> None:
     """What to type next."""
     install = install_command(registration.server)
-    print_line("Install and start it:")
+    print_line("Install, check and start it:")
     if install is not None:
         print_line(f"  {install}")
-    ending = "" if file.endswith(FILE_ENDINGS) else "--file "
+    is_known = file.endswith(FILE_ENDINGS)
+    if is_known:  # else only `run` can be told that it is a file
+        check = f"doctor {shlex.quote(file)}{registration.options}" if read_auth(registration.server) else None
+        print_line(f"  fluidmcp {check or f'validate {shlex.quote(file)}'}")
+    ending = "" if is_known else "--file "
     print_line(f"  fluidmcp run {ending}{shlex.quote(file)} --start-server{registration.options}")
     address = f"{registration.public_url}/{registration.address}"
     login = f"log in at {address}/auth/login, or " if read_auth(registration.server) else ""

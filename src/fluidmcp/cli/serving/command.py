@@ -16,6 +16,8 @@ Examples:
   fluidmcp run --start-server -- npx -y some-server   serve what a command line starts
   fluidmcp run mypackage --start-server --oauth       serve people who are logged in
 
+Environment: FMCP_ variables set limits, isolation, keys and the login of --oauth; docs/settings.md lists them.
+
 \b
 Exit codes:
   0    done, or stopped with SIGTERM

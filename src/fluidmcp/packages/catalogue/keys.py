@@ -16,7 +16,16 @@ KEYS: Final = (
             },
             "auth": {
                 "type": "keys",
-                "keys": {"api_key": {"title": "API key"}, "app_key": {"title": "Application key"}},
+                "keys": {
+                    "api_key": {
+                        "title": "API key",
+                        "help": "https://app.datadoghq.com/organization-settings/api-keys",
+                    },
+                    "app_key": {
+                        "title": "Application key",
+                        "help": "https://app.datadoghq.com/organization-settings/application-keys",
+                    },
+                },
                 "verify": {
                     "url": "https://api.datadoghq.com/api/v1/validate",
                     "headers": {"DD-API-KEY": "${keys.api_key}"},
