@@ -15,9 +15,8 @@ from tests.gateway.guards import KnownTokens, gate_token
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
-MCP_ENDPOINTS = ("/{package}/mcp", "/{package}/sse")
+MCP_ENDPOINTS = ("/{package}/mcp", "/{package}/sse", "/{package}/me")
 NO_ROUTES = (
-    "/",
     "/auth/callback",
     "/metrics",
     "/ready",
@@ -61,8 +60,8 @@ def paths_of(routes: list[BaseRoute]) -> Iterator[str]:
 
 
 def fill(path: str, package: str) -> str:
-    filled = path.replace("{package}", package)
-    return filled.replace("{login}", "mail").replace("{digest}", "0123456789abcdef").replace("{name}", "docs.js")
+    filled = path.replace("{package}", package).replace("{login}", "mail").replace("{file}", "page.js")
+    return filled.replace("{digest}", "0123456789abcdef").replace("{name}", "docs.js")
 
 
 @pytest.mark.promise(1, 24, 29)
@@ -81,6 +80,8 @@ async def test_v20_without_a_token_only_the_listed_routes_are_open(
     transport = httpx2.ASGITransport(cast(Any, running.gateway.app))
     async with httpx2.AsyncClient(transport=transport, base_url=running.url) as client:
         for path, slash, method in itertools.product(paths, ("", "/"), METHODS):
+            if path + slash == "//":
+                continue  # the client makes "/" of it
             response = await client.request(method, path + slash, headers={"content-type": "application/json"})
             if response.status_code != 401:
                 answered.add((method, path + slash))
@@ -88,7 +89,7 @@ async def test_v20_without_a_token_only_the_listed_routes_are_open(
                 assert response.headers["www-authenticate"] == 'Bearer realm="fluidmcp"'
     # The gateway has no login of its own here, and one package with a login, `mail`, which is at one provider.
     endpoints = {
-        (endpoint.method, endpoint.path.format(package="mail"))
+        (endpoint.method, endpoint.path.format(package="mail", file="page.js"))
         for endpoint in PUBLIC_ROUTES
         if endpoint.which not in ("gateway login", "named login", "keys")
     }
@@ -105,6 +106,8 @@ def test_each_public_route_says_why_it_is_open() -> None:
         ("GET", "/health"),
         ("GET", "/ready"),
         ("GET", "/schema/config.json"),
+        ("GET", "/"),
+        ("GET", "/-/callback"),
     ]
     asked = {endpoint.path for endpoint in PUBLIC_ROUTES if endpoint.method == "POST"}
     assert "/{package}/auth/refresh" not in asked, "a program calls it, which can send the gateway's token"

@@ -9,7 +9,7 @@ from tests.requirements import catalogue
 from tests.requirements.catalogue import Area, Requirement, TestsById
 
 NUMBER_OF_PROMISES = 126
-NUMBER_OF_THREATS = 110
+NUMBER_OF_THREATS = 112
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from fluidmcp.authorization_server.codes import CODE_SECONDS, AuthorizationCodes
 from fluidmcp.authorization_server.consent import Consents
 from fluidmcp.authorization_server.grant import Grants, UpstreamGrant, UpstreamName
 from fluidmcp.authorization_server.grant_states import GrantStates
+from fluidmcp.authorization_server.page_client import build_page_client
 from fluidmcp.authorization_server.register import Registrar
 from fluidmcp.authorization_server.sealed_tokens import GRANT_ID_BYTES, IssuedTokens, SealedAccess, TokenSealer
 from fluidmcp.authorization_server.token_requests import TokenEndpoint, Upstreams
@@ -58,7 +59,8 @@ logger = logging.getLogger(__name__)
 class ClientPolicy:
     """Which MCP clients may introduce themselves, and how; the same for all packages of a gateway."""
 
-    documents: ClientDocuments
+    documents: ClientDocuments | None
+    """Where the documents of clients come from; None: nobody introduces themselves by one."""
     rules: ClientRules
 
 
@@ -111,7 +113,12 @@ class AuthorizationServer:
             fingerprints += [name, upstream.fingerprint]
         self._context = (package, services.public_url, *fingerprints)
         client_ids = ClientIds(services.sealer, package=package, public_url=services.public_url, now=services.now)
-        self.directory = ClientDirectory(client_ids=client_ids, documents=clients.documents, rules=clients.rules)
+        self.directory = ClientDirectory(
+            client_ids=client_ids,
+            documents=clients.documents,
+            rules=clients.rules,
+            own=build_page_client(services.public_url),
+        )
         self._registrar = Registrar(client_ids, clients.rules)
         self.consents = Consents(
             services.sealer,

@@ -21,7 +21,7 @@ class Client:
     """A client that may ask a person. `host` vouches for it: its id is a document there. None: nobody does."""
 
     client_id: str
-    kind: Literal["configured", "document", "registered"]
+    kind: Literal["configured", "document", "registered", "page"]
     name: str
     redirect_uris: tuple[str, ...]
     host: str | None = None
@@ -40,7 +40,7 @@ class Client:
         """
         if presented is None and len(self.redirect_uris) == 1:
             return self.redirect_uris[0]
-        if presented is not None and any(is_same_redirect(uri, presented) for uri in self.redirect_uris):
+        if presented is not None and any(self._is_same(uri, presented) for uri in self.redirect_uris):
             return presented
         raise OAuthError(
             "invalid_request",
@@ -49,14 +49,26 @@ class Client:
             hint=f"If you began this yourself: {_AGAIN[0].lower()}{_AGAIN[1:]}",
         )
 
+    def _is_same(self, registered: str, presented: str) -> bool:
+        # The gateway's own page has the gateway's port, and no other.
+        return registered == presented if self.kind == "page" else is_same_redirect(registered, presented)
+
 
 class ClientDirectory:
-    """Finds the clients of one package."""
+    """Finds the clients of one package. `own` is the gateway's own page; `documents`: None where there are none."""
 
-    def __init__(self, *, client_ids: ClientIds, documents: ClientDocuments, rules: ClientRules) -> None:
+    def __init__(
+        self,
+        *,
+        client_ids: ClientIds,
+        documents: ClientDocuments | None,
+        rules: ClientRules,
+        own: Client | None = None,
+    ) -> None:
         self._client_ids = client_ids
         self._documents = documents
         self._rules = rules
+        self._own = own
         self._configured = {client.client_id: client for client in rules.clients}
 
     async def find(self, client_id: str, *, client_address: str) -> Client:
@@ -79,6 +91,8 @@ class ClientDirectory:
         return self._rules.denies(client_id=client_id, redirect_uris=redirect_uris)
 
     async def _find(self, client_id: str, client_address: str) -> Client:
+        if self._own is not None and client_id == self._own.client_id:
+            return self._own
         configured = self._configured.get(client_id)
         if configured is not None:
             return Client(
@@ -87,7 +101,7 @@ class ClientDirectory:
                 name=configured.client_name,
                 redirect_uris=configured.redirect_uris,
             )
-        if is_document_id(client_id):
+        if is_document_id(client_id) and self._documents is not None:
             document = await self._documents.find(client_id, client_address=client_address)
             return Client(
                 client_id=client_id,

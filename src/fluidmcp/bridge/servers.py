@@ -13,7 +13,10 @@ All other requests share the lane 0.
 
 import asyncio
 import hashlib
+import time
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -45,6 +48,9 @@ MIN_SECRET_LENGTH: Final = 6
 LANE_SECONDS: Final = 30.0
 """How long a call waits for a process of its group where no further one may be started."""
 
+MAX_FAILURES: Final = 5
+"""How many failed starts of a package are kept for the operator to see."""
+
 STATELESS: Final = "stateless"
 """The group of processes that were asked for the stateless era first."""
 
@@ -52,6 +58,16 @@ ServersState: TypeAlias = Literal["ok", "starting", "installing", "failed"]
 
 ChannelLease: TypeAlias = Lease[Channel]
 """The right to use a channel, its `worker`, until `release`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailure:
+    """A start that failed, for the operator. `at` is in seconds since the epoch; the error's texts are redacted."""
+
+    at: float
+    error: ServerStartError | ServerTimeoutError
+    is_personal: bool
+    """Whether it was a start for one person."""
 
 
 class PackageServers:
@@ -76,6 +92,8 @@ class PackageServers:
         self._starter = ChannelStarter(launcher, self._limits, tools=entry.tools)
         self._has_failed = False
         """Whether the last start did."""
+        self.failures: deque[StartFailure] = deque(maxlen=MAX_FAILURES)
+        """Of the last starts, oldest first."""
         self._runner = name_runner(entry.command, entry.args)
         self._everybody = WorkerKey(entry.name)
         """The key of callers whom nobody knows."""
@@ -287,6 +305,8 @@ class PackageServers:
             hide_values(error, (secret.reveal() for secret in self._entry.hidden))
             # Without the token that its login brings, a failure says nothing yet.
             self._has_failed = not (is_check and self._entry.auth is not None)
+            if self._has_failed:
+                self.failures.append(StartFailure(time.time(), error, is_personal))
             raise
         self._has_failed = False
         return lease

@@ -16,6 +16,7 @@ from fluidmcp.gateway.guard import HeadGuard
 from fluidmcp.gateway.health import answer_health, answer_ready
 from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
 from fluidmcp.gateway.late_web import LateWeb
+from fluidmcp.gateway.page.opened import is_opened_by_a_person
 from fluidmcp.protocol.forwarded import FORWARDED_FOR
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -61,14 +62,14 @@ class GatewayApp:
                 or answer_health(method, path, _query_of(scope))
                 or answer_ready(method, path, self._state)
             )
-            web = early or await answer_always(self.web.get(), path)
-            if isinstance(web, HttpReply):
-                await send_reply(web, send)
+            if early is not None:
+                await send_reply(early, send)
             else:
-                self._find_client(scope, headers)
-                # As ASGI has it: a path holds its root path, however the request was spelled.
-                scope["path"], scope["root_path"] = self._base_path.base + path, self._base_path.base
-                await web(scope, body.receive, send)
+                await self._serve_web(scope, path, headers, body, send)
+            return
+        if method == "GET" and is_opened_by_a_person(path, headers):
+            # The page asks by itself who comes, and shows strangers a login.
+            await self._serve_web(scope, path, headers, body, send)
             return
         try:
             reply = await self._core.handle(_build_request(scope, path, headers, body))
@@ -76,6 +77,19 @@ class GatewayApp:
             body.end_watches()
         await send_answer(reply, self._streams, body, send)
         access_logger.debug("%s %s %d", method, path, reply.status)
+
+    async def _serve_web(
+        self, scope: Scope, path: str, headers: Mapping[str, str], body: RequestBody, send: Send
+    ) -> None:
+        """Let FastAPI answer."""
+        web = await answer_always(self.web.get(), path)
+        if isinstance(web, HttpReply):
+            await send_reply(web, send)
+            return
+        self._find_client(scope, headers)
+        # As ASGI has it: a path holds its root path, however the request was spelled.
+        scope["path"], scope["root_path"] = self._base_path.base + path, self._base_path.base
+        await web(scope, body.receive, send)
 
     def _find_client(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Put the client in the place of the proxy that passed its request on. Only what counts addresses asks."""

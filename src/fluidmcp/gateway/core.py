@@ -7,6 +7,7 @@ protocol. Somebody unknown learns that a token is needed, and nothing else.
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal
 
 from fluidmcp.authentication.principal import Principal
@@ -21,6 +22,7 @@ from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint, read_mcp_head
 from fluidmcp.gateway.mcp.messages import SESSION_HEADER, Caller, McpHead
 from fluidmcp.gateway.mcp.pending import Outcome
+from fluidmcp.gateway.page.me import describe_caller
 from fluidmcp.gateway.remembered import Memory, Remembered
 from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.protocol.headers import parse_bearer
@@ -29,7 +31,12 @@ from fluidmcp.store.deny_list import DenyList
 AskedBy = Literal["gateway", "package"]
 """Whose login a refusal asks for."""
 
-MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse)", re.ASCII)
+MCP_PATH: Final = re.compile(r"/([^/]+)/(mcp|sse|me)", re.ASCII)
+"""`me` is no MCP: it tells a caller who they are here. The same guard decides."""
+
+_METHODS: Final[Mapping[str, bytes]] = MappingProxyType(
+    {"mcp": b"GET, POST, DELETE", "sse": b"GET, POST", "me": b"GET"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,16 @@ class Core:
         self._request_guard = request_guard
         has_logins = any(package.auth is not None for package in packages.values())
         self._is_anything_guarded = has_logins or request_guard is not None
+
+    @property
+    def packages(self) -> Mapping[str, MountedPackage]:
+        """What is served, by its name."""
+        return self._packages
+
+    @property
+    def names_packages(self) -> bool:
+        """Whether strangers are told the names of packages: only where nobody has to log in to anything."""
+        return not self._is_anything_guarded
 
     def is_mcp_path(self, path: str) -> bool:
         return MCP_PATH.fullmatch(path) is not None
@@ -204,12 +221,14 @@ class Core:
                 return package.endpoints.get_mcp(request, caller)
             case ("sse", "GET"):
                 return package.endpoints.get_sse(caller)
+            case ("me", "GET"):
+                return describe_caller(caller)
             case ("mcp", "GET"):
                 # Clients of every era take 405 for "there is no such stream here".
                 return _refuse_method("A stream needs a session.", allow=b"POST")
             case _:
                 text = f"The method {request.method} is not served here."
-                return _refuse_method(text, allow=b"GET, POST, DELETE" if endpoint == "mcp" else b"GET, POST")
+                return _refuse_method(text, allow=_METHODS[endpoint])
 
     def _unknown_package(self) -> HttpReply:
         """Packages are named only where nobody has to log in to anything (a stranger learns nothing)."""
@@ -275,7 +294,8 @@ def _refuse(
         or package.authorization_server.upstreams.gateway is not None
     )
     if package.resource_metadata_of and helps:
-        error.resource_metadata = resource_metadata_url(package.resource_metadata_of, package.name, endpoint)
+        resource = "mcp" if endpoint == "me" else endpoint
+        error.resource_metadata = resource_metadata_url(package.resource_metadata_of, package.name, resource)
         error.scope = error.scope or " ".join(package.scopes)
     if isinstance(error, ForbiddenError) or package.auth is None or asked_by == "gateway":
         return error_reply(error)

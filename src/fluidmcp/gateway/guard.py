@@ -175,8 +175,10 @@ class RequestGuard:
         Raises:
             UnauthorizedError, ForbiddenError, ProviderUnavailableError: the request goes no further.
         """
-        if (method, path) in self._open:
-            return None
+        return None if (method, path) in self._open else await self.identify(path, headers)
+
+    async def identify(self, path: str, headers: Mapping[str, str]) -> Principal:
+        """Whom the request's token for the gateway stands for, at open endpoints too. Raises as `admit`."""
         token = self._read_token(path, headers)
         if not is_token_text(token) or token.startswith(SEALED_PREFIX):
             # A token that is sealed here is opened at its package, and no provider is ever asked about it.
@@ -189,8 +191,8 @@ class RequestGuard:
         Raises:
             UnauthorizedError, ForbiddenError, ProviderUnavailableError: it is somebody else, or nobody.
         """
-        principal = await self.admit("GET", "/", headers)
-        if principal is None or principal.issuer != OPERATOR_ISSUER:
+        principal = await self.identify("/", headers)
+        if principal.issuer != OPERATOR_ISSUER:
             raise ForbiddenError("Only the operator of this gateway may see that.")
 
     def _read_token(self, path: str, headers: Mapping[str, str]) -> str:

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Which = Literal[
-    "any", "login", "named login", "keys", "authorization_server", "only authorization_server", "gateway login"
+    "any",
+    "login",
+    "named login",
+    "keys",
+    "authorization_server",
+    "only authorization_server",
+    "gateway login",
+    "page file",
 ]
 
 
@@ -16,7 +23,7 @@ class PublicRoute:
     `login`: those with an `auth` block; `named login`: each login of those that have several; `keys`: those whose
     people type keys. `authorization_server`: those that MCP clients log in to by themselves; `only
     authorization_server`: the one package of that kind, where there is one. `gateway login`: where the gateway has a
-    login of its own.
+    login of its own. `page file`: each file that the page at `/` loads, in the place of `{file}`.
     """
 
     method: str
@@ -32,6 +39,15 @@ PUBLIC_ROUTES: Final = (
     PublicRoute("GET", "/health", "Whoever restarts or balances gateways has no token; it tells only that one runs."),
     PublicRoute("GET", "/ready", "As `/health`; it tells only whether the gateway wants requests."),
     PublicRoute("GET", "/schema/config.json", "An editor has no token; it is the same for every gateway."),
+    PublicRoute("GET", "/", "The page for people: who has no token, or none that is good, is shown a login."),
+    PublicRoute("GET", "/-/callback", "The browser comes back from a login that the page began."),
+    PublicRoute("GET", "/-/assets/{file}", "Style and scripts of the page; the same for every gateway.", "page file"),
+    PublicRoute("GET", "/-/authorize", _BROWSER, "gateway login"),
+    PublicRoute("POST", "/-/consent", "As the consent of a package.", "gateway login"),
+    PublicRoute("GET", "/-/consent/remembered", _BROWSER, "gateway login"),
+    PublicRoute("POST", "/-/consent/remembered", "As that of a package.", "gateway login"),
+    PublicRoute("POST", "/-/token", _FIRST, "gateway login"),
+    PublicRoute("POST", "/-/revoke", "The token to revoke is in the form.", "gateway login"),
     PublicRoute("GET", "/{package}/auth/login", _BROWSER, "login"),
     PublicRoute(
         "GET", "/{package}/auth/callback", "The provider sends a browser; its cookie says whose login it is.", "login"
@@ -80,11 +96,12 @@ def list_public_routes(
     authorization_servers: Collection[str],
     has_gateway_login: bool,
     documents: Collection[str],
+    page_files: Collection[str],
 ) -> Iterator[tuple[str, str]]:
     """Method and path of every open endpoint of a gateway.
 
     `logins` are the names of each package's logins, `keys` the packages whose people type keys, `documents` the paths
-    of its well-known documents.
+    of its well-known documents, `page_files` the files of the page.
     """
     named = [(package, login) for package, names in logins.items() for login in names if login]
     nothing: Collection[tuple[str, str]] = [("", "")]
@@ -97,10 +114,11 @@ def list_public_routes(
         "authorization_server": servers,
         "only authorization_server": servers if len(servers) == 1 else (),
         "gateway login": nothing if has_gateway_login else (),
+        "page file": [("", file) for file in page_files],
     }
     for route in PUBLIC_ROUTES:
         for package, login in places[route.which]:
-            yield route.method, route.path.format(package=package, login=login)
+            yield route.method, route.path.format(package=package, login=login, file=login)
     for path in documents:
         yield "GET", path
         yield "OPTIONS", path

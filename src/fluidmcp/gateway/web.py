@@ -13,6 +13,7 @@ from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.gateway.login.wellknown_routes import build_wellknown_router
 from fluidmcp.gateway.operations.deny_list import AdmitOperator, build_deny_router
 from fluidmcp.gateway.operations.routes import Detail, add_error_answers, add_operations
+from fluidmcp.gateway.page.routes import build_page_router
 from fluidmcp.pages.docs import mount_docs
 
 
@@ -30,6 +31,7 @@ def build_web(parts: GatewayParts, describe_health: Detail, admit_operator: Admi
     add_operations(web, describe_health, parts.state)
     web.include_router(build_deny_router(parts.logins.services.deny_list, admit_operator))
     mount_docs(web)
+    web.include_router(build_page_router(parts))
     _add_logins(web, parts)
     return web
 
@@ -44,6 +46,7 @@ def _add_logins(web: FastAPI, parts: GatewayParts) -> None:
         public_url=public_url,
         gateway_login=clients.gateway_login,
         scope_texts=scope_texts,
+        page=clients.page,
     )
     web.include_router(
         build_wellknown_router(clients.authorization_servers, public_url=public_url, foreign=clients.foreign)

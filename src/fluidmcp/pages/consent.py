@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, ReturnError
+from fluidmcp.authorization_server.page_client import PAGE, PAGE_CLIENT_ID
 from fluidmcp.config.redirects import describe_redirect, redirect_kind
 from fluidmcp.errors import (
     FluidMCPError,
@@ -19,6 +20,7 @@ from fluidmcp.errors import (
     ProviderUnavailableError,
     RequestError,
     StoreUnavailableError,
+    UnauthorizedError,
 )
 from fluidmcp.pages.render import (
     ConsentView,
@@ -41,12 +43,12 @@ def consent_response(
 ) -> Response:
     """The page that asks. `field` is the sealed request, `gateway` the host that people know the gateway by."""
     view = ConsentView(
-        package=authorization_server.package,
+        package=_show_package(authorization_server),
         gateway=gateway,
         client_name=asked.client_name,
         client_host=asked.client_host,
         redirect=describe_redirect(asked.redirect_uri),
-        redirect_kind=redirect_kind(asked.redirect_uri),
+        redirect_kind="page" if asked.client_id == PAGE_CLIENT_ID else redirect_kind(asked.redirect_uri),
         scopes=asked.scopes,
         scope_texts=scope_texts,
         sign_ins=tuple(upstream.sign_in_host for upstream in authorization_server.upstreams.each),
@@ -75,7 +77,12 @@ def remembered_response(
         )
     ]
     action = f"{authorization_server.path}/consent/remembered"
-    return respond(render_remembered(package=authorization_server.package, gateway=gateway, items=items, action=action))
+    package = _show_package(authorization_server)
+    return respond(render_remembered(package=package, gateway=gateway, items=items, action=action))
+
+
+def _show_package(authorization_server: AuthorizationServer) -> str:
+    return "this gateway" if authorization_server.package == PAGE else authorization_server.package
 
 
 def program_response(location: str, request: Request) -> Response:
@@ -122,6 +129,8 @@ def problem_response(error: FluidMCPError) -> Response:
     match error:
         case OAuthError(status=status) | LoginError(status=status) | RequestError(status=status):
             pass
+        case UnauthorizedError():
+            status = 401
         case ForbiddenError():
             status = 403
         case ProviderAnswerError():

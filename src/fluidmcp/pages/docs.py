@@ -3,14 +3,13 @@
 Nothing on the page is inline and nothing comes from another host, which lets the content security policy be strict.
 """
 
-import hashlib
-from functools import cached_property
 from html import escape
-from importlib.resources import files
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+
+from fluidmcp.pages.files import ICON, SCRIPT, STYLE, StaticFile
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -21,10 +20,10 @@ CONTENT_SECURITY_POLICY: Final = (
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 _FILES: Final = {
-    "swagger-ui-bundle.js": ("fastapi_swagger", "resources", "text/javascript; charset=utf-8"),
-    "swagger-ui.css": ("fastapi_swagger", "resources", "text/css; charset=utf-8"),
-    "docs.js": ("fluidmcp.pages", "static", "text/javascript; charset=utf-8"),
-    "icon.svg": ("fluidmcp.pages", "static", "image/svg+xml"),
+    "swagger-ui-bundle.js": ("fastapi_swagger", "resources", SCRIPT),
+    "swagger-ui.css": ("fastapi_swagger", "resources", STYLE),
+    "docs.js": ("fluidmcp.pages", "static", SCRIPT),
+    "icon.svg": ("fluidmcp.pages", "static", ICON),
 }
 
 _PAGE: Final = """<!doctype html>
@@ -46,21 +45,11 @@ _PAGE: Final = """<!doctype html>
 """
 
 
-class _Asset:
-    """One file of an installed package; read when the page is opened for the first time."""
-
+class _Asset(StaticFile):
     def __init__(self, name: str) -> None:
-        package, folder, self.media_type = _FILES[name]
+        package, folder, media_type = _FILES[name]
+        super().__init__(package, folder, name, media_type)
         self._name = name
-        self._path = files(package).joinpath(folder, name)
-
-    @cached_property
-    def content(self) -> bytes:
-        return self._path.read_bytes()
-
-    @cached_property
-    def digest(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()[:16]
 
     @property
     def path(self) -> str:

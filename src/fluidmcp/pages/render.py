@@ -40,7 +40,8 @@ class ConsentView:
     """The host that vouches for the client; None: nobody does, the name is a claim."""
     redirect: str
     """Where the answer goes, in words: a host, a host with a port, or a scheme."""
-    redirect_kind: Literal["https", "loopback", "private"]
+    redirect_kind: Literal["https", "loopback", "private", "page"]
+    """`page`: the gateway's own."""
     scopes: tuple[str, ...]
     scope_texts: Mapping[str, str]
     """Scopes in the words of the package's author."""
@@ -141,8 +142,13 @@ def render_problem(*, title: str, text: str, hint: str = "", status: int = 400) 
 def _render(template: str, status: int, **values: object) -> HtmlPage:
     style = _read_style()
     # Markup: the style is a file of ours, and HTML does not unescape what stands in <style>.
-    text = _templates().get_template(template).render(style=Markup(style), **values)
+    text = render_template(template, style=Markup(style), **values)
     return HtmlPage(status, text.encode("utf-8"), _headers(style))
+
+
+def render_template(template: str, **values: object) -> str:
+    """A template of this room with these values, each of which is escaped."""
+    return _templates().get_template(template).render(**values)
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from fluidmcp.authorization_server.authorization_server import AuthorizationServ
 from fluidmcp.authorization_server.authorize import AuthorizationRequest, ReturnError
 from fluidmcp.authorization_server.consent import REMEMBER_SECONDS
 from fluidmcp.authorization_server.grant import UpstreamName
+from fluidmcp.authorization_server.page_client import PAGE
 from fluidmcp.authorization_server.sealed_tokens import IssuedTokens
 from fluidmcp.errors import FluidMCPError, LoginError, OAuthError, RequestError, StoreUnavailableError
 from fluidmcp.gateway.login.browsing import (
@@ -54,7 +55,10 @@ class Form:
 
 
 class AuthorizationEndpoint:
-    """The handlers. `root` is the one package that also answers at the root, for clients that know no other place."""
+    """The handlers. `page` is where people log in to the gateway itself, for its own page.
+
+    The one package with a login also answers at the root, for clients that know no other place.
+    """
 
     def __init__(
         self,
@@ -63,8 +67,10 @@ class AuthorizationEndpoint:
         public_url: str,
         gateway_login: GatewayLogin | None,
         scope_texts: Mapping[str, Mapping[str, str]],
+        page: AuthorizationServer | None = None,
     ) -> None:
         self._authorization_servers = authorization_servers
+        self._page = page
         self._public_url = public_url
         self._is_secure = public_url.startswith("https:")
         self._gateway_login = gateway_login
@@ -241,7 +247,7 @@ class AuthorizationEndpoint:
         return Response(status_code=200)
 
     def _find(self, package: str) -> AuthorizationServer:
-        authorization_server = self._authorization_servers.get(package)
+        authorization_server = self._page if package == PAGE else self._authorization_servers.get(package)
         if authorization_server is None:
             raise RequestError(404, "There is no login for MCP clients here.")
         return authorization_server

@@ -1,16 +1,19 @@
 """The logins that MCP clients find by themselves, for all packages of a gateway: who has one, and where."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from fluidmcp.authorization_server.authorization_server import AuthorizationServer, ClientPolicy
 from fluidmcp.authorization_server.metadata import ENDPOINTS, protected_resource, resource_url
+from fluidmcp.authorization_server.page_client import PAGE
 from fluidmcp.authorization_server.token_requests import Upstreams
 from fluidmcp.gateway.login.wellknown import list_document_paths
 from fluidmcp.gateway.public_routes import list_public_routes
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin
 from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.services import LoginServices
+from fluidmcp.pages.files import PAGE_FILES
 
 NO_SCOPES: Final = ()
 
@@ -20,7 +23,7 @@ class ClientLogins:
 
     `authorization_servers` holds them by package. Where the gateway's own issuer registers MCP clients, packages
     without `auth` have a document that names that issuer instead (FMCP_OAUTH_REGISTERS_CLIENTS): `foreign` has those,
-    by package and endpoint.
+    by package and endpoint. `page` is where people log in to the gateway itself, for its own page and nothing else.
     """
 
     def __init__(
@@ -54,6 +57,12 @@ class ClientLogins:
                     for endpoint in ENDPOINTS
                 }
 
+        self.page: AuthorizationServer | None = None
+        if gateway_login is not None:
+            upstreams = Upstreams(gateway=gateway_login, package={})
+            own = ClientPolicy(documents=None, rules=replace(clients.rules, clients=(), dynamic_registration=False))
+            self.page = AuthorizationServer(PAGE, upstreams, NO_SCOPES, services, own)
+
     def has_document(self, package: str) -> bool:
         """Whether a document says how MCP clients log in to this package."""
         return package in self.authorization_servers or package in self.foreign
@@ -79,5 +88,6 @@ class ClientLogins:
                 authorization_servers=self.authorization_servers,
                 has_gateway_login=self.gateway_login is not None,
                 documents=list_document_paths(self.authorization_servers, self.foreign),
+                page_files=PAGE_FILES,
             )
         )

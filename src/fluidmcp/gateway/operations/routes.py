@@ -153,7 +153,24 @@ def _stream(description: str) -> dict[str, object]:
 
 
 def _mcp_paths() -> dict[str, object]:
-    return {"/{package}/mcp": _describe_mcp(), "/{package}/sse": _describe_sse()}
+    return {"/{package}/mcp": _describe_mcp(), "/{package}/sse": _describe_sse(), "/{package}/me": _describe_me()}
+
+
+def _describe_me() -> dict[str, object]:
+    return {
+        "get": {
+            **_SHARED,
+            "summary": "Who the caller is here, as their provider names them; `person` is null where nobody is known",
+            "responses": {
+                "200": {
+                    "description": "`person` with `issuer`, `subject` and, where the provider said it, `email`.",
+                    "content": {"application/json": {"schema": {"type": "object"}}},
+                },
+                "401": _REFUSALS["401"],
+                "403": _REFUSALS["403"],
+            },
+        }
+    }
 
 
 def _describe_mcp() -> dict[str, object]:

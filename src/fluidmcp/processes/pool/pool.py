@@ -119,6 +119,11 @@ class Pool(Generic[W]):
         return [slot.worker for slot in self._slots if slot.worker is not None and slot.stop_task is None]
 
     @property
+    def slots(self) -> list[Slot[W]]:
+        """All that `len` counts, oldest first; to look at."""
+        return list(self._slots)
+
+    @property
     def starting_count(self) -> int:
         return sum(1 for slot in self._slots if slot.worker is None and slot.stop_task is None)
 

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from fluidmcp.config.settings import ProcessLimits
 from fluidmcp.errors import CapacityError
 from fluidmcp.processes.pool.starts import StartReport
 
 CAPACITY_RETRY_SECONDS: Final = 5.0
+
+
+SlotState: TypeAlias = Literal["starting", "busy", "idle", "stopping"]
 
 
 class Worker(Protocol):
@@ -67,6 +70,14 @@ class Slot(Generic[W]):
     @property
     def is_idle(self) -> bool:
         return self.worker is not None and self.users == 0 and self.stop_task is None
+
+    @property
+    def state(self) -> SlotState:
+        if self.stop_task is not None:
+            return "stopping"
+        if self.worker is None:
+            return "starting"
+        return "busy" if self.users else "idle"
 
     def may_go_for(self, principal: Hashable | None) -> bool:
         """Whether it makes room for something that this person starts."""

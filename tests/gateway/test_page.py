@@ -1,0 +1,195 @@
+"""The page at `/` over HTTP: who is shown what, and that MCP clients notice nothing of it."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.pages.files import PAGE_FILES
+from tests.gateway.guards import KnownTokens, gate_token
+from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
+from tests.gateway.test_routes import BLOCK
+
+HTML = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+EXPOSED: Mapping[str, Any] = {"public_url": "https://gateway.example", "allowed_hosts": frozenset({"127.0.0.1"})}
+PAGE_SERVER = Path(__file__).parent.parent / "servers" / "page_server.py"
+MAIL = {"MAIL_CLIENT_ID": "id-1"}
+
+
+def page_entry(name: str = "try", **changes: Any) -> ServerEntry:
+    """A package with tools for people who try them on the page."""
+    return replace(stdlib_entry(name), args=("-I", str(PAGE_SERVER)), **changes)
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[RunningGateway]:
+    entries = [stdlib_entry("echo"), stdlib_entry("mail", auth=BLOCK)]
+    async with running_gateway(entries, MAIL, guard=KnownTokens()) as running:
+        yield running
+
+
+async def test_a_gateway_that_nothing_guards_shows_its_packages_and_what_runs_here() -> None:
+    async with running_gateway([stdlib_entry("echo"), stdlib_entry("mail", auth=BLOCK)], MAIL) as running:
+        before = await running.client.get("/", headers=HTML)
+        assert running.gateway.process_count == 0, "looking starts nothing"
+        assert await running.call("echo", "echo", {"text": "hi"}) == "hi"
+        page = await running.client.get("/", headers=HTML)
+
+    assert before.status_code == page.status_code == 200
+    assert "Starts when it is called" in before.text and "has not said what it offers" in before.text
+    for words in (f"{running.url}/echo/mcp", f"{running.url}/mail/mcp", "Running", "Log in to see what it offers"):
+        assert words in page.text
+    assert re.search(r"<dt><bdi>progress</bdi></dt>", page.text), "the tools of what runs"
+    assert "For the operator" in page.text and "1 of at most" in page.text
+    assert "Shown to who has the operator" in page.text
+
+
+@pytest.mark.threat("E18")
+async def test_e18_a_guarded_gateway_shows_strangers_a_login_and_no_names(guarded: RunningGateway) -> None:
+    answers = [await guarded.client.get(path, headers=HTML) for path in ("/", "/echo/mcp", "/mail/mcp", "/nothing/mcp")]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert len({answer.text for answer in answers}) == 1, "what is there looks like what is not"
+    assert "Log in to this gateway" in answers[0].text
+    assert not re.search(r"\b(echo|mail)\b", re.sub(r"https?://\S+", "", answers[0].text))
+    assert guarded.gateway.process_count == 0
+
+
+async def test_a_person_sees_the_packages_and_the_operators_part_is_for_the_operator(guarded: RunningGateway) -> None:
+    token = {"authorization": f"Bearer {gate_token('ada')}"}
+    page = await guarded.client.get("/", headers={**HTML, **token})
+    part = await guarded.client.get("/echo/mcp", headers={**HTML, **token})
+    wrong = await guarded.client.get("/", headers={**HTML, "authorization": "Bearer wrong"})
+    narrow = await guarded.client.get("/", headers={**HTML, "authorization": "Bearer stranger"})
+
+    assert page.status_code == 200
+    assert 'id="package-echo"' in page.text and 'id="package-mail"' in page.text
+    assert 'data-who="ada"' in page.text
+    assert "For the operator" not in page.text
+    assert 'id="package-echo"' in part.text and 'id="package-mail"' not in part.text
+    assert (wrong.status_code, narrow.status_code) == (401, 403)
+    assert "package-" not in wrong.text + narrow.text
+
+
+@pytest.mark.parametrize(("has_login", "names"), [(False, True), (True, False)])
+async def test_off_this_machine_names_are_told_where_nobody_logs_in_to_anything(has_login: bool, names: bool) -> None:
+    entries = [stdlib_entry("echo"), *([stdlib_entry("mail", auth=BLOCK)] if has_login else [])]
+    async with running_gateway(entries, MAIL, **EXPOSED) as running:
+        page = await running.client.get("/", headers=HTML)
+        part = await running.client.get("/echo/mcp", headers=HTML)
+
+    assert ('id="package-echo"' in page.text) is names
+    assert ("does not list its packages" in page.text) is not names
+    assert "For the operator" not in page.text + part.text
+    assert 'id="package-echo"' in part.text, "whoever knows the address is told what the endpoint tells"
+
+
+async def test_an_address_of_no_package_says_so_in_words() -> None:
+    async with running_gateway([stdlib_entry("echo")]) as running:
+        page = await running.client.get("/nothing/mcp", headers=HTML)
+
+    assert page.status_code == 404
+    assert "There is no such package" in page.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"accept": "text/event-stream"}, 405),
+        ({"accept": "application/json, text/event-stream, text/html"}, 405),
+        ({"accept": "*/*"}, 405),
+        ({**HTML, "mcp-session-id": "x"}, 404),
+        ({**HTML, "mcp-protocol-version": "2025-11-25"}, 405),
+        ({**HTML, "last-event-id": "1-1"}, 405),
+    ],
+)
+async def test_a_get_of_an_mcp_client_is_answered_as_ever(headers: dict[str, str], status: int) -> None:
+    async with running_gateway([stdlib_entry("echo")]) as running:
+        response = await running.client.get("/echo/mcp", headers=headers)
+
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_other_endpoints_are_no_pages(guarded: RunningGateway) -> None:
+    for path in ("/echo/sse", "/echo/me", "/a/b/mcp"):
+        response = await guarded.client.get(path, headers=HTML)
+        assert (response.status_code, response.headers["content-type"]) == (401, "application/json"), path
+
+
+@pytest.mark.threat("E18", "E19")
+async def test_nothing_on_the_page_is_inline_and_nothing_comes_from_elsewhere() -> None:
+    async with running_gateway([stdlib_entry("echo")]) as running:
+        page = await running.client.get("/", headers=HTML)
+
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
+    assert page.headers["cache-control"] == "no-store"
+    assert page.headers["x-frame-options"] == "DENY"
+    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=|javascript:", page.text)
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert all(address.startswith("/") and not address.startswith("//") for address in loaded)
+
+
+async def test_its_files_are_kept_by_browsers_until_they_change() -> None:
+    async with running_gateway([stdlib_entry("echo")], base_path="/tools") as running:
+        page = await running.client.get("", headers=HTML)
+        for name, media_type in PAGE_FILES.items():
+            answer = await running.client.get(f"/-/assets/{name}")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            again = await running.client.get(f"/-/assets/{name}", headers={"if-none-match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        other = await running.client.get("/-/assets/page.py")
+
+    assert other.status_code == 404
+    assert 'src="/tools/-/assets/page.js"' in page.text
+    assert 'data-path="/tools/echo"' in page.text
+
+
+@pytest.mark.threat("E18")
+async def test_e18_names_and_descriptions_of_tools_are_text_and_are_cut() -> None:
+    async with running_gateway([page_entry()]) as running:
+        assert (await running.rpc("try", "tools/list")).status_code == 200
+        page = await running.client.get("/", headers=HTML)
+
+    assert "<img" not in page.text and "&lt;img src=x onerror=alert(1)&gt;" in page.text
+    assert len(page.text) < 50_000, "a description of a megabyte"
+
+
+async def test_a_page_under_another_name_of_this_machine_goes_to_the_gateways_own() -> None:
+    async with running_gateway([stdlib_entry("echo")]) as running:
+        port = httpx2.URL(running.url).port
+        headers = {**HTML, "host": f"localhost:{port}"}
+        opened = await running.client.get("/echo/mcp", headers={**headers, "sec-fetch-mode": "navigate"})
+        script = await running.client.get("/", headers={**headers, "sec-fetch-mode": "cors"})
+
+    assert (opened.status_code, opened.headers["location"]) == (302, f"{running.url}/echo/mcp?canonical=1")
+    assert script.status_code == 200
+
+
+async def test_somebody_who_is_known_nowhere_is_told_so() -> None:
+    async with running_gateway([stdlib_entry("echo")]) as running:
+        me = await running.client.get("/echo/me")
+        posted = await running.client.post("/echo/me", json={})
+
+    assert (me.status_code, me.json()) == (200, {"person": None})
+    assert (posted.status_code, posted.headers["allow"]) == (405, "GET")
+
+
+async def test_a_person_is_told_who_they_are(guarded: RunningGateway) -> None:
+    stranger = await guarded.client.get("/echo/me")
+    me = await guarded.client.get("/echo/me", headers={"authorization": f"Bearer {gate_token('ada')}"})
+
+    assert stranger.status_code == 401
+    assert me.json() == {
+        "person": {"issuer": "https://id.example", "subject": "ada"},
+        "scopes": [],
+        "expires_at": None,
+    }
