@@ -133,7 +133,8 @@ async def test_nothing_on_the_page_is_inline_and_nothing_comes_from_elsewhere() 
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["x-frame-options"] == "DENY"
     assert not re.search(r"<style|<script>|\son\w+=|\sstyle=|javascript:", page.text)
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 4
     assert all(address.startswith("/") and not address.startswith("//") for address in loaded)
 
 

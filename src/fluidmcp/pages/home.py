@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fluidmcp.packages.clients.snippets import Snippet
 from fluidmcp.pages.render import HtmlPage, RememberedItem, render_template
 
 POLICY: Final = (
@@ -45,16 +46,6 @@ class ToolView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SnippetView:
-    """How one client is connected: `text` to paste, or `link` to follow; `hint` says where."""
-
-    client: str
-    hint: str
-    text: str
-    link: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PackageView:
     """One package. `endpoint` is its whole address, `path` that of the gateway's own host."""
 
@@ -70,7 +61,8 @@ class PackageView:
     """Whether the package has a login of its own, beside one of the gateway."""
     tools: tuple[ToolView, ...] | None
     """What everybody may know of it; None: it does not run, or one has to log in first."""
-    snippets: tuple[SnippetView, ...]
+    snippets: tuple[Snippet, ...]
+    """How each client is connected; empty where the page is about too many packages."""
     remembered: tuple[RememberedItem, ...]
     remembered_action: str
 
@@ -145,6 +137,12 @@ class HomeView:
 def render_home(view: HomeView, *, status: int = 200) -> HtmlPage:
     """The page for one visitor."""
     return HtmlPage(status, render_template("home.html", view=view).encode("utf-8"), HEADERS)
+
+
+def render_refusal(*, root: str, title: str, text: str, hint: str, status: int) -> HtmlPage:
+    """Why a token lets nobody in; scripts read the title."""
+    words = {"title": title, "text": text, "hint": hint}
+    return HtmlPage(status, render_template("refused.html", root=root, **words).encode("utf-8"), HEADERS)
 
 
 def render_callback(*, root: str) -> HtmlPage:

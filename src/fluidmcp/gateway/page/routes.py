@@ -8,14 +8,16 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from fluidmcp.authorization_server.page_client import CALLBACK_PATH
 from fluidmcp.config.urls import is_loopback_host, split_public_url
+from fluidmcp.errors import FluidMCPError
 from fluidmcp.gateway.composition import GatewayParts
+from fluidmcp.gateway.errors import describe_problem
 from fluidmcp.gateway.login.browsing import CANONICAL, is_opened_under_another_name
 from fluidmcp.gateway.login.routes import PageRoute
 from fluidmcp.gateway.page.access import PageAccess
 from fluidmcp.gateway.page.views import PageViews
 from fluidmcp.pages.consent import respond
 from fluidmcp.pages.files import build_page_files
-from fluidmcp.pages.home import render_callback, render_home
+from fluidmcp.pages.home import render_callback, render_home, render_refusal
 
 
 def build_page_router(parts: GatewayParts) -> APIRouter:
@@ -32,7 +34,11 @@ def build_page_router(parts: GatewayParts) -> APIRouter:
         if is_loopback_host(host) and _is_page_elsewhere(request, host):
             # A login ends under the public name; under another one the page would wait for it in vain.
             return RedirectResponse(f"{url}{_own_path(request)}?{CANONICAL}=1", status_code=302)
-        visitor = await access.admit(request.headers)
+        try:
+            visitor = await access.admit(request.headers)
+        except FluidMCPError as error:
+            title, status = error.what.rstrip("."), describe_problem(error).status
+            return respond(render_refusal(root=root, title=title, text=error.why, hint=error.hint, status=status))
         view = await views.build(visitor, request.cookies, now=time.monotonic(), only=package)
         is_missing = bool(package) and not view.packages and not view.is_stranger
         return respond(render_home(view, status=404 if is_missing else 200))

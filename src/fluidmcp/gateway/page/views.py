@@ -14,6 +14,8 @@ from fluidmcp.config.urls import split_public_url
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.page.access import PageAccess, Visitor
 from fluidmcp.gateway.page.offers import list_offers
+from fluidmcp.packages.clients.endpoint import make_endpoint
+from fluidmcp.packages.clients.snippets import describe_clients
 from fluidmcp.pages.home import (
     FailureView,
     HomeView,
@@ -27,6 +29,8 @@ from fluidmcp.pages.home import (
 from fluidmcp.pages.render import RememberedItem
 from fluidmcp.processes.pool.slots import Slot
 
+MAX_WITH_SNIPPETS: Final = 12
+"""Packages of a page that says how to connect to each: it is a few kilobytes a package."""
 MAX_ROWS: Final = 200
 """Processes and people that the operator's part lists."""
 _MINUTE: Final = 60
@@ -58,7 +62,16 @@ class PageViews:
             is_guarded=self._access.is_guarded,
             who="" if visitor.principal is None else visitor.principal.email or visitor.principal.subject,
             only="" if visitor.is_stranger else only,
-            packages=[self._build_package(name, offers.get(name), name in running, cookies) for name in names],
+            packages=[
+                self._build_package(
+                    name,
+                    offers.get(name),
+                    cookies,
+                    is_running=name in running,
+                    has_snippets=len(names) <= MAX_WITH_SNIPPETS,
+                )
+                for name in names
+            ],
             are_names_hidden=not visitor.is_stranger and not visitor.sees_names and not only,
             operator=self._build_operator(visitor, now) if visitor.is_operator and not only else None,
             public_url=self._url,
@@ -77,13 +90,20 @@ class PageViews:
         return served if visitor.sees_names else []
 
     def _build_package(
-        self, name: str, tools: tuple[ToolView, ...] | None, is_running: bool, cookies: Mapping[str, str]
+        self,
+        name: str,
+        tools: tuple[ToolView, ...] | None,
+        cookies: Mapping[str, str],
+        *,
+        is_running: bool,
+        has_snippets: bool,
     ) -> PackageView:
         logins = self._parts.logins
         authorization_server = logins.clients.authorization_servers.get(name)
         remembered = () if authorization_server is None else authorization_server.consents.list_remembered(cookies)
         path = f"{self._root}/{name}"
         has_login = logins.auths[name] is not None
+        endpoint = make_endpoint(self._url, name, needs_login=has_login or logins.request_guard is not None)
         state = self._parts.processes.servers[name].state
         return PackageView(
             name=name,
@@ -94,7 +114,7 @@ class PageViews:
             issuer="" if authorization_server is None else authorization_server.issuer,
             has_own_login=has_login,
             tools=tools,
-            snippets=(),
+            snippets=describe_clients([endpoint]) if has_snippets else (),
             remembered=tuple(_describe_remembered(one) for one in remembered),
             remembered_action=f"{path}/consent/remembered",
         )

@@ -132,6 +132,7 @@ export class McpClient {
       return parse(text, response.status);
     }
     let pieces = [];
+    let answer = null;
     for await (const piece of readText(response)) {
       pieces.push(piece);
       // An event may be megabytes in one line: looked at when a line ends, not at each piece of it.
@@ -144,9 +145,10 @@ export class McpClient {
         if (data === "") continue;
         const message = parse(data, response.status);
         if (message.method === "notifications/progress") onProgress?.(message.params ?? {});
-        else if (message.method === undefined) return message;
+        else if (message.method === undefined) answer = message;
       }
     }
+    if (answer !== null) return answer;
     throw new McpFailed("The stream ended before the answer came.", { status: response.status });
   }
 }
@@ -155,9 +157,11 @@ async function* readText(response) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let size = 0;
+  let isOver = false;
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      isOver = done;
       if (done) break;
       size += value.byteLength;
       if (size > MAX_ANSWER_BYTES) {
@@ -166,7 +170,7 @@ async function* readText(response) {
       yield decoder.decode(value, { stream: true });
     }
   } finally {
-    reader.cancel().catch(() => {});
+    if (!isOver) reader.cancel().catch(() => {});
   }
 }
 
