@@ -126,6 +126,16 @@ async def test_a_form_has_a_field_for_each_argument_and_says_what_is_wrong(stage
         assert visit.trouble == []
 
 
+async def test_an_argument_that_a_header_repeats_is_repeated(stage: PageStage) -> None:
+    async with visiting(stage.browser, stage.part) as visit:
+        await visit.try_tools()
+        located = await visit.open_tool("located")
+        await located.get_by_label("region (optional)").fill(" Zürich")
+        await located.get_by_role("button", name="Run").click()
+        await located.get_by_text("It answered.").wait_for()
+        assert await located.locator(".answer pre").text_content() == " Zürich"
+
+
 async def test_progress_is_shown_and_a_call_can_be_cancelled(stage: PageStage) -> None:
     async with visiting(stage.browser, stage.part) as visit:
         await visit.try_tools()

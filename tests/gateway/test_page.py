@@ -9,10 +9,17 @@ from typing import Any
 import httpx2
 import pytest
 
+from fluidmcp.authorization_server.page_client import build_page_client
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.secret import Secret
+from fluidmcp.errors import OAuthError
+from fluidmcp.gateway.page.access import PageAccess, Visitor
+from fluidmcp.gateway.page.views import PageViews
+from fluidmcp.guards.gateway_auth import StaticTokenAuth
 from fluidmcp.pages.files import PAGE_FILES
 from tests.gateway.guards import KnownTokens, gate_token
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
+from tests.gateway.test_guarded_client_logins import guarded as guarded_by_company
 from tests.gateway.test_routes import BLOCK
 
 HTML = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
@@ -194,3 +201,55 @@ async def test_a_person_is_told_who_they_are(guarded: RunningGateway) -> None:
         "scopes": [],
         "expires_at": None,
     }
+
+
+OWN = "the-one-token-of-this-gateway"
+
+
+@pytest.mark.threat("E18")
+async def test_the_operator_reads_why_a_start_failed_with_what_the_server_wrote() -> None:
+    entry = stdlib_entry("bad", "--die-at-start", API_KEY="sk-a-secret-of-the-entry")
+    async with running_gateway([entry]) as running:
+        assert (await running.rpc("bad", "tools/list")).status_code == 502
+        page = await running.client.get("/", headers=HTML)
+
+    assert "Its last start failed" in page.text
+    assert "What it wrote last" in page.text
+    assert "sk-a-secret" not in page.text
+
+
+async def test_what_a_process_of_one_person_wrote_is_for_the_operators_credential_alone() -> None:
+    guard = StaticTokenAuth(Secret(OWN), digest_key=b"k" * 32)
+    operator = {**HTML, "authorization": f"Bearer {OWN}"}
+    async with running_gateway([stdlib_entry("echo")], guard=guard) as running:
+        await running.call("echo", "stderr", {"text": "a line <b>of hers</b>"}, authorization=f"Bearer {OWN}")
+        page = await running.client.get("/", headers=operator)
+        stranger = await running.client.get("/", headers=HTML)
+        views = PageViews(running.gateway.parts, PageAccess(running.gateway.parts))
+        nobody = await views.build(Visitor(sees_names=True, is_operator=True), {}, now=0.0)
+
+    assert "a line &lt;b&gt;of hers&lt;/b&gt;" in page.text
+    assert "a line" not in stranger.text
+    assert nobody.operator is not None and nobody.operator.people is None
+    assert [(process.whose, process.stderr) for process in nobody.operator.processes] == [("one person", ())]
+
+
+async def test_the_pages_own_client_gets_its_answer_at_its_own_address_only() -> None:
+    client = build_page_client("http://localhost:8099")
+    assert client.find_redirect("http://localhost:8099/-/callback") == client.redirect_uris[0]
+    for other in ("http://localhost:8100/-/callback", "http://127.0.0.1:8099/-/callback", "http://localhost:8099/-/"):
+        with pytest.raises(OAuthError):
+            client.find_redirect(other)
+
+
+async def test_nobody_but_the_page_logs_in_to_the_gateway_itself(tmp_path: Path) -> None:
+    async with guarded_by_company(tmp_path) as stage:
+        query = {"response_type": "code", "redirect_uri": "https://client.example/cb", "code_challenge": "x" * 43}
+        for client_id in ("https://client.example/client.json", "x"):
+            asked = await stage.running.client.get("/-/authorize", params={**query, "client_id": client_id})
+            assert asked.status_code == 400 or asked.status_code == 401, asked.text
+            assert "not known here" in asked.text
+        registered = await stage.running.client.post("/-/register", json={"redirect_uris": ["https://a.example/cb"]})
+        assert registered.status_code == 401
+        document = await stage.running.client.get("/.well-known/oauth-authorization-server/-")
+        assert document.status_code == 401

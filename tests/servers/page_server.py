@@ -8,6 +8,7 @@
     ask {}                 asks for a name and a colour, answers with what it got
     visit {}               asks the person to open a web page; `visit_script` names a script as that page
     steps {hangs}          progress, then "done" or no answer until it is cancelled
+    located {region}       the region, which a header repeats
     cancelled {}           how many calls were cancelled
     fail {}                says that it failed
 
@@ -57,7 +58,9 @@ ADD: Json = {
     "required": ["a", "b"],
 }
 HANGS: Json = {"type": "object", "properties": {"hangs": {"type": "boolean"}}}
+REGION: Json = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
 TOOLS: dict[str, Json] = {
+    "located": REGION,
     "add": ADD,
     "fill": FILL,
     "steps": HANGS,
@@ -150,6 +153,8 @@ def call(request_id: object, name: str, arguments: Json, token: object) -> None:
                 HANGING.add(request_id)
             else:
                 answer(request_id, text("done"))
+        case "located":
+            answer(request_id, text(arguments["region"]))
         case "cancelled":
             answer(request_id, text(str(COUNT["cancelled"])))
         case "fail":

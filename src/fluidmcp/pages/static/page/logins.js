@@ -52,6 +52,8 @@ export class Login {
     // Opened at once: later the browser would take it for a pop-up that nobody asked for.
     const popup = window.open("about:blank", "_blank", "popup,width=560,height=760");
     if (popup === null) throw new LoginFailed("The browser kept the login window shut. Allow this page to open windows.");
+    // Nobody on the way of the login needs this page, so nobody gets to navigate it.
+    popup.opener = null;
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
     query.set("code_challenge", encode(digest));
     const answered = this.#waitForAnswer(state, signal);

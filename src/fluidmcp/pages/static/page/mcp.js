@@ -4,7 +4,6 @@ const VERSION = "2026-07-28";
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_ROUNDS = 20;
 const MAX_PAGES = 50;
-const MAX_HEADER_CHARACTERS = 4096;
 const PREFIX = "io.modelcontextprotocol/";
 
 export class McpFailed extends Error {
@@ -33,7 +32,7 @@ function headersOf(schema, value, found = {}) {
     if (argument === undefined || argument === null || typeof property !== "object" || property === null) continue;
     const header = property["x-mcp-header"];
     if (typeof header === "string" && typeof argument !== "object") {
-      found[`Mcp-Param-${header}`] = encodeHeader(String(argument)).slice(0, MAX_HEADER_CHARACTERS);
+      found[`Mcp-Param-${header}`] = encodeHeader(String(argument));
     }
     if (typeof argument === "object") headersOf(property, argument, found);
   }
