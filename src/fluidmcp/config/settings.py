@@ -106,6 +106,8 @@ class ConnectionSettings:
     """How often a body that arrives is looked at."""
     min_body_rate: int = 500
     """Bytes per second that must have come since the last look."""
+    expected_seconds: float = 1.0
+    """How long, when the gateway stops, a request may take that may be on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 1. Notice: `/ready` says no, and each reply closes its connection; all is served as before. It has no length by default.
 2. Drain: the listening sockets and idle connections close, so balancers go elsewhere with what they would have sent:
-   nothing was sent, so nothing is done twice. What is in flight is finished, each reply with `Connection: close`.
+   nothing was sent, so nothing is done twice. What was sent before is answered: connections that the system has taken
+   are taken from it before the sockets close. What is in flight is finished, each reply with `Connection: close`.
 3. Close: when that is done, or takes too long, streams and server processes end; what is still in flight gets an error.
 """
 
@@ -19,7 +20,6 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import uvicorn
@@ -138,48 +138,83 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None, handshake_seconds: float) -> None:
         super().__init__(config)
         self.has_stopped_listening = False
+        self._arriving = 0
+        """Connections that were taken when listening stopped, and are not ready yet."""
         self._tls = tls
-        self._handshake_seconds = handshake_seconds
+        # Without the second one a client that keeps an idle connection, and does not look at it, would delay each stop.
+        self._tls_limits: Any = (
+            {} if tls is None else {"ssl_handshake_timeout": handshake_seconds, "ssl_shutdown_timeout": TLS_END_SECONDS}
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         are_unix = [each.family == socket.AF_UNIX for each in sockets or ()]
         if self._tls is None and not any(are_unix):
             await super().startup(sockets)
             return
-        # As uvicorn's, which knows no limits on the handshake and on the end of a connection: without the second one
-        # a client that keeps an idle connection, and does not look at it, would delay every stop.
+        # As uvicorn's, which knows no limits on the handshake and on the end of a connection.
         await self.lifespan.startup()
         loop = asyncio.get_running_loop()
-        build = partial(
-            self.config.http_protocol_class,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
-        limits: Any = {}
-        if self._tls is not None:
-            limits = {"ssl_handshake_timeout": self._handshake_seconds, "ssl_shutdown_timeout": TLS_END_SECONDS}
         self.servers = []
         for each, is_unix in zip(sockets or (), are_unix, strict=True):
             create: Any = loop.create_unix_server if is_unix else loop.create_server
             # From Python 3.13 on the event loop would remove the socket at the end, that of a service manager too.
             removes = "cleanup_socket" in inspect.signature(create).parameters
             keeping = {"cleanup_socket": False} if removes else {}
-            self.servers.append(await create(build, sock=each, ssl=self._tls, backlog=BACKLOG, **limits, **keeping))
+            server = await create(self._build, sock=each, ssl=self._tls, backlog=BACKLOG, **self._tls_limits, **keeping)
+            self.servers.append(server)
         self.started = True
+
+    def _build(self) -> Any:
+        protocol: Any = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn closes its sockets and idle connections before it waits for the first time.
+        # uvicorn closes its sockets and idle connections before it waits for the first time. Closing resets those that
+        # the system has taken and nobody has asked it for: their clients may have sent a request.
         self.has_stopped_listening = True
-        await super().shutdown(sockets)
+        late = [connection for each in sockets or () for connection in _take_all(each)]
+        self._arriving = len(late)
+        async with asyncio.TaskGroup() as group:
+            for connection in late:
+                group.create_task(self._begin_late(connection))
+            await super().shutdown(sockets)
+
+    async def _begin_late(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            with contextlib.suppress(OSError):  # it is gone, or does not speak TLS
+                _, protocol = await loop.connect_accepted_socket(
+                    self._build, connection, ssl=self._tls, **self._tls_limits
+                )
+                protocol.shutdown()
+        finally:
+            self._arriving -= 1
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether requests may be on their way that were sent before their clients could know of the end."""
+        expected = (getattr(connection, "is_expected", False) for connection in self.server_state.connections)
+        return self._arriving > 0 or any(expected)
 
     def count_requests(self) -> int:
         """HTTP requests that arrive, or have no complete reply."""
         return sum(1 for connection in self.server_state.connections if _has_request(connection))
+
+
+def _take_all(listening: socket.socket) -> list[socket.socket]:
+    """What the system has taken for a listening socket, and nobody has asked it for."""
+    taken: list[socket.socket] = []
+    with contextlib.suppress(OSError):
+        listening.setblocking(False)
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            taken.append(connection)
+    return taken
 
 
 def _has_request(connection: Any) -> bool:
@@ -252,7 +287,7 @@ async def _drain(
         if server.has_stopped_listening:
             end_at = min(end_at, loop.time() + seconds)
             calls = 1 if service is None else service.count_calls(server.count_requests())
-            if calls <= 0:
+            if calls <= 0 and not server.is_expecting:
                 return
             if loop.time() >= end_at:
                 if service is not None:

@@ -7,6 +7,7 @@ before the connection is closed, as a close with unread bytes would take the rep
 
 import asyncio
 import logging
+import select
 import sys
 from collections.abc import Callable, Coroutine, Sized
 from typing import Any, Final, cast
@@ -105,6 +106,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether nothing that still comes is looked at."""
         self._body_bytes = 0
         """What came of a body since it was looked at."""
+        self.is_expected = False
+        """Whether the end of the server waits for a request that may be on its way."""
 
     @property
     def is_answering(self) -> bool:
@@ -132,6 +135,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._break_off(_NO_ROOM)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_expected = False
         self.limits.forget(self)
         super().connection_lost(exc)
 
@@ -165,7 +169,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._body_bytes += len(data)
 
     def on_message_begin(self) -> None:
-        self.is_between = self._has_head = self._has_cycle = False
+        self.is_between = self._has_head = self._has_cycle = self.is_expected = False
         self._head_bytes = 0
         super().on_message_begin()
 
@@ -185,11 +189,31 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """As uvicorn's: the reply that is being made is the last one. A request that arrives is answered too."""
+        """As uvicorn's: the reply that is being made is the last one. A request that arrives is answered too.
+
+        So is one that has come and was not read yet, and the first one of a new connection, which its client may have
+        sent before it could know: a balancer does not send those anew that it cannot tell to have no effect.
+        """
         if self.is_answering:
             self.cycle.keep_alive = False
+        elif self.is_between and self.limits.state.is_leaving and (not self.cycle or self._has_unread()):
+            self.is_expected = True
+            self.loop.call_later(self.limits.settings.expected_seconds, self._stop_expecting)
         elif self.is_between or not self.limits.state.is_leaving:
             self._wire.close()
+
+    def _has_unread(self) -> bool:
+        """Whether the system has something of the client, if only its end, that the event loop has not read."""
+        opened = self._wire.get_extra_info("socket")
+        if opened is None or opened.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(opened.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _stop_expecting(self) -> None:
+        self.is_expected = False
+        self.give_up_idle()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
