@@ -20,17 +20,18 @@ COMPLETE = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 """Set where every part is installed: a skip is then a failure."""
 
 SLOW_FOLDERS = tuple(
-    "containers conformance known_servers isolation clients acceptance demo browser cli configurations processes "
+    "scale containers conformance known_servers isolation clients acceptance demo browser cli configurations processes "
     "gateway".split()
 )
 """Whose files take longest, so that they come first: at the end of a run all workers have something to do."""
 
 TESTS = Path(__file__).parent
 HEAVY_FOLDERS = tuple(
-    TESTS / name for name in "conformance clients configurations isolation known_servers containers".split()
+    TESTS / name for name in "conformance clients configurations isolation known_servers containers scale".split()
 )
 """What other people's programs say of the gateway, a gateway for each of a hundred files and of two dozen published
-servers, every attack at every level of isolation, and real containers. They run where they are named:
+servers, every attack at every level of isolation, real containers, and a thousand clients at once. They run where they are
+named:
 `pytest tests/conformance`.
 """
 

@@ -25,7 +25,7 @@ daemon off;
 master_process off;
 error_log stderr notice;
 pid {folder}/nginx.pid;
-events {{ worker_connections 256; }}
+events {{ worker_connections {worker_connections}; }}
 http {{
 access_log off;
 client_body_temp_path {folder}/body;
@@ -78,7 +78,13 @@ async def running_nginx(
 
 @asynccontextmanager
 async def serving_as_shown(
-    folder: Path, page: Path, gateways: Mapping[str, str], *, port: int, pair: tuple[Path, Path, Path] | None = None
+    folder: Path,
+    page: Path,
+    gateways: Mapping[str, str],
+    *,
+    port: int,
+    pair: tuple[Path, Path, Path] | None = None,
+    worker_connections: int = 256,
 ) -> AsyncGenerator[Path]:
     """nginx with the configuration that a page shows, at `https://localhost:{port}`; what its clients have to trust.
 
@@ -97,18 +103,22 @@ async def serving_as_shown(
         f"ssl_certificate /etc/nginx/{HOST}.pem;": f"ssl_certificate {certificate};",
         f"ssl_certificate_key /etc/nginx/{HOST}.key;": f"ssl_certificate_key {key};",
     }
-    async with serving(folder, read_block("nginx", page), changes):
+    server = read_block("nginx", page)
+    async with serving(folder, server, changes, worker_connections=worker_connections):
         yield authority
 
 
 @asynccontextmanager
-async def serving(folder: Path, server: str, changes: Mapping[str, str]) -> AsyncGenerator[None]:
+async def serving(
+    folder: Path, server: str, changes: Mapping[str, str], *, worker_connections: int = 256
+) -> AsyncGenerator[None]:
     """nginx with what stands in its `http` block, after `changes` of it; ended with the block."""
     for shown, ours in changes.items():
         assert shown in server, f"it does not say {shown}"
         server = server.replace(shown, ours)
     configuration = folder / "nginx.conf"
-    configuration.write_text(_AROUND.format(folder=folder, server=server), encoding="utf-8")
+    text = _AROUND.format(folder=folder, server=server, worker_connections=worker_connections)
+    configuration.write_text(text, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         str(parts.require("nginx")),
         *("-c", str(configuration), "-p", str(folder), "-e", "stderr"),

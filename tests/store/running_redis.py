@@ -40,8 +40,8 @@ def start_server(arguments: list[str], *, until: bytes) -> subprocess.Popen[byte
     return process
 
 
-def end_server(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
+def end_server(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
+    process.send_signal(number)
     process.wait(LIMIT_SECONDS)
     assert process.stdout is not None
     process.stdout.close()
@@ -67,7 +67,7 @@ class RunningRedis:
         return Secret(f"redis://{self.user}:{self.password}@127.0.0.1:{self.port}/0")
 
     def start(self, **options: str) -> None:
-        """Begin with nothing in it, and return when it answers. `options` are those of the command line; without any,
+        """Begin, with nothing in it unless it is told to keep things, and return when it answers. `options` are those of the command line; without any,
         those of the last time."""
         self._options = options or self._options
         settings = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "dir": str(self.folder), **self._options}
@@ -81,8 +81,15 @@ class RunningRedis:
         self._process.send_signal(number)
 
     def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """As an operator stops it: what it was told to keep is written."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
-            end_server(self._process)
+            end_server(self._process, number)
             self._process = None
 
     @contextlib.contextmanager
