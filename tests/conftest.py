@@ -30,9 +30,8 @@ HEAVY_FOLDERS = tuple(
     TESTS / name for name in "conformance clients configurations isolation known_servers containers scale".split()
 )
 """What other people's programs say of the gateway, a gateway for each of a hundred files and of two dozen published
-servers, every attack at every level of isolation, real containers, and a thousand clients at once. They run where they are
-named:
-`pytest tests/conformance`.
+servers, every attack at every level of isolation, real containers, a thousand clients at once. They run where they are
+named: `pytest tests/conformance`.
 """
 
 Marks = dict[str, dict[str, list[str]]]

@@ -40,7 +40,7 @@ def start_server(arguments: list[str], *, until: bytes) -> subprocess.Popen[byte
     return process
 
 
-def end_server(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
+def end_server(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
     process.send_signal(number)
     process.wait(LIMIT_SECONDS)
     assert process.stdout is not None
@@ -67,8 +67,10 @@ class RunningRedis:
         return Secret(f"redis://{self.user}:{self.password}@127.0.0.1:{self.port}/0")
 
     def start(self, **options: str) -> None:
-        """Begin, with nothing in it unless it is told to keep things, and return when it answers. `options` are those of the command line; without any,
-        those of the last time."""
+        """Begin, with nothing in it unless it is told to keep things, and return when it answers.
+
+        `options` are those of the command line; without any, those of the last time.
+        """
         self._options = options or self._options
         settings = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "dir": str(self.folder), **self._options}
         arguments: list[str] = []
@@ -87,7 +89,7 @@ class RunningRedis:
         """As an operator stops it: what it was told to keep is written."""
         self._end(signal.SIGTERM)
 
-    def _end(self, number: signal.Signals) -> None:
+    def _end(self, number: int) -> None:
         if self._process is not None:
             end_server(self._process, number)
             self._process = None
