@@ -83,6 +83,6 @@ def _name_options(address: RedisAddress, seconds: float) -> dict[str, Any]:
     }
 
 
-def _retry_once() -> deferred.Retry:
+def _retry_once() -> "deferred.Retry":
     """A connection that the server has closed meanwhile costs nobody a failure. What is asked twice: store/redis."""
     return deferred.Retry(deferred.NoBackoff(), 1, (deferred.ConnectionError,))
