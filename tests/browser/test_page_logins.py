@@ -168,6 +168,39 @@ async def test_the_operator_sees_what_runs_and_whose_it_is(stage: LoginStage) ->
         assert [words for words in visit.trouble if "401" not in words] == []
 
 
+async def test_the_operator_shuts_a_person_out_and_lets_them_in_again(stage: LoginStage) -> None:
+    stage.company.company.answer_token = stage.company.company.name_person("mallory")
+    async with visiting(stage.browser, f"{stage.url}/") as person, visiting(stage.browser, f"{stage.url}/") as visit:
+        await person.log_in("Log in")
+        await open_package(person.page, "try")
+        await person.log_in("Log in to try")
+        await person.run("picture")
+
+        page = visit.page
+        await page.get_by_label("Or use an access token").fill(OPERATORS_TOKEN)
+        await page.get_by_role("button", name="Use this token").click()
+        line = page.locator("li.person", has_text="mallory")
+        await line.get_by_role("button", name="Shut out").click()
+        await line.get_by_role("button", name="Really shut out").click()
+        await page.get_by_role("heading", name="Who is shut out").wait_for()
+        tool = person.tool("picture")
+        await tool.get_by_role("button", name="Run").click()
+        await tool.get_by_text("This account is shut out here").wait_for()
+        await person.page.reload()
+        async with person.page.expect_popup() as opened:
+            await person.page.get_by_role("button", name="Log in", exact=True).click()
+        window = await opened.value
+        await window.get_by_role("button", name="Allow").click()
+        await window.get_by_role("link", name="Sign in here").click()
+        await person.page.get_by_text("shut out").first.wait_for()
+        assert await person.page.locator("details.package").count() == 0
+
+        await page.get_by_role("button", name="Let in again").click()
+        await page.get_by_role("heading", name="Who is shut out").wait_for(state="detached")
+        await person.log_in("Log in")
+        await person.page.get_by_text("You are mallory.").wait_for()
+
+
 async def test_what_a_browser_lets_in_without_asking_is_shown_and_forgotten(stage: LoginStage) -> None:
     stage.company.company.answer_token = stage.company.company.name_person("ada")
     client = McpClient(stage.url, "tools")
@@ -189,4 +222,21 @@ async def test_an_answer_that_nobody_asked_for_goes_nowhere(stage: LoginStage) -
     async with visiting(stage.browser, f"{stage.url}/-/callback?code=planted&state=x&iss={stage.url}/-") as visit:
         await visit.page.get_by_text("does not answer").wait_for()
         assert "planted" not in visit.page.url
+        assert not [url for url in visit.asked if url.endswith("/token")]
+
+
+async def test_an_answer_of_another_issuer_is_refused(stage: LoginStage) -> None:
+    async with visiting(stage.browser, f"{stage.url}/") as visit:
+        async with visit.page.expect_popup() as opened:
+            await visit.page.get_by_role("button", name="Log in", exact=True).click()
+        window = await opened.value
+        await window.get_by_role("button", name="Allow").wait_for()
+        state = re.search("[?&]state=([^&]+)", window.url)
+        assert state is not None
+        await visit.page.evaluate(
+            """([state, iss]) => new BroadcastChannel(`fluidmcp login ${state}`)
+              .postMessage({ kind: "answer", fields: { code: "mixed-up", state, iss } })""",
+            [state[1], f"{stage.url}/mail"],
+        )
+        await visit.page.get_by_text("The answer came from somebody else.").wait_for()
         assert not [url for url in visit.asked if url.endswith("/token")]

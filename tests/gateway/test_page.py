@@ -16,7 +16,7 @@ from fluidmcp.errors import OAuthError
 from fluidmcp.gateway.page.access import PageAccess, Visitor
 from fluidmcp.gateway.page.views import PageViews
 from fluidmcp.guards.gateway_auth import StaticTokenAuth
-from fluidmcp.pages.files import PAGE_FILES
+from fluidmcp.pages.names import PAGE_FILES
 from tests.gateway.guards import KnownTokens, gate_token
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_guarded_client_logins import guarded as guarded_by_company
@@ -253,3 +253,14 @@ async def test_nobody_but_the_page_logs_in_to_the_gateway_itself(tmp_path: Path)
         assert registered.status_code == 401
         document = await stage.running.client.get("/.well-known/oauth-authorization-server/-")
         assert document.status_code == 401
+
+
+@pytest.mark.threat("E21")
+async def test_e21_somebody_who_is_shut_out_sees_nothing_of_the_page(guarded: RunningGateway) -> None:
+    token = {**HTML, "authorization": f"Bearer {gate_token('ada')}"}
+    before = await guarded.client.get("/", headers=token)
+    await guarded.gateway.parts.logins.services.deny_list.revoke("https://id.example|ada", None)
+    after = await guarded.client.get("/", headers=token)
+
+    assert (before.status_code, after.status_code) == (200, 403)
+    assert "package-" not in after.text

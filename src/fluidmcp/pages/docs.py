@@ -9,7 +9,8 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from fluidmcp.pages.files import ICON, SCRIPT, STYLE, StaticFile
+from fluidmcp.pages.files import StaticFile
+from fluidmcp.pages.names import ICON, SCRIPT, STYLE
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "

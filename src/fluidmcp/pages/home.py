@@ -91,6 +91,15 @@ class PersonView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DenialView:
+    """Somebody who is shut out; `who` as the deny list names them, `package` "" for all."""
+
+    who: str
+    package: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailureView:
     """A failed start. `at` is a time of day in UTC."""
 
@@ -107,6 +116,7 @@ class OperatorView:
     processes: tuple[ProcessView, ...]
     people: tuple[PersonView, ...] | None
     """None: whoever looks has shown no credential."""
+    denied: tuple[DenialView, ...]
     failures: tuple[FailureView, ...]
     limits: tuple[tuple[str, str], ...]
     """What each limit is called, and what it is."""

@@ -13,7 +13,7 @@ from fluidmcp.gateway.public_routes import list_public_routes
 from fluidmcp.guards.gateway_login import ForeignIssuer, GatewayLogin
 from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.pages.files import PAGE_FILES
+from fluidmcp.pages.names import PAGE_FILES
 
 NO_SCOPES: Final = ()
 

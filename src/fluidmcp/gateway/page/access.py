@@ -41,6 +41,7 @@ class PageAccess:
 
     def __init__(self, parts: GatewayParts) -> None:
         self._guard = parts.logins.request_guard
+        self._deny_list = parts.logins.services.deny_list
         self._page_login: AuthorizationServer | None = parts.logins.clients.page
         is_here = not is_exposed(parts.settings)
         self._anybody = Visitor(sees_names=is_here or parts.core.names_packages, is_operator=is_here)
@@ -53,7 +54,8 @@ class PageAccess:
         """The visitor, by the headers of a request. One without a token is a stranger, or anybody.
 
         Raises:
-            UnauthorizedError, ForbiddenError, ProviderUnavailableError: there is a token, and it lets nobody in.
+            UnauthorizedError, ForbiddenError, ProviderUnavailableError, StoreUnavailableError: there is a token, and it
+                lets nobody in.
         """
         if self._guard is None:
             return self._anybody
@@ -62,21 +64,23 @@ class PageAccess:
         if token is None:
             return STRANGER
         if token.startswith(SEALED_PREFIX):
-            principal = await self._open(token)
+            principal, begun_at = await self._open(token)
         else:
-            principal = await self._guard.identify("/", headers)
-        if principal is None:
+            principal, begun_at = await self._guard.identify("/", headers), None
+        await self._deny_list.check(None, principal.people, begun_at=begun_at)
+        is_operator = principal.issuer == OPERATOR_ISSUER
+        return Visitor(principal=principal, sees_names=True, is_operator=is_operator, sees_people=is_operator)
+
+    async def _open(self, token: str) -> tuple[Principal, float]:
+        """Whom a token of the page's own login stands for, and when that login began."""
+        login = self._page_login
+        opened = None if login is None else await login.open(token)
+        principal = None if login is None or opened is None else await login.admit_to_gateway(opened)
+        if opened is None or principal is None:
             raise UnauthorizedError(
                 "The access token is not good here",
                 reason="invalid_token",
                 why="It is over, was revoked, or was made for something else.",
                 hint="Log in again.",
             )
-        is_operator = principal.issuer == OPERATOR_ISSUER
-        return Visitor(principal=principal, sees_names=True, is_operator=is_operator, sees_people=is_operator)
-
-    async def _open(self, token: str) -> Principal | None:
-        """Whom a token of the page's own login stands for."""
-        login = self._page_login
-        opened = None if login is None else await login.open(token)
-        return None if login is None or opened is None else await login.admit_to_gateway(opened)
+        return principal, opened.begun_at

@@ -17,6 +17,7 @@ from fluidmcp.gateway.page.offers import list_offers
 from fluidmcp.packages.clients.endpoint import make_endpoint
 from fluidmcp.packages.clients.snippets import describe_clients
 from fluidmcp.pages.home import (
+    DenialView,
     FailureView,
     HomeView,
     OperatorView,
@@ -128,6 +129,7 @@ class PageViews:
             people=tuple(_describe_person(owner, count) for owner, count in people.most_common(MAX_ROWS))
             if visitor.sees_people
             else None,
+            denied=self._list_denied() if visitor.sees_people else (),
             failures=self._list_failures(visitor),
             limits=(
                 ("Server processes", f"{len(slots)} of at most {limits.max_processes}"),
@@ -137,6 +139,13 @@ class PageViews:
                 ("A request may take", f"{limits.request_timeout_seconds:g} s"),
                 ("A process ends after", f"{limits.idle_timeout_seconds:g} s without a call"),
             ),
+        )
+
+    def _list_denied(self) -> tuple[DenialView, ...]:
+        people = self._parts.logins.services.deny_list.people
+        return tuple(
+            DenialView(who=one.who, package=one.package or "", since=_describe_time(one.since))
+            for one in people[:MAX_ROWS]
         )
 
     def _list_failures(self, visitor: Visitor) -> tuple[FailureView, ...]:
@@ -150,7 +159,7 @@ class PageViews:
         return tuple(
             FailureView(
                 package=name,
-                at=datetime.datetime.fromtimestamp(failure.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+                at=_describe_time(failure.at),
                 what=failure.error.what,
                 why=failure.error.why,
                 hint=failure.error.hint,
@@ -196,6 +205,10 @@ def _read_owner(owner: object) -> tuple[str, str]:
 def _describe_person(owner: object, processes: int) -> PersonView:
     issuer, subject = _read_owner(owner)
     return PersonView(issuer=issuer, subject=subject, processes=processes)
+
+
+def _describe_time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _describe_age(seconds: float) -> str:

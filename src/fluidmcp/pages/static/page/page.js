@@ -264,6 +264,38 @@ function buildTabs(clients) {
   choose(0);
 }
 
+/** Asks the gateway to shut somebody out, or to let them in again, and shows what is so then. */
+async function changeDenyList(action, subject, packageName) {
+  const response = await fetch(`${main().dataset.root}/deny-list/${action}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...(await gatewayCredentials()) },
+    body: JSON.stringify(packageName ? { subject, package: packageName } : { subject }),
+    credentials: "omit",
+    cache: "no-store",
+  }).catch(() => null);
+  if (!response?.ok) {
+    const answer = await response?.json().catch(() => null);
+    throw new LoginFailed(answer?.message ?? "The gateway cannot be reached.");
+  }
+  await reload();
+}
+
+/** The button of a person in the operator's part. Shutting somebody out asks once more. */
+function buildDenyButton(line) {
+  const faults = make("div");
+  const { shutOut, letIn, ofPackage } = line.dataset;
+  let isSure = false;
+  const button = makeButton(shutOut ? "Shut out" : "Let in again", () => {
+    if (shutOut && !isSure) {
+      isSure = true;
+      button.textContent = "Really shut out, and end what they have open";
+      return;
+    }
+    attempt(button, faults, () => changeDenyList(shutOut ? "revoke" : "allow", shutOut ?? letIn, ofPackage));
+  });
+  line.append(button, faults);
+}
+
 function begin() {
   const entrance = document.getElementById("entrance");
   if (entrance) buildEntrance(entrance);
@@ -279,6 +311,7 @@ function begin() {
     const faults = make("div");
     const button = makeButton("Look again", () => attempt(button, faults, reload));
     operator.after(make("p", {}, button), faults);
+    for (const line of document.querySelectorAll("[data-shut-out], [data-let-in]")) buildDenyButton(line);
   }
 }
 
