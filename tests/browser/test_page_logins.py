@@ -136,6 +136,19 @@ async def test_a_person_who_denies_stays_a_stranger(stage: LoginStage) -> None:
         assert await visit.page.locator("details.package").count() == 0
 
 
+async def test_whoever_closed_the_window_of_a_login_begins_again(stage: LoginStage) -> None:
+    stage.company.company.answer_token = stage.company.company.name_person("ada")
+    async with visiting(stage.browser, f"{stage.url}/") as visit:
+        async with visit.page.expect_popup() as opened:
+            await visit.page.get_by_role("button", name="Log in", exact=True).click()
+        window = await opened.value
+        await window.get_by_role("button", name="Allow").wait_for()
+        await window.close()
+        await visit.page.get_by_text("Press the button again").wait_for()
+        await visit.log_in("Log in")
+        await visit.page.get_by_text("You are ada.").wait_for()
+
+
 async def test_the_operator_sees_what_runs_and_whose_it_is(stage: LoginStage) -> None:
     stage.company.company.answer_token = stage.company.company.name_person("ada")
     async with visiting(stage.browser, f"{stage.url}/") as person, visiting(stage.browser, f"{stage.url}/") as visit:

@@ -44,6 +44,7 @@ def consent_response(
     """The page that asks. `field` is the sealed request, `gateway` the host that people know the gateway by."""
     view = ConsentView(
         package=_show_package(authorization_server),
+        is_gateway=authorization_server.package == PAGE,
         gateway=gateway,
         client_name=asked.client_name,
         client_host=asked.client_host,

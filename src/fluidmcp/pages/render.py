@@ -32,6 +32,8 @@ class ConsentView:
     """What the consent page says."""
 
     package: str
+    is_gateway: bool = False
+    """Whether it is about the gateway itself, and `package` says that in words."""
     gateway: str
     """The host that people know the gateway by."""
     client_name: str

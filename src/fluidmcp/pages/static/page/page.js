@@ -68,18 +68,39 @@ async function attempt(button, place, action) {
   }
 }
 
+/**
+ * A button that begins a login in a window of its own. Whoever closed that window presses it again: what waited for the
+ * first one is given up then. `finish(login)` goes on from a login that is done; `place` says how it goes.
+ */
+function makeLoginButton(label, place, fields, finish) {
+  let waiting = null;
+  const button = makeButton(label, async () => {
+    waiting?.abort();
+    const mine = new AbortController();
+    waiting = mine;
+    replace(place, make("p", { role: "status" }, "It goes on in the window that opened. Press the button again if you closed it."));
+    try {
+      const login = newLogin(fields);
+      await login.begin(mine.signal);
+      replace(place);
+      await finish(login);
+    } catch (error) {
+      if (!mine.signal.aborted) replace(place, describe(error));
+    }
+  }, "primary");
+  return button;
+}
+
 /** The login of the gateway itself, for strangers. */
 function buildEntrance(place) {
   const { root, loginIssuer } = main().dataset;
   const faults = make("div");
   const children = [];
   if (loginIssuer) {
-    const button = makeButton("Log in", () => attempt(button, faults, async () => {
-      const login = newLogin({ path: `${root}/-`, issuer: loginIssuer, resource: "" });
-      await login.begin();
+    const button = makeLoginButton("Log in", faults, { path: `${root}/-`, issuer: loginIssuer, resource: "" }, (login) => {
       held.gatewayLogin = login;
-      await reload();
-    }), "primary");
+      return reload();
+    });
     children.push(make("p", {}, button));
   }
   children.push(faults, buildTokenForm(faults, Boolean(loginIssuer)));
@@ -169,13 +190,12 @@ class PackagePart {
   }
 
   showLoggedOut() {
-    const button = makeButton(`Log in to ${this.name}`, () => this.attempt(button, async () => {
-      const { issuer, resource } = this.element.dataset;
-      const login = newLogin({ path: this.path, issuer, resource });
-      await login.begin();
+    const { issuer, resource } = this.element.dataset;
+    const fields = { path: this.path, issuer, resource };
+    const button = makeLoginButton(`Log in to ${this.name}`, this.faults, fields, (login) => {
       held.logins.set(this.name, login);
-      await this.enter();
-    }), "primary");
+      return this.enter();
+    });
     replace(this.person, button);
   }
 
@@ -208,8 +228,15 @@ class PackagePart {
   }
 
   async list() {
+    const before = [...this.offers.childNodes];
     replace(this.offers, make("p", { role: "status" }, "Its tools are asked for. A server that does not run is started first."));
-    const tools = await this.client.listTools();
+    let tools;
+    try {
+      tools = await this.client.listTools();
+    } catch (error) {
+      replace(this.offers, ...before);
+      throw error;
+    }
     const list = make("div", { class: "offers" }, showTools(tools, this.client));
     this.offers.replaceWith(list);
     this.offers = list;
