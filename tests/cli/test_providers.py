@@ -51,7 +51,7 @@ def test_an_unknown_provider_or_address_is_a_mistake_that_says_what_to_do(capsys
     assert run_commands(["providers", "qqqqqq"]) == EXIT_USAGE
     assert "Run: fluidmcp providers" in capsys.readouterr().err
     assert run_commands(["providers", "github", "--public-url", "gw.example.com"]) == EXIT_USAGE
-    assert "The public address must begin with https://" in capsys.readouterr().err
+    assert "The address of the gateway must begin with https://" in capsys.readouterr().err
 
 
 def test_the_redirect_uri_is_that_of_the_package_as_it_is_served(capsys: pytest.CaptureFixture[str]):

@@ -153,28 +153,17 @@ class TokenSealer:
         sealed = self._access.seal(_pack(access, "an access token"))
         if len(sealed) > MAX_ACCESS_TOKEN_CHARACTERS:
             raise _too_long("an access token", f"Sealed it has {len(sealed)} characters", MAX_ACCESS_TOKEN_CHARACTERS)
+        gateway = None if grants.gateway is None else grants.gateway.without_access_token()
+        package = {name: grant.without_access_token() for name, grant in grants.package.items()}
+        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, gateway, package, begun_at)
         return IssuedTokens(
             access_token=sealed,
-            refresh_token=self._issue_refresh(grants, client_id, grant_id, generation, begun_at, ends_at, scopes),
+            refresh_token=self._seal_refresh(refresh, client_id) if grants.is_renewable else None,
             expires_in=expires_in,
             scopes=scopes,
         )
 
-    def _issue_refresh(
-        self,
-        grants: Grants,
-        client_id: str,
-        grant_id: bytes,
-        generation: int,
-        begun_at: float,
-        ends_at: int,
-        scopes: tuple[str, ...],
-    ) -> str | None:
-        if not grants.is_renewable:
-            return None
-        gateway = None if grants.gateway is None else grants.gateway.without_access_token()
-        package = {name: grant.without_access_token() for name, grant in grants.package.items()}
-        refresh = SealedRefresh(grant_id, generation, ends_at, scopes, gateway, package, begun_at)
+    def _seal_refresh(self, refresh: SealedRefresh, client_id: str) -> str:
         sealed = self._sealer.seal(_REFRESH, (*self._context, client_id), _pack(refresh, "a refresh token"))
         if len(sealed) > MAX_REFRESH_TOKEN_CHARACTERS:
             raise _too_long("a refresh token", f"Sealed it has {len(sealed)} characters", MAX_REFRESH_TOKEN_CHARACTERS)

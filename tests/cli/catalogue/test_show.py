@@ -63,7 +63,10 @@ def test_the_address_is_that_of_the_gateway(capsys: pytest.CaptureFixture[str], 
         (["catalogue", "githb"], ["no server of this name", "Did you mean github"]),
         (["catalogue", "qqqqqqq"], ["Run: fluidmcp catalogue"]),
         (["catalogue", "github", "--as", "docs"], ["is reserved"]),
-        (["catalogue", "github", "--public-url", "gw.example.com"], ["The public address must begin with https://"]),
+        (
+            ["catalogue", "github", "--public-url", "gw.example.com"],
+            ["The address of the gateway must begin with https://"],
+        ),
     ],
     ids=" ".join,
 )

@@ -4,8 +4,8 @@ import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from fluidmcp.cli.gateway_url import find_gateway_url
 from fluidmcp.cli.output import print_line, print_table
-from fluidmcp.cli.public_url import find_public_url
 from fluidmcp.config.entries import parse_package_name
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.errors import UserError
@@ -119,7 +119,7 @@ def plan_registration(server: KnownServer, name: str, *, public_url: str | None)
         UserError: the name cannot be served, or the public address is none.
     """
     address = parse_package_name(name, source="the command line")
-    url = find_public_url(public_url)
+    url = find_gateway_url(public_url, option="--public-url")
     return Registration(server=server, address=address, public_url=url, is_given=public_url is not None)
 
 

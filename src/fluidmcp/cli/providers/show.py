@@ -1,7 +1,7 @@
 """What `fluidmcp providers` prints."""
 
+from fluidmcp.cli.gateway_url import find_gateway_url
 from fluidmcp.cli.output import print_line, print_table
-from fluidmcp.cli.public_url import find_public_url
 from fluidmcp.config.entries import parse_package_name
 from fluidmcp.config.providers.describe import describe_needs, entry_to_copy, exports_to_copy, facts, steps_to_take
 from fluidmcp.config.providers.table import PRESETS, find_preset, nearest_names
@@ -30,7 +30,8 @@ def show_provider(name: str, *, package: str, public_url: str | None) -> None:
             hint=f"Did you mean {near}?" if near else "Run: fluidmcp providers",
         )
     served = parse_package_name(package, source="--package")
-    redirect_uri = f"{find_public_url(public_url)}/{served}/auth/callback"
+    gateway = find_gateway_url(public_url, option="--public-url")
+    redirect_uri = f"{gateway}/{served}/auth/callback"
     print_line(f"{preset.title}: {preset.documentation}")
     print_line()
     print_line("At the provider:")
