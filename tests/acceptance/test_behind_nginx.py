@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fluidmcp.oauth_client.waiting_logins import MAX_LOGINS_PER_ADDRESS, PENDING_LOGIN_SECONDS, address_key
+from fluidmcp.config.settings import LoginLimits
+from fluidmcp.oauth_client.waiting_logins import PENDING_LOGIN_SECONDS, address_key
 from fluidmcp.protocol.forwarded import parse_trusted_proxies
 from tests.acceptance.harness import RunningGateway, free_port, start_fluidmcp
 from tests.acceptance.listening import start_listening
@@ -170,7 +171,7 @@ async def test_e17_at_a_unix_socket_nginx_says_whose_a_request_is_where_it_is_tr
         async with start_listening(str(config), *arguments):
             async with nginx.client(source="127.0.0.5") as first, nginx.client(source="127.0.0.7") as second:
                 got: list[int] = []
-                for http in (*[first] * (MAX_LOGINS_PER_ADDRESS + 1), second):
+                for http in (*[first] * (LoginLimits().max_per_address + 1), second):
                     got.append((await http.get("/mail/auth/login")).status_code)
                     http.cookies.clear()
     assert [got[0], *got[-2:]] == outcomes

@@ -74,6 +74,10 @@ def test_every_variable_reaches_its_setting():
             "FMCP_IDLE_TIMEOUT_SECONDS": "7",
             "FMCP_MAX_SESSIONS": "8",
             "FMCP_MAX_SESSIONS_PER_PRINCIPAL": "9",
+            "FMCP_MAX_WAITING_LOGINS": "30000",
+            "FMCP_MAX_LOGINS": "1000000",
+            "FMCP_MAX_LOGINS_PER_ADDRESS": "10",
+            "FMCP_MAX_LOGIN_REQUESTS_PER_ADDRESS": "11",
             "FMCP_LOG_LEVEL": "DEBUG",
             "FMCP_ISOLATION": "Landlock",
             "FMCP_UID_RANGE": " 200000-200999 ",
@@ -90,6 +94,9 @@ def test_every_variable_reaches_its_setting():
     assert settings.allowed_origins == {"https://app.example:8443"}
     assert settings.trusted_proxies == parse_trusted_proxies("10.0.0.5,2001:db8::/32")
     assert (settings.max_body_bytes, settings.max_sessions, settings.max_sessions_per_principal) == (2048, 8, 9)
+    logins = settings.logins
+    assert (logins.max_waiting, logins.max_logins) == (30_000, 1_000_000)
+    assert (logins.max_per_address, logins.max_requests_per_address) == (10, 11)
     assert (limits.max_processes, limits.max_processes_per_package, limits.max_processes_per_principal) == (1, 2, 3)
     assert (limits.max_concurrent_starts, limits.start_timeout_seconds) == (4, 5.5)
     assert (limits.request_timeout_seconds, limits.idle_timeout_seconds) == (6, 7)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from fluidmcp.authorization_server.authorization_server import MAX_REQUESTS_PER_MINUTE
+from fluidmcp.config.settings import LoginLimits
 from tests.gateway.client_login import (
     LOOPBACK_REDIRECT,
     WEB_REDIRECT,
@@ -306,7 +306,7 @@ async def test_what_runs_on_a_device_is_asked_about_each_time(stage: Stage, redi
 async def test_registrations_of_one_address_are_counted(stage: Stage) -> None:
     body = json.dumps({"redirect_uris": [WEB_REDIRECT]}).encode()
     authorization_server = stage.running.gateway.parts.logins.clients.authorization_servers["mail"]
-    for _ in range(MAX_REQUESTS_PER_MINUTE):
+    for _ in range(LoginLimits().max_requests_per_address):
         assert await authorization_server.register(body, client_address="127.0.0.1")
     answer = await stage.running.client.post("/mail/register", content=body, headers=JSON)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from starlette.responses import JSONResponse
 
+from fluidmcp.config.settings import LoginLimits
 from fluidmcp.errors import LoginError
 from fluidmcp.oauth_client import waiting_logins as login
 from tests.gateway.logins import INVALID_STATE, begin, call_back, is_refused, logins
@@ -122,9 +123,9 @@ async def test_b04_b24_a_state_that_is_old_unknown_or_of_another_process_says_st
 
 
 @pytest.mark.threat("B05")
-async def test_b05_a_flood_of_logins_is_bounded_and_existing_logins_survive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "MAX_LOGINS_PER_ADDRESS", 20)
-    async with logins(max_pending=50) as (gateway, _provider), gateway.browser() as person:
+async def test_b05_a_flood_of_logins_is_bounded_and_existing_logins_survive() -> None:
+    limits = LoginLimits(max_waiting=50, max_per_address=20)
+    async with logins(limits=limits) as (gateway, _provider), gateway.browser() as person:
         state = await begin(person)
         async with gateway.browser(address="203.0.113.1") as flooder:
             statuses = [(await flooder.get("/mail/auth/login")).status_code for _ in range(300)]
@@ -137,7 +138,7 @@ async def test_b05_a_flood_of_logins_is_bounded_and_existing_logins_survive(monk
 
 @pytest.mark.threat("B05")
 async def test_b05_many_addresses_fill_the_store_but_never_beyond_and_end_no_login() -> None:
-    async with logins(max_pending=50) as (gateway, _provider), gateway.browser() as person:
+    async with logins(limits=LoginLimits(max_waiting=50)) as (gateway, _provider), gateway.browser() as person:
         state = await begin(person)
         refused: list[httpx2.Response] = []
         for number in range(100):

@@ -5,7 +5,7 @@ import json
 import httpx2
 import pytest
 
-from fluidmcp.authorization_server.authorization_server import MAX_REQUESTS_PER_MINUTE
+from fluidmcp.config.settings import LoginLimits
 from fluidmcp.protocol.forwarded import parse_trusted_proxies
 from tests.gateway.client_login import WEB_REDIRECT, Stage, client_logins
 from tests.gateway.front.messages import PING, post
@@ -18,7 +18,7 @@ BODY = json.dumps({"redirect_uris": [WEB_REDIRECT]}).encode()
 async def use_up(stage: Stage, address: str) -> None:
     """Register as often as one address may in a minute."""
     authorization_server = stage.running.gateway.parts.logins.clients.authorization_servers["mail"]
-    for _ in range(MAX_REQUESTS_PER_MINUTE):
+    for _ in range(LoginLimits().max_requests_per_address):
         await authorization_server.register(BODY, client_address=address)
 
 

@@ -8,17 +8,18 @@ import httpx2
 from fastapi import FastAPI
 
 from fluidmcp.config.entries import AuthBlock, ServerEntry
+from fluidmcp.config.settings import LoginLimits
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.gateway.login.authorization_endpoint import AuthorizationEndpoint
 from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.guards.package_guard import PackageGuard
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.oauth_client.services import LoginServices
-from fluidmcp.oauth_client.waiting_logins import MAX_PENDING_LOGINS
 from fluidmcp.store.deny_list import DenyList, MemoryPlace
 from fluidmcp.store.memory import MemoryStore
 from tests.providers.oidc import CLIENT_ID, CLIENT_SECRET, PUBLIC_URL
 
+LIMITS = LoginLimits()
 ENVIRON: Mapping[str, str] = {"MAIL_CLIENT_ID": CLIENT_ID, "MAIL_CLIENT_SECRET": CLIENT_SECRET}
 
 
@@ -43,13 +44,13 @@ class LoginGateway:
         environ: Mapping[str, str] = ENVIRON,
         public_url: str = PUBLIC_URL,
         is_anything_guarded: bool = True,
-        max_pending: int = MAX_PENDING_LOGINS,
+        limits: LoginLimits = LIMITS,
         digest_key: bytes = b"k" * 32,
         clock: Clock | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.public_url = public_url
-        self.pending_auth_states = MemoryStore(max_entries=max_pending, now=self.clock)
+        self.pending_auth_states = MemoryStore(max_entries=limits.max_waiting, now=self.clock)
         self.handed_out = MemoryStore(max_entries=1000, now=self.clock)
         services = LoginServices(
             public_url=public_url,
@@ -61,6 +62,7 @@ class LoginGateway:
             codes=MemoryStore(max_entries=1),
             deny_list=DenyList(MemoryPlace()),
             fetcher=fetcher,
+            limits=limits,
             now=self.clock,
         )
         guards = {

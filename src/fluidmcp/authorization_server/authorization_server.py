@@ -45,8 +45,6 @@ from fluidmcp.oauth_client.waiting_logins import TakenLogin, asks_too_often
 
 CONSENT_SECONDS: Final = 600
 """How long a consent page may stand open."""
-MAX_REQUESTS_PER_MINUTE: Final = 300
-"""Registrations, and requests for tokens, that one address may send in a minute. Hosted clients come from few."""
 
 BROWSER: Final = "browser"
 """The client of tokens that a person gets in the browser. No MCP client can have this id."""
@@ -372,14 +370,13 @@ class AuthorizationServer:
         return digest.hexdigest()
 
     async def _count(self, purpose: str, client_address: str) -> None:
-        if await asks_too_often(
-            self._services.codes, f"{purpose} {self.package}", client_address, most=MAX_REQUESTS_PER_MINUTE
-        ):
+        most = self._services.limits.max_requests_per_address
+        if await asks_too_often(self._services.codes, f"{purpose} {self.package}", client_address, most=most):
             raise OAuthError(
                 "temporarily_unavailable",
                 "Too many requests from this address.",
                 status=429,
-                why=f"One address may send {MAX_REQUESTS_PER_MINUTE} in a minute.",
+                why=f"One address may send {most} in a minute (FMCP_MAX_LOGIN_REQUESTS_PER_ADDRESS).",
                 hint="Try again in a minute.",
                 retry_after_seconds=60,
             )

@@ -19,6 +19,7 @@ from fluidmcp.config.urls import is_host_name
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MAX_COUNT = 100_000
+MAX_LOGIN_COUNT = 10_000_000
 TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and not begin with fmcp1."
 PROXIES_DESCRIPTION = (
     "addresses and networks of proxies, such as 10.0.0.5 or 10.1.0.0/16, or unix for those of a Unix socket, separated "
@@ -164,6 +165,7 @@ _SWITCH: Final = Kind(_read_flag, "on or off")
 _RATE: Final = Kind(_read_whole(0, 1 << 20), "bytes per second, between 0 and 1048576")
 _PORT: Final = Kind(_read_whole(1, 65535), "a port between 1 and 65535")
 _COUNT: Final = Kind(_read_whole(1, MAX_COUNT), f"a whole number between 1 and {MAX_COUNT}")
+_LOGINS: Final = Kind(_read_whole(1, MAX_LOGIN_COUNT), f"a whole number between 1 and {MAX_LOGIN_COUNT}")
 _SECONDS: Final = Kind(_read_seconds, f"seconds, more than 0 and at most {MAX_SECONDS:.0f}")
 _PAUSE: Final = Kind(_read_pause, f"seconds, between 0 and {MAX_SECONDS:.0f}")
 _MEGABYTES: Final = Kind(_read_whole(16, 1 << 20), "megabytes, between 16 and 1048576")
@@ -230,6 +232,10 @@ class Environment:
     replica: str = _variable("FMCP_REPLICA", _REPLICA_NAME, "")
     max_sessions: int = _variable("FMCP_MAX_SESSIONS", _COUNT, 1000)
     max_sessions_per_principal: int = _variable("FMCP_MAX_SESSIONS_PER_PRINCIPAL", _COUNT, 50)
+    max_waiting_logins: int = _variable("FMCP_MAX_WAITING_LOGINS", _LOGINS, 1000)
+    max_logins: int = _variable("FMCP_MAX_LOGINS", _LOGINS, 100_000)
+    max_logins_per_address: int = _variable("FMCP_MAX_LOGINS_PER_ADDRESS", _LOGINS, 200)
+    max_login_requests_per_address: int = _variable("FMCP_MAX_LOGIN_REQUESTS_PER_ADDRESS", _LOGINS, 300)
     allow_private_providers: bool = _variable("FMCP_ALLOW_PRIVATE_PROVIDERS", _FLAG, False)
     secure_token: Secret | None = _optional("FMCP_SECURE_TOKEN", _TOKEN_KIND)
     seal_keys: tuple[Secret, ...] = _variable("FMCP_SEAL_KEYS", _SEAL_KEYS, ())

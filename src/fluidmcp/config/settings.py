@@ -111,6 +111,22 @@ class ConnectionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoginLimits:
+    """Bounds on logins; where gateways share a Redis, on those of all of them together."""
+
+    max_waiting: int = 1000
+    """Logins that wait for their browser, for ten minutes at most."""
+    max_logins: int = 100_000
+    """Logins of MCP clients of which something is remembered (that they were renewed or revoked, for 30 days), and as
+    many tokens that were handed out."""
+    max_per_address: int = 200
+    """Logins that one address may begin within ten minutes: it cannot fill the store alone."""
+    max_requests_per_address: int = 300
+    """Requests of one kind and package in a minute: registrations, token requests, revocations. Hosted clients come
+    from few addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Everything the gateway is told before it starts."""
 
@@ -158,6 +174,7 @@ class GatewaySettings:
     """What several gateways share of logins is there; None: each has it in memory. Needs `seal_keys`."""
     deny_list: Path | None = None
     """The file of people who are shut out, where it is not in Redis; None: in memory."""
+    logins: LoginLimits = field(default_factory=LoginLimits)
     client_rules: ClientRules = field(default_factory=ClientRules)
     """Which MCP clients may log in, and those that need not register."""
     replica: str = ""
@@ -249,6 +266,12 @@ def _read_settings(environment: Environment, listening: Listening, *, allow_unis
         allow_private_providers=environment.allow_private_providers,
         seal_keys=environment.seal_keys,
         redis_url=environment.redis_url,
+        logins=LoginLimits(
+            max_waiting=environment.max_waiting_logins,
+            max_logins=environment.max_logins,
+            max_per_address=environment.max_logins_per_address,
+            max_requests_per_address=environment.max_login_requests_per_address,
+        ),
         client_rules=_load_client_rules(environment.clients_file),
         replica=environment.replica,
         max_sessions_per_principal=environment.max_sessions_per_principal,

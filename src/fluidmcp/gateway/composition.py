@@ -49,10 +49,6 @@ from fluidmcp.store.redis import RedisStore
 from fluidmcp.store.redis_entries import Entries
 from fluidmcp.store.redis_server import RedisServer
 
-MAX_PENDING_LOGINS: Final = 1000
-MAX_HANDED_OUT_TOKENS: Final = 100_000
-MAX_GRANTS: Final = 100_000
-"""How many logins of MCP clients are remembered: how often each was renewed, or that it was revoked."""
 MAX_CODES: Final = 20_000
 """Authorization codes of the last minutes. Kept apart from the grants, so many grants keep nobody from logging in."""
 
@@ -220,11 +216,14 @@ def _build_services(
         digest_key=secrets.token_bytes(32) if shared is None else sealer.derive("digest key", (url,))[0],
         sealer=sealer,
         fetcher=Fetcher(allow_private=settings.allow_private_providers),
-        pending_auth_states=build_store("pending_auth_states", MAX_PENDING_LOGINS),
-        handed_out=build_store("handed_out", MAX_HANDED_OUT_TOKENS),
+        pending_auth_states=build_store("pending_auth_states", settings.logins.max_waiting),
+        handed_out=build_store("handed_out", settings.logins.max_logins),
         # What somebody else wrote there must not pass for "nothing is known of this grant".
-        grants=build_store("grants", MAX_GRANTS, unreadable=b"") if options.grants is None else options.grants,
+        grants=build_store("grants", settings.logins.max_logins, unreadable=b"")
+        if options.grants is None
+        else options.grants,
         codes=build_store("codes", MAX_CODES),
+        limits=settings.logins,
         deny_list=DenyList(_choose_deny_place(settings, shared, sealer)),
     )
 

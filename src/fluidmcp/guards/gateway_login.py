@@ -93,6 +93,7 @@ class GatewayLogin:
             login_url="the MCP client again",
             digest=PackageDigest(services.digest_key, package="", block=endpoints, client_id=provider.client.client_id),
             pending_auth_states=services.pending_auth_states,
+            max_per_address=services.limits.max_per_address,
             fetcher=provider.fetcher,
             now=services.now,
             random_bytes=services.random_bytes,

@@ -88,6 +88,7 @@ class KeysLogin:
             is_secure=self._is_secure,
             digest=self._digest,
             store=services.pending_auth_states,
+            max_per_address=services.limits.max_per_address,
             now=services.now,
             random_bytes=services.random_bytes,
         )

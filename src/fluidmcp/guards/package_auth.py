@@ -116,6 +116,7 @@ class PackageAuth:
             login_url=self.login_url,
             digest=digest,
             pending_auth_states=self._services.pending_auth_states,
+            max_per_address=self._services.limits.max_per_address,
             fetcher=self._services.fetcher,
             now=self._services.now,
             random_bytes=self._services.random_bytes,

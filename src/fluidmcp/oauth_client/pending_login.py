@@ -80,6 +80,7 @@ class LoginFlow:
         login_url: str,
         digest: PackageDigest,
         pending_auth_states: Store,
+        max_per_address: int,
         fetcher: Fetcher,
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
@@ -94,6 +95,7 @@ class LoginFlow:
             is_secure=redirect_uri.startswith("https:"),
             digest=digest,
             store=pending_auth_states,
+            max_per_address=max_per_address,
             now=now,
             random_bytes=random_bytes,
         )

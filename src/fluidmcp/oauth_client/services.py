@@ -6,8 +6,9 @@ One frozen value, so that a new capability changes this and who needs it, not ea
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fluidmcp.config.settings import LoginLimits
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.store.deny_list import DenyList
@@ -33,6 +34,7 @@ class LoginServices:
     """Authorization codes, each encrypted under itself, and how many requests an address has sent."""
     deny_list: DenyList
     """Who is shut out."""
+    limits: LoginLimits = field(default_factory=LoginLimits)
     now: Callable[[], float] = time.time
     """Seconds since the epoch."""
     random_bytes: Callable[[int], bytes] = secrets.token_bytes

@@ -21,10 +21,6 @@ from fluidmcp.protocol.forwarded import group_address
 from fluidmcp.store.memory import Store, StoreFullError
 
 PENDING_LOGIN_SECONDS = 600
-MAX_PENDING_LOGINS = 1000
-"""How many pending logins the store named `pending_auth_states` may hold, for all packages together."""
-MAX_LOGINS_PER_ADDRESS = 200
-"""Logins that one address may begin within the life of a pending login: it cannot fill the store alone."""
 RETRY_WHEN_FULL_SECONDS = 60
 
 LoginKind = Literal["json", "client"]
@@ -72,7 +68,8 @@ class BegunLogin:
 class WaitingLogins:
     """The waiting logins of one package, or of the whole gateway (`package` is "" then).
 
-    `login_url` is where somebody starts again, `is_secure` whether cookies go over https only.
+    `login_url` is where somebody starts again, `is_secure` whether cookies go over https only, `max_per_address`
+    how many logins one address may begin within the life of one.
     """
 
     def __init__(
@@ -83,6 +80,7 @@ class WaitingLogins:
         is_secure: bool,
         digest: PackageDigest,
         store: Store,
+        max_per_address: int,
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -91,6 +89,7 @@ class WaitingLogins:
         self._is_secure = is_secure
         self._digest = digest
         self._store = store
+        self._max_per_address = max_per_address
         self._now = now
         self._random_bytes = random_bytes
 
@@ -179,11 +178,11 @@ class WaitingLogins:
             begun = await self._store.count(address_key("login", client_address), window_seconds=PENDING_LOGIN_SECONDS)
         except StoreFullError as error:
             raise _too_many_pending() from error
-        if begun > MAX_LOGINS_PER_ADDRESS:
+        if begun > self._max_per_address:
             raise LoginError(
                 "Too many logins from this address",
                 status=429,
-                why=f"One address may begin {MAX_LOGINS_PER_ADDRESS} logins in {PENDING_LOGIN_SECONDS // 60} minutes.",
+                why=f"One address may begin {self._max_per_address} logins in {PENDING_LOGIN_SECONDS // 60} minutes.",
                 hint="Wait, then open the login page again.",
                 retry_after_seconds=PENDING_LOGIN_SECONDS,
             )
