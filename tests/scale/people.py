@@ -67,7 +67,7 @@ class World:
     async def ask(self, wire: Wire, method: str, target: str, *, is_held: bool = False, **options: Any) -> Reply:
         """The answer, repeated for as long as Redis is away. Raises LostError."""
         while True:
-            kills, absences = self.kills, self.absences
+            kills, absences, had_redis = self.kills, self.absences, self.has_redis.is_set()
             if is_held:
                 reply = await wire.send(method, target, **options)
             else:
@@ -75,7 +75,7 @@ class World:
                     reply = await wire.send(method, target, **options)
             if reply.status == 502 and (self.is_killing or self.kills > kills):
                 raise LostError
-            if reply.status == 503 and (self.absences > absences or not self.has_redis.is_set()):
+            if reply.status == 503 and not (had_redis and self.has_redis.is_set() and self.absences == absences):
                 assert int(reply.headers["retry-after"]) > 0
                 await self.note("unavailable")
                 await self.has_redis.wait()

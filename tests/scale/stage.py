@@ -131,7 +131,14 @@ class Stage:
         await asyncio.to_thread(self.redis.stop)
 
     async def start_redis(self) -> None:
+        """Until all gateways have seen it: for a second they do not ask again what did not answer."""
         await asyncio.to_thread(self.redis.start, **KEEPING)
+        async with asyncio.timeout(END_LIMIT_SECONDS):
+            for gateway in self.gateways.running.values():
+                wire = Wire(gateway.port, self.world.url.removeprefix("https://"), authority=None)
+                while (await wire.send("POST", f"/{PACKAGE}/revoke", form={"token": "none"})).status == 503:
+                    pass
+                wire.close()
         self.world.has_redis.set()
 
     def memory(self) -> list[int]:
