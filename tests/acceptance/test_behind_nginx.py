@@ -15,6 +15,7 @@ from fluidmcp.protocol.forwarded import parse_trusted_proxies
 from tests.acceptance.harness import RunningGateway, free_port, start_fluidmcp
 from tests.acceptance.listening import start_listening
 from tests.acceptance.nginx import HOST, Nginx, read_block, running_nginx
+from tests.acceptance.test_stopping import INITIALIZE
 from tests.clients.logins.browser import OUR_CONSENT
 from tests.clients.logins.driving import CLIENTS, Client, driven
 from tests.clients.logins.test_logins import build_environ, write_config
@@ -194,3 +195,22 @@ async def test_nginx_passes_on_what_is_the_gateways_and_nothing_else(tmp_path: P
             assert (answer.status_code, "nginx" in answer.text) == (404, False), path
         large = await http.post("/open/mcp", content=b" " * (10 * 1024 * 1024 + 1))
         assert large.status_code == 413
+
+
+async def test_a_session_goes_on_when_nginx_comes_back(tmp_path: Path) -> None:
+    config = tmp_path / "servers.json"
+    config.write_text(
+        json.dumps({"mcpServers": {"it": {"command": sys.executable, "args": ["-I", str(STDLIB_SERVER)]}}})
+    )
+    port, gateway_port = free_port(), free_port()
+    headers = {"accept": "application/json, text/event-stream"}
+    command = ("run", str(config), "--start-server", "--public-url", f"https://localhost:{port}/tools")
+    async with start_fluidmcp(*command, "--trusted-proxies", "127.0.0.1", port=gateway_port):
+        for text in ("1", "2"):
+            async with running_nginx(tmp_path, port=port, gateway_port=gateway_port) as nginx, nginx.client() as http:
+                if text == "1":
+                    begun = await http.post("/it/mcp", json=INITIALIZE, headers=headers)
+                    headers["mcp-session-id"] = begun.headers["mcp-session-id"]
+                count = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "count"}}
+                answer = await http.post("/it/mcp", json=count, headers=headers)
+                assert answer.json()["result"]["content"][0]["text"] == text
