@@ -31,8 +31,8 @@ HEAVY_FOLDERS = tuple(
     for name in "conformance clients configurations isolation known_servers containers scale deploy cli/doctor".split()
 )
 """What other people's programs say of the gateway, a gateway for each of a hundred files and of two dozen published
-servers, every attack at every level of isolation, real containers and what is shipped for them, a thousand clients at once,
-dozens of gateways set up wrongly. They run where they are named: `pytest tests/conformance`.
+servers, every attack at every level of isolation, real containers and what is shipped for them, a thousand clients at
+once, dozens of gateways set up wrongly. They run where they are named: `pytest tests/conformance`.
 """
 
 Marks = dict[str, dict[str, list[str]]]

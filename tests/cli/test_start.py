@@ -50,11 +50,16 @@ async def run_without(before: Sequence[str], *args: str, folder: Path, **env: st
     return Finished(await process.wait(), out.decode(), err.decode())
 
 
+ASKED = "landlock_create_ruleset"
+"""The call that tells whether there is Landlock."""
+NO_LANDLOCK = f"Landlock: {ASKED}"
+
+
 @pytest.mark.parametrize(
     ("calls", "error", "left", "warning"),
     [
-        (("landlock",), "EPERM", "none", "isolation: Landlock: landlock_create_ruleset: Operation not permitted"),
-        (("landlock", "mount"), "EOPNOTSUPP", "none", "isolation: Landlock: landlock_create_ruleset: Operation not supported"),
+        (("landlock",), "EPERM", "none", f"isolation: {NO_LANDLOCK}: Operation not permitted"),
+        (("landlock", "mount"), "EOPNOTSUPP", "none", f"isolation: {NO_LANDLOCK}: Operation not supported"),
         (("namespaces",), "ENOSYS", "landlock", ""),
         (("mount",), "EPERM", "landlock", ""),
     ],
@@ -72,9 +77,9 @@ async def test_e06_auto_takes_what_is_left_and_says_so(
 @pytest.mark.parametrize(
     ("level", "calls", "error", "why", "remedy"),
     [
-        ("landlock", "landlock", "EPERM", "landlock is missing: landlock_create_ruleset: Operation not permitted.", "seccomp profile"),
-        ("uid", "landlock", "ENOSYS", "landlock is missing: landlock_create_ruleset: Function not implemented.", "lsm=landlock"),
-        ("namespace", "landlock", "ENOSYS", "landlock is missing: landlock_create_ruleset: Function not implemented.", "lsm=landlock"),
+        ("landlock", "landlock", "EPERM", f"landlock is missing: {ASKED}: Operation not permitted.", "seccomp profile"),
+        ("uid", "landlock", "ENOSYS", f"landlock is missing: {ASKED}: Function not implemented.", "lsm=landlock"),
+        ("namespace", "landlock", "ENOSYS", f"landlock is missing: {ASKED}: Function not implemented.", "lsm=landlock"),
         ("namespace", "namespaces", "EPERM", "namespace is missing: clone: Operation not permitted.", "CAP_SYS_ADMIN"),
         ("namespace", "mount", "EPERM", "namespace is missing: mount: Operation not permitted.", "SYS_ADMIN"),
     ],
@@ -108,7 +113,7 @@ async def test_e06_without_landlock_strangers_are_not_served(folder: Path):
     done = await run_without(forbid("ENOSYS", "landlock"), *SERVE, *OFF_LOOPBACK, folder=folder)
     what, why, hint = read_error(done)
     assert what == "The server processes of 'mypackage' would not be isolated."
-    assert "this machine has nothing to isolate with: Landlock: landlock_create_ruleset: Function not implemented." in why
+    assert f"this machine has nothing to isolate with: {NO_LANDLOCK}: Function not implemented." in why
     assert "lsm=landlock" in hint
     assert "--allow-unisolated" in hint
     assert "Added" not in done.stdout
@@ -118,6 +123,6 @@ async def test_e06_without_landlock_strangers_are_served_with_a_warning_where_th
     arguments = (*SERVE, *OFF_LOOPBACK, "--allow-unisolated")
     async with start_fluidmcp(*arguments, cwd=folder, env=at(folder), before=forbid("ENOSYS", "landlock")) as gateway:
         await gateway.stdout.wait_for("Isolation of server processes: none")
-        await gateway.stderr.wait_for("Warning: isolation: Landlock: landlock_create_ruleset: Function not implemented")
+        await gateway.stderr.wait_for(f"Warning: isolation: {NO_LANDLOCK}: Function not implemented")
         assert await list_tools(gateway, TOKEN) == 200
         assert await list_tools(gateway, None) == 401
