@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -45,8 +46,9 @@ ROWS: Final = [
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
-    made = Engine(tmp_path_factory.mktemp("engine"))
+def engine() -> Generator[Engine]:
+    # Not below pytest's folder: the programs refuse one whose name has more than 50 characters.
+    made = Engine(Path(tempfile.mkdtemp(prefix="fmcp-")))
     try:
         made.load_base()
         yield made
