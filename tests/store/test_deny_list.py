@@ -187,6 +187,26 @@ async def test_e16_a_redis_that_forgot_gets_the_list_back(replicas: Replicas) ->
 
 @pytest.mark.threat("E16")
 @pytest.mark.needs("redis-server")
+async def test_e16_a_redis_that_is_full_when_the_list_has_to_be_put_back_does_not_end_the_watch(
+    replicas: Replicas,
+) -> None:
+    clock = Clock()
+    denied = DenyList(SharedPlace(replicas.store(entries=10)), now=clock, clock=clock)
+    await denied.begin()
+    await denied.revoke("ada")
+    async with replicas.running.client() as client:
+        await client.flushall()
+        await client.config_set("maxmemory", 1)
+    clock.time += FRESH_SECONDS
+    with pytest.raises(StoreUnavailableError):
+        await denied.refresh()
+    with pytest.raises(StoreUnavailableError):
+        await denied.check("mail", ADA)
+    assert denied.shuts_out("mail", ADA)
+
+
+@pytest.mark.threat("E16")
+@pytest.mark.needs("redis-server")
 async def test_e16_nobody_gets_through_when_the_list_cannot_be_read_for_a_while(replicas: Replicas) -> None:
     clock = Clock()
     denied = DenyList(SharedPlace(replicas.store(entries=10)), now=clock, clock=clock)

@@ -166,11 +166,14 @@ class SharedPlace:
         return stored
 
     async def change(self, change: Callable[[Denials], Denials]) -> Denials:
-        async with self._store.lock(_PEOPLE, ttl_seconds=LOCK_SECONDS, wait_seconds=LOCK_SECONDS) as fence:
-            denials = change(await self._load())
-            version = str(denials.revision).encode()
-            await self._put(_PEOPLE, msgspec.json.encode(denials), fence)
-            await self._put(_VERSION, version, fence)
+        try:
+            async with self._store.lock(_PEOPLE, ttl_seconds=LOCK_SECONDS, wait_seconds=LOCK_SECONDS) as fence:
+                denials = change(await self._load())
+                version = str(denials.revision).encode()
+                await self._put(_PEOPLE, msgspec.json.encode(denials), fence)
+                await self._put(_VERSION, version, fence)
+        except (LockLostError, StoreFullError) as error:
+            raise StoreUnavailableError("The deny list cannot be changed now", hint="Try again in a moment.") from error
         self._version = version
         return denials
 
@@ -179,10 +182,7 @@ class SharedPlace:
         return Denials() if found is None else msgspec.json.decode(found, type=Denials)
 
     async def _put(self, key: str, value: bytes, fence: Fence) -> None:
-        try:
-            await self._store.put(key, value, ttl_seconds=KEPT_SECONDS, fence=fence)
-        except (LockLostError, StoreFullError) as error:
-            raise StoreUnavailableError("The deny list cannot be changed now", hint="Try again in a moment.") from error
+        await self._store.put(key, value, ttl_seconds=KEPT_SECONDS, fence=fence)
 
 
 def build_shared_place(server: RedisServer, sealer: Sealer) -> SharedPlace:
