@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from fluidmcp.gateway.core import add_visitor
 from tests.gateway.client_login import bearer
 from tests.gateway.events import open_events
 from tests.gateway.running import LIMIT_SECONDS, RunningGateway, running_gateway, stdlib_entry, wait_ended
@@ -112,8 +115,6 @@ async def test_e21_a_login_under_way_ends_nowhere(replicas: Replicas) -> None:
         refused = await browser.get("/mail/auth/callback", params={"code": "x", "state": state})
     assert refused.status_code == 403
     assert await status_of(await client.ask_token(client.code_form(code))) == INVALID
-    given_back = [form for form in replicas.stage.provider.token_requests if form.get("grant_type") == "refresh_token"]
-    assert not given_back
 
 
 @pytest.mark.threat("E21")
@@ -153,7 +154,7 @@ async def test_only_the_operator_changes_the_list_and_only_of_a_guarded_gateway(
         for path in ("revoke", "allow"):
             assert (await client.post(f"/deny-list/{path}", json=body)).status_code == 401
             refused = await client.post(f"/deny-list/{path}", json=body, headers=bearer(tokens))
-            assert refused.status_code in (401, 403)
+            assert refused.status_code == 401
         assert (await client.get("/deny-list")).status_code == 401
         own = bearer(OPERATORS_TOKEN)
         assert (await client.post("/deny-list/revoke", json={"who": "ada"}, headers=own)).status_code == 400
@@ -198,3 +199,37 @@ async def log_in_fully(stage: GuardedStage, package: str) -> dict[str, Any]:
     """The tokens of a client of Ada's at the company, and at the provider where the package has one."""
     client = await stage.client(package)
     return await client.redeem(await log_in(stage, client))
+
+
+@pytest.mark.threat("E21")
+async def test_e21_what_a_shared_process_answers_later_is_not_handed_out(tmp_path: Path) -> None:
+    shared = replace(stdlib_entry("shared"), shared=True)
+    async with guarded(tmp_path, entries=[shared]) as stage:
+        tokens, running = await log_in_fully(stage, "shared"), stage.running
+        hanging = asyncio.create_task(
+            running.rpc("shared", "tools/call", {"name": "hang", "arguments": {}}, **bearer(tokens))
+        )
+        await running.wait_hanging("shared", **bearer(tokens))
+        await change(running, "revoke", {"subject": "ada"})
+        # Somebody else's call ends the wait of hers, in the process that both use.
+        await running.call("shared", "release", authorization=f"Bearer {OPERATORS_TOKEN}")
+        assert (await hanging).status_code == 403
+
+
+@pytest.mark.threat("E21")
+async def test_e21_the_gateways_person_counts_beside_a_sealed_token_too(tmp_path: Path) -> None:
+    """Where the gateway has no login of its own, its token comes in a header of its own."""
+    async with guarded(tmp_path) as stage:
+        core = stage.running.gateway.parts.core
+        package = core.packages["mail"]
+        server = package.authorization_server
+        assert server is not None
+        both = await log_in_fully(stage, "mail")
+        opened = await server.open(str(both["access_token"]))
+        assert opened is not None
+        principal = await server.admit(structs.replace(opened, gateway=None))
+        assert principal is not None
+        visitor = await server.admit_to_gateway(opened)
+        assert visitor is not None
+        assert set(add_visitor(principal, visitor).people) == {*principal.people, *visitor.people}
+        assert add_visitor(principal, None) is principal

@@ -28,6 +28,7 @@ from fluidmcp.authorization_server.sealed_tokens import (
 )
 from fluidmcp.config.logins.read import MAX_LOGINS
 from fluidmcp.errors import (
+    FluidMCPError,
     ForbiddenError,
     OAuthError,
     ProviderAnswerError,
@@ -188,8 +189,11 @@ class TokenEndpoint:
         begun_at = grant.expires_at - CODE_SECONDS
         try:
             await self.check_denied(grant.grants, begun_at=begun_at)
-        except (ForbiddenError, UnauthorizedError) as error:
+        except FluidMCPError as error:
+            # The code is used up: nobody will hold these tokens.
             await self.give_back(grant.grants)
+            if isinstance(error, StoreUnavailableError):
+                raise
             raise OAuthError("invalid_grant", f"{error.what}.", why=error.why, hint=error.hint) from error
         return self.issue(
             grant.grants, client_id=client_id, scopes=grant.scopes, grant_id=grant.grant_id, begun_at=begun_at

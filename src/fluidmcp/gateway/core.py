@@ -16,7 +16,7 @@ from fluidmcp.authorization_server.metadata import resource_metadata_url
 from fluidmcp.authorization_server.sealed_tokens import SealedAccess
 from fluidmcp.crypto.sealing import PREFIX as SEALED_PREFIX
 from fluidmcp.errors import ForbiddenError, RequestError, UnauthorizedError
-from fluidmcp.gateway.errors import answer_always, error_reply, try_now
+from fluidmcp.gateway.errors import answer_always, answer_now, error_reply, try_now
 from fluidmcp.gateway.guard import RequestGuard, check_content_type, read_bearer
 from fluidmcp.gateway.http import HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.endpoint import McpEndpoint, read_mcp_head
@@ -116,8 +116,9 @@ class Core:
         if caller.principal is not None:
             request.read_body = self._check_after(request.read_body, package, caller.principal)
         reply = await self._answer(request, package, match[2], caller)
-        if isinstance(reply, HttpStream):
-            reply.principal, reply.package = caller.principal, package.name
+        if isinstance(reply, HttpReply):
+            return self.look_again(reply, package, caller)
+        reply.principal, reply.package = caller.principal, package.name
         return reply
 
     def find_passage(self, request: HttpRequest) -> "Passage | None":
@@ -164,6 +165,15 @@ class Core:
         if caller.principal is None or not self._deny_list.has_active:
             return False
         return self._deny_list.shuts_out(package.name, caller.principal.people)
+
+    def look_again(self, reply: HttpReply, package: MountedPackage, caller: Caller) -> HttpReply:
+        """A reply; in its place the refusal to somebody who has been shut out since they asked.
+
+        Their own processes have ended with them; what one that others use has done meanwhile is not handed out either.
+        """
+        if not self.is_shut_out(package, caller) or caller.principal is None:
+            return reply
+        return answer_now(self._deny_list.check_known, package.name, caller.principal.people) or reply
 
     def _check_after(
         self, read: Callable[[], Awaitable[bytes]], package: MountedPackage, principal: Principal
@@ -276,12 +286,17 @@ async def _identify(
     if opened is not None and package.authorization_server is not None:
         principal = await package.authorization_server.admit(opened)
         if principal is not None:
-            return Caller(principal, opened.package, good_until=opened.expires_at)
+            return Caller(add_visitor(principal, visitor), opened.package, good_until=opened.expires_at)
     found = await package.auth.read_headers(request.headers)
     principal, held = found or await package.auth.authenticate(read_bearer(request))
-    if visitor is not None:
-        principal = replace(principal, also=visitor.people)
-    return Caller(principal, held)
+    return Caller(add_visitor(principal, visitor), held)
+
+
+def add_visitor(principal: Principal, visitor: Principal | None) -> Principal:
+    """The person of a package, who is also somebody at the gateway's own guard."""
+    if visitor is None or (visitor.issuer, visitor.subject) in principal.people:
+        return principal
+    return replace(principal, also=(*principal.also, *visitor.people))
 
 
 def _refuse(

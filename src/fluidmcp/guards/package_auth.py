@@ -23,6 +23,7 @@ from fluidmcp.config.urls import split_public_url
 from fluidmcp.crypto.digest import PackageDigest, fingerprint
 from fluidmcp.crypto.sealing import PREFIX
 from fluidmcp.errors import (
+    FluidMCPError,
     ForbiddenError,
     LoginError,
     ProviderAnswerError,
@@ -301,16 +302,18 @@ class PackageAuth:
             return await self._with_email(identity, answer)
         if known is not None:
             return known
+        failure: ProviderUnavailableError | None = None
         for verifier in self._identifiers:
             try:
                 principal = await verifier.verify(answer.access_token)
-            except ProviderUnavailableError:
-                # A rule about people needs to know the person; when everybody may come in, a login needs no name.
-                if not self._rule.is_empty and not self._rule.anybody:
-                    raise
+            except ProviderUnavailableError as error:
+                failure = error
                 continue
             if principal is not None and not principal.subject.startswith("token:"):
                 return _identity_of(principal)
+        if failure is not None:
+            # Not a made-up name in place of the real one: whoever is shut out would come in under it.
+            raise failure
         return Identity(issuer=self._issuer, subject=f"login:{self._services.random_bytes(16).hex()}")
 
     async def _with_email(self, identity: Identity, answer: TokenAnswer) -> Identity:
@@ -327,7 +330,7 @@ class PackageAuth:
         self._check_allowed(identity)
         try:
             await self._services.deny_list.check(self.package, [(identity.issuer, identity.subject)])
-        except ForbiddenError:
+        except FluidMCPError:
             await self._give_back(answer.access_token, answer.refresh_token)
             raise
         # RFC 6749 section 5.1: an answer without `scope` gave what was asked for. GitHub joins scopes with commas.

@@ -44,9 +44,8 @@ class Denial(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Denials(msgspec.Struct, frozen=True):
-    """A deny list at one time; `revision` grows with each change."""
+    """A deny list at one time."""
 
-    revision: int = 0
     people: tuple[Denial, ...] = ()
 
     def with_denial(self, denial: Denial, *, now: float) -> "Denials":
@@ -59,10 +58,17 @@ class Denials(msgspec.Struct, frozen=True):
         ]
         if len(kept) >= MAX_DENIALS:
             raise UserError(
-                f"The deny list is full: it holds {MAX_DENIALS} people.",
+                f"The deny list is full: {MAX_DENIALS} people, with those who were let in again within a month.",
                 hint="Take people out of the provider, or of the rule about who is allowed, in place of denying them.",
             )
-        return Denials(self.revision + 1, (*kept, denial))
+        return Denials((*kept, denial))
+
+    def merged(self, other: "Denials") -> "Denials":
+        """What both say: of each person and package the later word."""
+        latest: dict[tuple[str, str | None], Denial] = {}
+        for one in sorted((*self.people, *other.people), key=lambda denial: denial.since):
+            latest[one.who, one.package] = one
+        return Denials(tuple(latest.values()))
 
 
 class DenyPlace(Protocol):
@@ -70,8 +76,8 @@ class DenyPlace(Protocol):
 
     where: str
 
-    async def read(self, known: Denials) -> Denials:
-        """The list as it is now; `known` itself where nothing changed.
+    async def read(self) -> Denials | None:
+        """The list as it is now; None: it is as it was the last time.
 
         Raises:
             StoreUnavailableError: the place does not answer.
@@ -92,7 +98,7 @@ class MemoryPlace:
     def __init__(self) -> None:
         self._denials = Denials()
 
-    async def read(self, known: Denials) -> Denials:
+    async def read(self) -> Denials | None:
         return self._denials
 
     async def change(self, change: Callable[[Denials], Denials]) -> Denials:
@@ -101,7 +107,11 @@ class MemoryPlace:
 
 
 class DenyList:
-    """The list as one gateway knows it. `now` gives seconds since the epoch, `clock` is monotonic."""
+    """The list as one gateway knows it. `now` gives seconds since the epoch, `clock` is monotonic.
+
+    Whom a gateway knows to be out, and of whom the place says nothing any more, or something older, is put back there:
+    a place that was emptied, or came back from an old copy, forgets nobody as long as a gateway runs that remembers.
+    """
 
     def __init__(
         self,
@@ -113,7 +123,8 @@ class DenyList:
         self.change_count = 0
         """How often the list was another one than before."""
         self.on_denied: Callable[[], None] = lambda: None
-        """Called after each look at the place while somebody is shut out: ends what these have open."""
+        """Ends what those have open who are shut out: called after each change, and twice a second while there are any.
+        """
         self._place = place
         self._now = now
         self._clock = clock
@@ -123,6 +134,14 @@ class DenyList:
         """Whether anybody is shut out, as far as is known."""
         self._fresh_until = 0.0
         self._looking: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        """A look that began before a change must not end after it."""
+        self._is_lost = False
+        """Whether the place lacks something that is known here, and did not take it yet."""
+        self._just_over: frozenset[Denial] = frozenset()
+        """Who was let in again since the last look, and may have been out in between without anybody noticing."""
+        self._told = ""
+        """What is wrong with the place, as the log says already."""
 
     @property
     def where(self) -> str:
@@ -172,7 +191,9 @@ class DenyList:
 
     def shuts_out(self, package: str, people: Sequence[PersonName]) -> bool:
         """Whether one of them is shut out, by what was known a moment ago."""
-        return self.has_active and any(not denial.is_over for denial in self._find(package, people))
+        if not self.has_active and not self._just_over:
+            return False
+        return any(not denial.is_over or denial in self._just_over for denial in self._find(package, people))
 
     async def revoke(self, who: str, package: str | None = None) -> bool:
         """Shut somebody out; whether they were not already.
@@ -183,11 +204,15 @@ class DenyList:
         """
         check_name(who)
         denial = Denial(who, self._now(), package)
-        before = {(one.who, one.package) for one in (await self._read()).people if not one.is_over}
-        if (who, package) in before:
-            return False
-        await self._change(lambda denials: denials.with_denial(denial, now=self._now()))
-        return True
+        is_changed = False
+
+        def change(denials: Denials) -> Denials:
+            nonlocal is_changed
+            is_changed = not any((one.who, one.package, one.is_over) == (who, package, False) for one in denials.people)
+            return denials.with_denial(denial, now=self._now()) if is_changed else denials
+
+        await self._change(change)
+        return is_changed
 
     async def allow(self, who: str, package: str | None = None) -> bool:
         """Let somebody in again: of one package, or with None of all; whether they were shut out.
@@ -197,24 +222,26 @@ class DenyList:
         Otherwise as `DenyPlace.read`.
         """
         check_name(who)
-        active = [one for one in (await self._read()).people if one.who == who and not one.is_over]
-        if package is not None and any(one.package is None for one in active):
-            raise UserError(
-                "This account is shut out of all packages.",
-                why=f"It cannot be let in to {package} alone.",
-                hint="Leave --package out, then revoke it for the packages that it shall not use.",
-            )
-        over = [one for one in active if package is None or one.package == package]
+        is_changed = False
 
         def change(denials: Denials) -> Denials:
-            for one in over:
-                denial = Denial(one.who, self._now(), one.package, is_over=True)
-                denials = denials.with_denial(denial, now=self._now())
+            nonlocal is_changed
+            active = [one for one in denials.people if one.who == who and not one.is_over]
+            if package is not None and any(one.package is None for one in active):
+                raise UserError(
+                    "This account is shut out of all packages.",
+                    why=f"It cannot be let in to {package} alone.",
+                    hint="Leave --package out, then revoke it for the packages that it shall not use.",
+                )
+            for one in active:
+                if package is None or one.package == package:
+                    is_changed = True
+                    over = Denial(one.who, self._now(), one.package, is_over=True)
+                    denials = denials.with_denial(over, now=self._now())
             return denials
 
-        if over:
-            await self._change(change)
-        return bool(over)
+        await self._change(change)
+        return is_changed
 
     async def refresh(self) -> None:
         """Look at the place; all who ask at the same time share one look. Raises StoreUnavailableError."""
@@ -240,24 +267,45 @@ class DenyList:
             if self.has_active:
                 self.on_denied()
 
-    async def _read(self) -> Denials:
-        self._take(await self._place.read(self._denials))
-        return self._denials
-
     async def _change(self, change: Callable[[Denials], Denials]) -> None:
-        self._take(await self._place.change(change))
+        async with self._turn:
+            self._take(await self._place.change(change))
         self.on_denied()
 
     async def _look(self, *, is_first: bool = False) -> None:
         asked_at = self._clock()
         try:
-            self._take(await self._place.read(self._denials))
+            async with self._turn:
+                self._take(await self._read(), is_first=is_first)
         except ConfigurationError as error:
             # At work, what was known holds on: a file that is broken lets nobody in who was shut out.
             if is_first:
                 raise
-            logger.error("the deny list stays as it was: %s %s", error.what, error.why)
+            if error.why != self._told:
+                logger.error("the deny list stays as it was: %s %s", error.what, error.why)
+            self._told = error.why
+        else:
+            self._told = ""
         self._fresh_until = asked_at + FRESH_SECONDS
+
+    async def _read(self) -> Denials:
+        stored = await self._place.read()
+        if stored is None and not self._is_lost:
+            return self._denials
+        merged = self._denials if stored is None else self._denials.merged(stored)
+        if stored is not None and set(merged.people) <= set(stored.people):
+            self._is_lost = False
+            return stored
+        if not self._is_lost:
+            logger.warning("%s has lost part of the deny list that this gateway knows; it is put back", self.where)
+        self._is_lost = True
+        try:
+            denials = await self._place.change(merged.merged)
+        except (StoreUnavailableError, ConfigurationError):
+            # Tried again at the next look; what is known here holds.
+            return merged
+        self._is_lost = False
+        return denials
 
     def _forget_look(self, task: "asyncio.Task[None]") -> None:
         self._looking = None
@@ -265,15 +313,21 @@ class DenyList:
             # All who asked may be gone by now; a failure counts as seen.
             task.exception()
 
-    def _take(self, denials: Denials) -> None:
+    def _take(self, denials: Denials, *, is_first: bool = False) -> None:
         if denials == self._denials:
             return
+        new = set(denials.people) - set(self._denials.people)
         self._denials = denials
         self._by_name = {}
         for denial in denials.people:
             self._by_name.setdefault(denial.who, []).append(denial)
         self.has_active = bool(self.people)
         self.change_count += 1
+        if not is_first:
+            self._just_over = frozenset(denial for denial in new if denial.is_over)
+        if self._just_over:
+            self.on_denied()
+            self._just_over = frozenset()
 
     def _find(self, package: str | None, people: Sequence[PersonName]) -> Iterable[Denial]:
         for issuer, subject in people:

@@ -48,13 +48,14 @@ class FilePlace:
         self._mark: tuple[int, ...] | None = None
         self._has_read = False
 
-    async def read(self, known: Denials) -> Denials:
+    async def read(self) -> Denials | None:
         mark = self._find_mark()
         if self._has_read and mark == self._mark:
-            return known
-        # Before it is read: what is broken is told once, and not at each look.
+            return None
+        denials = self._load()
+        # Only now: what could not be read this time is read the next time.
         self._mark, self._has_read = mark, True
-        return self._load()
+        return denials
 
     async def change(self, change: Callable[[Denials], Denials]) -> Denials:
         async with self._locked():
@@ -81,8 +82,11 @@ class FilePlace:
             raise self._unusable(f"is a link or cannot be read ({error.strerror})") from error
         with undo_on_failure(lambda: os.close(descriptor)):
             self._check(os.fstat(descriptor))
-        with open(descriptor, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        try:
+            with open(descriptor, "rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise self._unusable(f"cannot be read ({error.strerror})") from error
         try:
             if len(content) > MAX_FILE_BYTES:
                 raise ValueError("too large")
@@ -138,48 +142,49 @@ class FilePlace:
 
 
 class SharedPlace:
-    """A store that several gateways share.
-
-    A gateway that knows a newer list than the store puts it back: one that was restarted empty, or from an old copy,
-    forgets nobody as long as a gateway runs that remembers.
-    """
+    """A store that several gateways share."""
 
     def __init__(self, store: Store) -> None:
         self.where = "the Redis of FMCP_REDIS_URL"
         self._store = store
         self._version: bytes | None = None
+        self._has_read = False
 
-    async def read(self, known: Denials) -> Denials:
+    async def read(self) -> Denials | None:
         version = await self._store.get(_VERSION)
-        if version is not None and version == self._version:
-            return known
-        is_first = self._version is None
+        if self._has_read and version == self._version:
+            return None
         # Asked for after the version: it is that one or a later one, which will have another version.
         stored = await self._load()
-        if stored.revision < known.revision:
-            logger.warning("the deny list in Redis is older than the one that this gateway knows, which is put back")
-            return await self.change(lambda found: known if found.revision < known.revision else found)
-        if is_first and stored.people:
-            # Written again, so that it is sealed with the key that is first now.
-            return await self.change(lambda found: found)
-        self._version = version
+        if not self._has_read and stored.people:
+            with contextlib.suppress(StoreUnavailableError):
+                # Written again, so that it is sealed with the key that is first now.
+                return await self.change(lambda found: found)
+        self._version, self._has_read = version, True
         return stored
 
     async def change(self, change: Callable[[Denials], Denials]) -> Denials:
+        version = secrets.token_hex(8).encode()
         try:
             async with self._store.lock(_PEOPLE, ttl_seconds=LOCK_SECONDS, wait_seconds=LOCK_SECONDS) as fence:
                 denials = change(await self._load())
-                version = str(denials.revision).encode()
                 await self._put(_PEOPLE, msgspec.json.encode(denials), fence)
                 await self._put(_VERSION, version, fence)
         except (LockLostError, StoreFullError) as error:
             raise StoreUnavailableError("The deny list cannot be changed now", hint="Try again in a moment.") from error
-        self._version = version
+        self._version, self._has_read = version, True
         return denials
 
     async def _load(self) -> Denials:
         found = await self._store.get(_PEOPLE)
-        return Denials() if found is None else msgspec.json.decode(found, type=Denials)
+        try:
+            return Denials() if found is None else msgspec.json.decode(found, type=Denials)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                "The deny list in Redis cannot be used.",
+                why="It does not open: it was written with other keys, by another version, or by somebody else.",
+                hint="Use the keys of the other gateways, or delete the entries that begin with fmcp1:{deny_list}.",
+            ) from error
 
     async def _put(self, key: str, value: bytes, fence: Fence) -> None:
         await self._store.put(key, value, ttl_seconds=KEPT_SECONDS, fence=fence)
@@ -188,7 +193,8 @@ class SharedPlace:
 def build_shared_place(server: RedisServer, sealer: Sealer) -> SharedPlace:
     """That of all gateways with one Redis and the same keys, whatever their public address: who denies knows none."""
     entries = Entries("deny_list", sealer, public_url="", now=time.time)
-    return SharedPlace(RedisStore(server, entries, max_entries=_MAX_ENTRIES))
+    # What somebody else wrote there must not pass for "nobody is shut out".
+    return SharedPlace(RedisStore(server, entries, max_entries=_MAX_ENTRIES, unreadable=b""))
 
 
 def _sync(directory: Path) -> None:

@@ -348,9 +348,13 @@ class FrontProtocol(LimitedProtocol):
         """Write the reply of the request in flight, or let uvicorn write one that has more to it."""
         shared, flight = self._shared, self._flight
         flight.pending = None
+        if flight.caller is not None and flight.head is not None:
+            package = flight.head.passage.package
+            if isinstance(answer, HttpStream):
+                answer.principal, answer.package = flight.caller.principal, package.name
+            else:
+                answer = shared.core.look_again(answer, package, flight.caller)
         begun = shared.begin_reply(answer, self.server_state.default_headers)
-        if isinstance(answer, HttpStream) and flight.caller is not None and flight.head is not None:
-            answer.principal, answer.package = flight.caller.principal, flight.head.passage.package.name
         if begun is None or isinstance(answer, HttpStream):
             self._hand_over(flight, _Sender(shared.streams, answer))
             return
