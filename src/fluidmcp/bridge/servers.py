@@ -62,10 +62,16 @@ ChannelLease: TypeAlias = Lease[Channel]
 
 @dataclass(frozen=True, slots=True)
 class StartFailure:
-    """A start that failed, for the operator. `at` is in seconds since the epoch; the error's texts are redacted."""
+    """A start that failed, for the operator. `at` is in seconds since the epoch; the texts are redacted.
+
+    Not the error itself: with it would go on living what its call had in hand.
+    """
 
     at: float
-    error: ServerStartError | ServerTimeoutError
+    what: str
+    why: str
+    hint: str
+    stderr_tail: tuple[str, ...]
     is_personal: bool
     """Whether it was a start for one person."""
 
@@ -306,7 +312,8 @@ class PackageServers:
             # Without the token that its login brings, a failure says nothing yet.
             self._has_failed = not (is_check and self._entry.auth is not None)
             if self._has_failed:
-                self.failures.append(StartFailure(time.time(), error, is_personal))
+                told = (error.what, error.why, error.hint, tuple(error.stderr_tail))
+                self.failures.append(StartFailure(time.time(), *told, is_personal))
             raise
         self._has_failed = False
         return lease

@@ -137,7 +137,6 @@ class HomeView:
     packages: Sequence[PackageView]
     are_names_hidden: bool
     operator: OperatorView | None
-    public_url: str
     client_id: str
     redirect_uri: str
     login_issuer: str

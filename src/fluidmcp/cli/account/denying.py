@@ -4,17 +4,23 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from fluidmcp.cli.account.session import fetch_token, prepare
+from fluidmcp.cli.gateway_url import find_gateway_url
 from fluidmcp.cli.output import print_line, print_notice, print_table, print_warning
-from fluidmcp.config.environment import parse_environment
+from fluidmcp.config.environment import Environment, parse_environment
 from fluidmcp.config.oauth import load_oauth_settings
 from fluidmcp.config.settings import find_deny_list
 from fluidmcp.crypto.sealing import Sealer
-from fluidmcp.errors import ConfigurationError, FluidMCPError, ProviderAnswerError, ProviderUnavailableError, UserError
+from fluidmcp.errors import (
+    ConfigurationError,
+    GatewayUnreachableError,
+    ProviderAnswerError,
+    ProviderUnavailableError,
+    UserError,
+)
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from fluidmcp.operator.token_file import find_token_file
 from fluidmcp.store.deny_list import Denial, DenyList, check_name
@@ -97,20 +103,20 @@ async def _change_here(environ: Mapping[str, str], action: Action, subject: str,
         change = deny_list.revoke if action == "revoke" else deny_list.allow
         is_changed = await change(subject, package)
         print_notice(f"The list is in {deny_list.where}: gateways that read it there follow within two seconds.")
+        print_notice("Gateways with another HOME, FMCP_DENY_LIST, FMCP_REDIS_URL or FMCP_SEAL_KEYS do not read it.")
         return is_changed
 
 
 async def _read_here(environ: Mapping[str, str]) -> Sequence[Denial]:
     async with _open_here(environ) as deny_list:
+        print_notice(f"In {deny_list.where}:")
         return deny_list.people
 
 
 @asynccontextmanager
 async def _open_here(environ: Mapping[str, str]) -> AsyncGenerator[DenyList]:
     """The list where gateways with this environment have it. Raises ConfigurationError."""
-    environment, faults = parse_environment(environ)
-    if faults:
-        raise ConfigurationError("The settings are not valid.", why="; ".join(faults) + ".")
+    environment = _read(environ)
     if environment.redis_url is None:
         path = find_deny_list(environ, environment)
         if path is None:
@@ -135,10 +141,17 @@ async def _open_here(environ: Mapping[str, str]) -> AsyncGenerator[DenyList]:
         await server.aclose()
 
 
+def _read(environ: Mapping[str, str]) -> Environment:
+    environment, faults = parse_environment(environ)
+    if faults:
+        raise ConfigurationError("The settings are not valid.", why="; ".join(faults) + ".")
+    return environment
+
+
 async def _ask(environ: Mapping[str, str], url: str, action: Action | None, document: Mapping[str, str]) -> FetchAnswer:
     """The answer of a gateway somewhere else to its operator. Raises UserError, and as `OperatorToken.fresh`."""
-    host = urlsplit(url).netloc
-    address = url.rstrip("/") + "/deny-list"
+    gateway = find_gateway_url(url)
+    address = f"{gateway}/deny-list"
     headers = {"Authorization": f"Bearer {await _find_token(environ)}"}
     fetcher = Fetcher(allow_private=True, max_answer_bytes=4 * 1024 * 1024)
     try:
@@ -147,9 +160,9 @@ async def _ask(environ: Mapping[str, str], url: str, action: Action | None, docu
         else:
             answer = await fetcher.post_json(f"{address}/{action}", document, headers=headers)
     except (ProviderUnavailableError, ProviderAnswerError) as error:
-        raise FluidMCPError(
-            f"The gateway at {host} does not answer.",
-            why=error.why.replace("the provider", "the gateway"),
+        raise GatewayUnreachableError(
+            f"The gateway at {gateway} does not answer.",
+            why=error.why,
             hint="Check the address (https, or http on this machine) and that the gateway runs.",
         ) from error
     finally:
@@ -158,14 +171,14 @@ async def _ask(environ: Mapping[str, str], url: str, action: Action | None, docu
         return answer
     told = _decode(answer, _Error, otherwise=_Error())
     raise UserError(
-        told.message or f"The gateway at {host} answered {answer.status}.",
+        told.message or f"The gateway at {gateway} answered {answer.status}.",
         why=told.why,
         hint=told.hint or "Use the token of its operator: fluidmcp login, or FMCP_SECURE_TOKEN for --secure.",
     )
 
 
 async def _find_token(environ: Mapping[str, str]) -> str:
-    environment, _ = parse_environment(environ)
+    environment = _read(environ)
     if environment.secure_token is not None:
         return environment.secure_token.reveal()
     settings = load_oauth_settings(environ)

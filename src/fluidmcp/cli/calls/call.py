@@ -11,7 +11,7 @@ _EPILOG: Final = (
     """\b
 Examples:
   fluidmcp call gmail-mock whoami
-  fluidmcp call gmail-mock search_messages query=invoice limit=3
+  fluidmcp call gmail-mock list_messages limit=3
   fluidmcp call charts plot values=1 values=2 title="Two bars" -o chart.png
   fluidmcp call notes add --args '{"tags": ["a"], "text": "x"}' --json
   generate | fluidmcp call notes add --args -

@@ -210,7 +210,7 @@ def _take_all(listening: socket.socket) -> list[socket.socket]:
     taken: list[socket.socket] = []
     with contextlib.suppress(OSError):
         listening.setblocking(False)
-        while True:
+        for _ in range(BACKLOG):
             connection, _ = listening.accept()
             connection.setblocking(False)
             taken.append(connection)

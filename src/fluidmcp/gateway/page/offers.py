@@ -70,7 +70,7 @@ async def _list_tools(package: MountedPackage) -> tuple[ToolView, ...] | None:
         return None
     try:
         tools = _decode(reply.body).result.tools
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return tuple(map(_show, tools[:MAX_TOOLS]))
 

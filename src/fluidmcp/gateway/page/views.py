@@ -75,7 +75,6 @@ class PageViews:
             ],
             are_names_hidden=not visitor.is_stranger and not visitor.sees_names and not only,
             operator=self._build_operator(visitor, now) if visitor.is_operator and not only else None,
-            public_url=self._url,
             client_id=PAGE_CLIENT_ID,
             redirect_uri=self._url + CALLBACK_PATH,
             login_issuer="" if login is None else login.issuer,
@@ -160,10 +159,10 @@ class PageViews:
             FailureView(
                 package=name,
                 at=_describe_time(failure.at),
-                what=failure.error.what,
-                why=failure.error.why,
-                hint=failure.error.hint,
-                stderr=failure.error.stderr_tail,
+                what=failure.what,
+                why=failure.why,
+                hint=failure.hint,
+                stderr=failure.stderr_tail,
             )
             for name, failure in found[:MAX_ROWS]
         )

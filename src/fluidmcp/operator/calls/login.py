@@ -9,7 +9,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -120,7 +121,7 @@ class PackageLogin(TokenSource):
 
     async def _renew(self, login: StoredLogin) -> str | None:
         """The token of a renewed login; None where that is not possible, and the old one is forgotten then."""
-        async with self._file.locked():
+        async with self._held():
             current = self._file.load()
             if current is not None and current.access_token.reveal() != login.access_token.reveal():
                 return current.access_token.reveal()
@@ -134,7 +135,11 @@ class PackageLogin(TokenSource):
                     client=ProviderClient(client_id=login.client_id),
                     grant={**refresh_token_grant(login.refresh_token.reveal()), "resource": self._url},
                 )
-            except ProviderAnswerError:
+            except ProviderAnswerError as error:
+                if error.provider_error != "invalid_grant":
+                    # Somebody else's page, or a fault of a moment: the login may still be good.
+                    why = error.why or error.what
+                    raise LoginError("The login could not be renewed.", why=why, hint=_AGAIN) from error
                 self._file.remove()
                 return None
             except ProviderUnavailableError as error:
@@ -144,6 +149,15 @@ class PackageLogin(TokenSource):
                 renewed = replace(renewed, refresh_token=login.refresh_token)
             self._file.save(renewed)
             return renewed.access_token.reveal()
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncGenerator[None]:
+        """The file of logins, for this command alone. Raises LoginError: another one has it all the time."""
+        try:
+            async with self._file.locked():
+                yield
+        except TimeoutError:
+            raise LoginError("Another command holds the stored logins.", hint="Try again.") from None
 
     async def _log_in(self, address: str, scope: str | None, person: browser_flow.Person) -> str:
         resource = await self._find_resource(address)
@@ -178,7 +192,7 @@ class PackageLogin(TokenSource):
                 grant={**grant, "resource": self._url},
             )
             login = self._keep(answer, token_endpoint=server.token_endpoint, client_id=client_id)
-            async with self._file.locked():
+            async with self._held():
                 self._file.save(login)
             listener.report(is_logged_in=True)
         return login.access_token.reveal()

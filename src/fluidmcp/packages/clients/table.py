@@ -47,8 +47,6 @@ class FileClient:
     """Under which key at the top of the file the servers stand, by name."""
     make_entry: Callable[[Endpoint], Entry]
     language: Literal["json", "toml"] = "json"
-    has_comments: bool = False
-    """Whether the client takes comments and trailing commas in its JSON."""
     then: str = ""
     """What the person does after that."""
     login: str = ""
@@ -106,7 +104,6 @@ CURSOR: Final = FileClient(
     (Place("home", ".cursor/mcp.json"),),
     "mcpServers",
     _make_plain_entry,
-    has_comments=True,
     then="Cursor reads it at once.",
     login="In Cursor's settings, under MCP, choose Connect beside {name}.",
 )
@@ -116,7 +113,6 @@ VSCODE: Final = FileClient(
     (Place("applications", "Code/User/mcp.json"),),
     "servers",
     _make_typed_entry,
-    has_comments=True,
     then="In VS Code: MCP: List Servers, choose it, Start.",
     login="VS Code asks when it starts the server.",
 )
@@ -136,7 +132,6 @@ GEMINI: Final = FileClient(
     (Place("home", ".gemini/settings.json", "GEMINI_CLI_HOME", ".gemini/settings.json"),),
     "mcpServers",
     _make_gemini_entry,
-    has_comments=True,
     then="Start Gemini CLI again.",
     login="Type /mcp auth {name} in Gemini CLI.",
 )
@@ -155,7 +150,6 @@ ZED: Final = FileClient(
     (Place("config", "zed/settings.json", windows="%APPDATA%\\Zed\\settings.json"),),
     "context_servers",
     _make_plain_entry,
-    has_comments=True,
     then="Zed reads it at once.",
     login="Zed asks when it connects.",
 )
@@ -165,7 +159,6 @@ OPENCODE: Final = FileClient(
     (Place("config", "opencode/opencode.json"), Place("config", "opencode/opencode.jsonc")),
     "mcp",
     _make_opencode_entry,
-    has_comments=True,
     then="Start opencode again.",
     login="opencode mcp auth {name}",
 )

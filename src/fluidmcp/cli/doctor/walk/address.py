@@ -47,11 +47,6 @@ class Address:
         return self.origin + "".join(f"/{segment}" for segment in above if segment)
 
 
-def is_address(text: str) -> bool:
-    """Whether this is typed for an address, and not for a package or a file."""
-    return text.lower().startswith(("http://", "https://"))
-
-
 def parse_address(text: str) -> Address:
     """Raises UserError: it is no address that a client could be given."""
     fault = ""

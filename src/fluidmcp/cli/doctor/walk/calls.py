@@ -261,7 +261,10 @@ async def _watch(response: httpx2.Response, answer: Answer, *, hold_seconds: flo
     except TimeoutError:
         return StreamSeen(answer=answer, has_event=with_event)
     except (StopAsyncIteration, httpx2.TransportError):
-        pass
+        ended = True
+    if not ended:
+        # It says so much that the rest is not listened to.
+        return StreamSeen(answer=answer, has_event=with_event)
     return StreamSeen(answer=answer, has_event=with_event, ended_after_seconds=loop.time() - began)
 
 

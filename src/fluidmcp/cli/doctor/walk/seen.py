@@ -84,7 +84,7 @@ class Answer:
             )
         try:
             value = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return cast("Mapping[str, object]", value) if isinstance(value, dict) else None
 

@@ -137,11 +137,12 @@ def _judge_own_refusal(answer: Answer, address: Address) -> Diagnosis:
             "The gateway refuses an Origin header that the client did not send: the proxy adds it.",
             'Take it out of the proxy (nginx: proxy_set_header Origin "").',
         )
-    if answer.status == 404:
+    if answer.status == 404 or (answer.status == 405 and not address.is_endpoint):
         return _judge_not_found(message, address)
     if "jsonrpc" in document or answer.status in (429, 502, 503):
         return judge_rpc_error(answer) or _refused(answer)
-    return _found("refused", f"The gateway refuses the call: HTTP {answer.status} {code}.", message or "See its log.")
+    cause = f"The gateway refuses the call: HTTP {answer.status} {code}. {message}".rstrip()
+    return _found("refused", cause, text_of(document, "hint") or "See the gateway's log.")
 
 
 def _judge_not_found(message: str, address: Address) -> Diagnosis:
