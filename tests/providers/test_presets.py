@@ -205,6 +205,21 @@ WANTS: Mapping[str, Wants] = {
 }
 
 
+PERSONS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "atlassian": ("GET /api.atlassian.com/me", {"account_id": "person-1"}),
+    "github": (
+        f"POST /api.github.com/applications/{CLIENT_ID}/token",
+        {"id": 1, "app": {"client_id": CLIENT_ID}, "user": {"id": 9}, "scopes": ["read:user"]},
+    ),
+    "gitlab": (
+        "GET /gitlab.com/oauth/token/info",
+        {"application": {"uid": CLIENT_ID}, "resource_owner_id": 7, "scope": ["read_user"], "expires_in": 7200},
+    ),
+    "slack": ("POST /slack.com/api/auth.test", {"ok": True, "team_id": "T", "user_id": "U"}),
+}
+"""Where a provider that sends no ID token says whose its token is, and what it says."""
+
+
 def read_block(provider: str, **more: object) -> AuthBlock:
     auth = {"provider": provider, "env_var_name": "MY_TOKEN", **more}
     entry = read_entry("mine", {"command": "x", "auth": auth})
@@ -267,6 +282,8 @@ async def test_a_login_and_a_refresh_send_what_the_provider_documents(name: str)
     block = read_block(name, **wants.values)
     async with replaying() as replay, gateway_before(replay, block) as gateway, gateway.browser() as browser:
         replay.answer(f"POST /{wants.token}", documented_answer(preset, preset.answer, block))
+        if name in PERSONS:
+            replay.answer(*PERSONS[name])
         opened = await browser.get("/mine/auth/login")
         location = urlsplit(opened.headers["location"])
         assert (location.scheme, location.netloc + location.path) == ("https", wants.authorize)
