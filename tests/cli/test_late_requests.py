@@ -34,12 +34,20 @@ class Service:
 
 
 class LastMoment(socket.socket):
-    """A listening socket that a client reaches just before it is closed: when the gateway looks once more."""
+    """A listening socket that a client reaches just before it is closed: when the gateway takes what waits there."""
 
+    last: "LastMoment | None" = None
+    """The one that the gateway closes last."""
     client: socket.socket | None = None
+    """Whoever came to this one at the last moment."""
+
+    def dup(self) -> "LastMoment":
+        self.last = super().dup()
+        self.last.last = self.last
+        return self.last
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self.client is None:
+        if self.last is self and self.client is None:
             self.client = socket.create_connection(self.getsockname())
             self.client.sendall(REQUEST)
         return super().accept()
@@ -52,6 +60,11 @@ class Stage:
         self.listening = listening
         self.limits = limits
         self.stop = stop
+
+    @property
+    def late(self) -> socket.socket | None:
+        """Whoever came at the last moment."""
+        return None if self.listening.last is None else self.listening.last.client
 
     async def connect(self) -> socket.socket:
         """A connection that the gateway knows of."""
@@ -77,11 +90,12 @@ async def serving(protocol: type[LimitedProtocol] = LimitedProtocol, **settings:
             patience=Patience(drain=LONG_SECONDS),
         )
         task = asyncio.create_task(end)
-        yield Stage(listening, limits, stop)
+        stage = Stage(listening, limits, stop)
+        yield stage
         async with asyncio.timeout(LIMIT_SECONDS):
             await task
-        if listening.client is not None:
-            listening.client.close()
+        if stage.late is not None:
+            stage.late.close()
 
 
 async def read_all(client: socket.socket) -> bytes:
@@ -101,9 +115,9 @@ async def test_a_connection_that_the_system_took_before_the_end_is_served() -> N
     async with serving() as stage:
         stage.stop.request(signal.SIGTERM)
         async with asyncio.timeout(LIMIT_SECONDS):
-            while stage.listening.client is None:
+            while stage.late is None:
                 await asyncio.sleep(0)
-        assert is_answered(await read_all(stage.listening.client))
+        assert is_answered(await read_all(stage.late))
 
 
 async def test_a_new_connection_may_send_its_request_after_the_end_of_listening() -> None:
@@ -116,8 +130,8 @@ async def test_a_new_connection_may_send_its_request_after_the_end_of_listening(
         client.sendall(REQUEST)
         assert is_answered(await read_all(client))
         # That of the last moment is served too, and nobody waits for anybody else.
-        assert stage.listening.client is not None
-        assert is_answered(await read_all(stage.listening.client))
+        assert stage.late is not None
+        assert is_answered(await read_all(stage.late))
 
 
 async def test_a_new_connection_that_sends_nothing_does_not_keep_the_gateway() -> None:

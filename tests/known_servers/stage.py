@@ -11,7 +11,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.packages.catalogue.known_server import KnownServer
@@ -116,7 +118,13 @@ async def open_stage(server: KnownServer, trial: Trial, folder: Path) -> AsyncGe
     def answer_token(form: dict[str, str]) -> Response:
         return JSONResponse(token_document(access_token=tokens[form["code"]], scope=None))
 
+    def answer_info(request: Request) -> Response:
+        """What GitLab says of a token: whose it is, and which application's."""
+        number = [*tokens.values()].index(request.headers["authorization"].removeprefix("Bearer "))
+        return JSONResponse({"application": {"uid": CLIENT}, "resource_owner_id": number, "expires_in": 7200})
+
     provider.answer_token = answer_token
+    provider.app.router.routes.append(Route("/oauth/token/info", answer_info))
     async with (
         serve(provider.app) as login,
         open_stub(tokens, trial.answers, trial.hosts, folder) as stub,

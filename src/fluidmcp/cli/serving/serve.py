@@ -176,7 +176,16 @@ class _Server(uvicorn.Server):
         # uvicorn closes its sockets and idle connections before it waits for the first time. Closing resets those that
         # the system has taken and nobody has asked it for: their clients may have sent a request.
         self.has_stopped_listening = True
-        late = [connection for each in sockets or () for connection in _take_all(each)]
+        self._arriving = 1  # until it is known how many
+        # Theirs are closed first, and ours, on the same sockets, the moment that there is nothing left to take.
+        ours = [each.dup() for each in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for each in sockets or ():
+            each.close()
+        await asyncio.sleep(0)  # uvloop closes its own in the next turn
+        await asyncio.sleep(0)
+        late = [connection for each in ours for connection in _take_all(each)]
         self._arriving = len(late)
         async with asyncio.TaskGroup() as group:
             for connection in late:
@@ -206,14 +215,15 @@ class _Server(uvicorn.Server):
 
 
 def _take_all(listening: socket.socket) -> list[socket.socket]:
-    """What the system has taken for a listening socket, and nobody has asked it for."""
+    """What the system has taken for a listening socket, and nobody has asked it for; the socket is closed then."""
     taken: list[socket.socket] = []
-    with contextlib.suppress(OSError):
+    with listening, contextlib.suppress(OSError):
         listening.setblocking(False)
         for _ in range(BACKLOG):
             connection, _ = listening.accept()
-            connection.setblocking(False)
             taken.append(connection)
+    for connection in taken:
+        connection.setblocking(False)
     return taken
 
 
