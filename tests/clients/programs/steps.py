@@ -27,6 +27,9 @@ NAME: Final = "Ada"
 
 STEP_LIMIT_SECONDS: Final = 45.0
 
+CLOSED: Final = ("ClosedResourceError", "BrokenResourceError")
+"""What a stream of the Python SDKs raises where its own end is closed, and where the other one is."""
+
 T = TypeVar("T")
 Json = dict[str, Any]
 Talk = Callable[[str, Json], Coroutine[Any, Any, Json]]
@@ -98,12 +101,13 @@ async def take(step: Coroutine[Any, Any, T]) -> T | str:
 @contextmanager
 def forgive_close(seen: Json) -> Generator[None]:
     """Around a client of the Python SDKs, which fail where they are closed while the answer to a cancelled call comes
-    in. What was seen until then, if it is all, counts.
+    in: to which end of the stream that happens first is a matter of luck. What was seen until then, if it is all,
+    counts.
     """
     try:
         yield
     except (Exception, BaseExceptionGroup) as error:
-        if not seen or not _describe(error).startswith("ClosedResourceError"):
+        if not seen or not _describe(error).startswith(CLOSED):
             raise
 
 
