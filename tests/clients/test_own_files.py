@@ -1,7 +1,6 @@
 """What `fluidmcp connect` writes, seen by the clients themselves, which start without an account.
 
-Claude Code and Codex take 400 MB each: they are tried where `scripts/install-parts --large` has put them, Gemini CLI
-everywhere.
+Claude Code and Codex take 400 MB each, so that they come with `scripts/install-parts --large` only.
 """
 
 import asyncio
@@ -25,11 +24,10 @@ from fluidmcp.packages.clients.snippets import describe_client
 from fluidmcp.packages.clients.table import FILE_CLIENTS
 from tests import parts
 from tests.acceptance.harness import Finished, RunningGateway, environment, run_fluidmcp, start_fluidmcp
-from tests.parts import NODE_MODULES, ROOT
+from tests.parts import NODE_MODULES, ROOT, Part
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("node")]
 
-LARGE: Final = ROOT / ".parts" / "large" / "node_modules"
 STDLIB: Final = str(ROOT / "tests" / "servers" / "stdlib_server.py")
 LIMIT_SECONDS: Final = 60.0
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -40,43 +38,42 @@ class Program:
     """A client, how it is started, and how it is asked for its servers."""
 
     key: str
+    part: Part
     file: str
-    script: Path
-    runs_in_node: bool
     ask: tuple[str, ...]
+    script: str = ""
+    """The script for Node in the folder of the part, where the part is no program."""
     env: tuple[tuple[str, str], ...] = ()
 
     @property
     def command(self) -> tuple[str, ...]:
-        return (str(parts.require("node")), str(self.script)) if self.runs_in_node else (str(self.script),)
+        path = parts.require(self.part)
+        if self.script or path.suffix == ".js":
+            return (str(parts.require("node")), str(path / self.script))
+        return (str(path),)
 
 
-def find_programs() -> list[Any]:
-    codex = Program(
-        "codex", ".codex/config.toml", LARGE / "@openai/codex/bin/codex.js", True, ("mcp", "list", "--json")
-    )
-    gemini = Program(
+PROGRAMS: Final = (
+    Program(
         "gemini",
+        "gemini-cli",
         ".gemini/settings.json",
-        NODE_MODULES / "@google/gemini-cli/bundle/gemini.js",
-        True,
         ("mcp", "list"),
-        (("GEMINI_CLI_TRUST_WORKSPACE", "true"),),
-    )
-    claude = [
-        Program(
-            "claude-code",
-            ".claude.json",
-            path,
-            False,
-            ("mcp", "list"),
-            (("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"), ("DISABLE_AUTOUPDATER", "1")),
-        )
-        for path in sorted(LARGE.glob("@anthropic-ai/claude-code-*/claude"))[:1]
-    ]
-    found: list[Any] = [pytest.param(gemini, id="gemini", marks=pytest.mark.needs("gemini-cli"))]
-    found += [pytest.param(program, id=program.key) for program in claude]
-    return [*found, *([pytest.param(codex, id="codex")] if codex.script.is_file() else [])]
+        script="bundle/gemini.js",
+        env=(("GEMINI_CLI_TRUST_WORKSPACE", "true"),),
+    ),
+    Program(
+        "claude-code",
+        "claude-code",
+        ".claude.json",
+        ("mcp", "list"),
+        env=(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"), ("DISABLE_AUTOUPDATER", "1")),
+    ),
+    Program("codex", "codex", ".codex/config.toml", ("mcp", "list", "--json")),
+)
+each_program = pytest.mark.parametrize(
+    "program", [pytest.param(program, id=program.key, marks=pytest.mark.needs(program.part)) for program in PROGRAMS]
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -114,7 +111,7 @@ def read_servers(program: Program, home: Path) -> dict[str, Any]:
     return document.get(FILE_CLIENTS[program.key].member, {})
 
 
-@pytest.mark.parametrize("program", find_programs())
+@each_program
 async def test_the_client_finds_what_was_written_and_misses_what_was_removed(
     program: Program, gateway: RunningGateway, tmp_path: Path
 ):
@@ -138,7 +135,7 @@ async def test_the_client_finds_what_was_written_and_misses_what_was_removed(
         assert said.count("Connected") == 2, said
 
 
-@pytest.mark.parametrize("program", find_programs())
+@each_program
 async def test_the_command_that_is_shown_writes_the_same_entry(
     program: Program, gateway: RunningGateway, tmp_path: Path
 ):
