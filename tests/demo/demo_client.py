@@ -15,6 +15,7 @@ from tests.acceptance.harness import DiedAtStartError, RunningGateway, free_port
 ATTEMPTS = 3
 
 _FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
+_CONSENT = re.compile(r'<form method="post" action="([^"]+)">\s*<input type="hidden" name="request" value="([^"]+)">')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,23 @@ async def start_demo() -> AsyncGenerator[RunningDemo]:
 
 
 async def log_in(login_url: str, person: Person) -> httpx2.Response:
-    """The gateway's answer at the end of a login of `person`, in a browser of its own."""
+    """The answer at the end of a login of `person`, in a browser of its own.
+
+    `login_url` is the package's own login, or what an MCP client opens: then our page is answered first.
+    """
     async with httpx2.AsyncClient(trust_env=False, timeout=60, follow_redirects=True) as browser:
         page = await browser.get(login_url)
+        if consent := _CONSENT.search(page.text):
+            page = await browser.post(
+                urljoin(str(page.url), consent[1]),
+                data={"request": consent[2], "decision": "allow"},
+                headers={"origin": f"{page.url.scheme}://{page.url.netloc.decode()}"},
+            )
         page = await browser.post(
-            urljoin(str(page.url), f"{page.url.path}/person"),
-            data={"form_token": _read_form_token(page), "person": person.subject},
+            urljoin(str(page.url), f"{page.url.path}/person"), data=_fill_in(page, "person", person.subject)
         )
         return await browser.post(
-            urljoin(str(page.url), f"{page.url.path}/answer"),
-            data={"form_token": _read_form_token(page), "decision": "allow"},
+            urljoin(str(page.url), f"{page.url.path}/answer"), data=_fill_in(page, "decision", "allow")
         )
 
 
@@ -83,7 +91,8 @@ async def read_owner(demo: RunningDemo, token: str) -> str:
     return str(response.json()["email"])
 
 
-def _read_form_token(page: httpx2.Response) -> str:
+def _fill_in(page: httpx2.Response, name: str, value: str) -> dict[str, str]:
+    """The form of a page of the provider."""
     found = _FORM_TOKEN.search(page.text)
     assert page.status_code == 200 and found is not None, page.text
-    return found[1]
+    return {"form_token": found[1], name: value}

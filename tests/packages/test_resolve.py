@@ -1,6 +1,7 @@
 """Which package is meant, where it is found, and what is said when it is not."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -124,6 +125,14 @@ def test_only_a_shipped_server_gets_the_interpreter_of_fluidmcp(tmp_path: Path):
     for is_shipped, command in ((True, sys.executable), (False, "python")):
         package = FoundPackage(author="test", name="demo", version="1.0.0", metadata=metadata, is_shipped=is_shipped)
         assert load_packages([package]).entries[0].command == command
+
+
+def test_only_a_shipped_file_may_be_a_hard_link_as_uv_installs_it(tmp_path: Path):
+    metadata = install(tmp_path, "test/demo@1.0.0") / "metadata.json"
+    os.link(metadata, tmp_path / "in the cache of uv")
+    for is_shipped, loaded in ((True, 1), (False, 0)):
+        package = FoundPackage(author="test", name="demo", version="1.0.0", metadata=metadata, is_shipped=is_shipped)
+        assert len(load_packages([package]).entries) == loaded
 
 
 def test_a_metadata_file_can_hold_several_servers(tmp_path: Path):

@@ -125,7 +125,8 @@ def load_packages(packages: Sequence[FoundPackage], *, options: ReadingOptions |
                 package.metadata,
                 shown=str(package.metadata),
                 max_bytes=MAX_FILE_BYTES,
-                within=package.metadata.parent,
+                # Ours is no stranger's file; uv installs it as a hard link to its cache.
+                within=None if package.is_shipped else package.metadata.parent,
             )
             parsed = parse_servers_file(text, path=package.metadata, options=options)
         except ConfigurationError as error:
