@@ -5,7 +5,6 @@ somebody else could have planted (a symbolic link, a file or directory of anothe
 is refused. What cannot be understood counts as no login and is left as it is.
 """
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -23,7 +22,7 @@ import msgspec
 
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import ConfigurationError
-from fluidmcp.file_locks import try_lock
+from fluidmcp.file_locks import hold
 
 DIRECTORY_PARTS: Final = (".fluidmcp", "oauth")
 FILE_NAME: Final = "tokens.json"
@@ -31,7 +30,6 @@ LOCK_NAME: Final = "tokens.lock"
 MAX_FILE_BYTES: Final = 64 * 1024
 LOCK_WAIT_SECONDS: Final = 45.0
 """Longer than anybody holds the lock (`operator.REFRESH_LIMIT_SECONDS`)."""
-LOCK_POLL_SECONDS: Final = 0.05
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII)
 _MAX_TEXT_CHARACTERS: Final = 16 * 1024
@@ -142,13 +140,8 @@ class TokenFile:
         with self._open_directory(create=True) as directory:
             assert directory is not None
             descriptor = self._open_lock(directory)
-        try:
-            async with asyncio.timeout(wait_seconds):
-                while not try_lock(descriptor):  # noqa: ASYNC110 - the lock of another process sends no event
-                    await asyncio.sleep(LOCK_POLL_SECONDS)
+        async with hold(descriptor, wait_seconds=wait_seconds):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextlib.contextmanager
     def _open_directory(self, *, create: bool) -> Generator[int | None]:

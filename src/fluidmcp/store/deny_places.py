@@ -1,6 +1,5 @@
 """Where the deny list is kept: a file that the gateways of one user read, or the Redis that several gateways share."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -15,7 +14,7 @@ import msgspec
 
 from fluidmcp.crypto.sealing import Sealer
 from fluidmcp.errors import ConfigurationError, StoreUnavailableError
-from fluidmcp.file_locks import try_lock
+from fluidmcp.file_locks import hold
 from fluidmcp.store.deny_list import Denials
 from fluidmcp.store.memory import Fence, LockLostError, Store, StoreFullError
 from fluidmcp.store.redis import RedisStore
@@ -25,7 +24,6 @@ from fluidmcp.undo import undo_on_failure
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 LOCK_SECONDS: Final = 10.0
-LOCK_POLL_SECONDS: Final = 0.05
 KEPT_SECONDS: Final = 10 * 365 * 24 * 3600
 """How long a list stays in Redis that nobody changes."""
 
@@ -124,14 +122,10 @@ class FilePlace:
         except OSError as error:
             raise self._unusable(f"cannot be written ({error.strerror})") from error
         try:
-            async with asyncio.timeout(LOCK_SECONDS):
-                while not try_lock(descriptor):  # noqa: ASYNC110 - the lock of another process sends no event
-                    await asyncio.sleep(LOCK_POLL_SECONDS)
-            yield
+            async with hold(descriptor, wait_seconds=LOCK_SECONDS):
+                yield
         except TimeoutError:
             raise self._unusable("is being changed by somebody else all the time") from None
-        finally:
-            os.close(descriptor)
 
     def _unusable(self, why: str) -> ConfigurationError:
         return ConfigurationError(
