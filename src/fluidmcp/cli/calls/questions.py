@@ -8,11 +8,13 @@ import click
 
 from fluidmcp.cli.calls.arguments import list_kinds, read_value
 from fluidmcp.cli.output import make_printable, print_notice
+from fluidmcp.config.urls import is_host_name
 from fluidmcp.errors import GatewayAnswerError, UserError
 
 Json = dict[str, object]
 
 MAX_SHOWN_CHARACTERS: Final = 2000
+MAX_URL_CHARACTERS: Final = 8000
 _ELICITATION: Final = "elicitation/create"
 
 
@@ -46,16 +48,33 @@ async def ask_person(method: str, params: Json, *, package: str, open_url: Calla
 
 
 def _ask_to_visit(url: str, open_url: Callable[[str], None]) -> Json:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    host = _read_host(url)
+    if host is None:
         print_notice("It names an address that is none of the web, and is declined.")
         return {"action": "decline"}
-    print_notice(f"It wants you to visit {parts.hostname}:")
+    print_notice(f"It wants you to visit {host}:")
     print_notice(f"  {url}")
     if not _confirm("Open it?"):
         return {"action": "decline"}
     open_url(url)
     return {"action": "accept"}
+
+
+def _read_host(url: str) -> str | None:
+    """The host to which a browser goes; None where it might go to another one than we name.
+
+    Browsers take a backslash for a slash and leave out line breaks, and letters of other alphabets look like ours.
+    """
+    if len(url) > MAX_URL_CHARACTERS or not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>'):
+        return None
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    is_plain = parts.scheme in ("https", "http") and "@" not in parts.netloc and has_port and is_host_name(host)
+    return host if is_plain else None
 
 
 def _ask_field(name: str, field: Mapping[str, object], *, is_required: bool) -> object:
@@ -68,7 +87,7 @@ def _ask_field(name: str, field: Mapping[str, object], *, is_required: bool) -> 
     if choices:
         print_notice(f"  One of: {', '.join(map(_show, choices))}")
     default = schema.get("default")
-    shown = "" if default is None else str(default)
+    shown = "" if default is None else make_printable(str(default))[:MAX_SHOWN_CHARACTERS]
     while True:
         text: str = click.prompt(
             label + ("" if is_required else " (may be empty)"), default=shown, show_default=bool(shown), err=True
