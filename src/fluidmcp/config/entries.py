@@ -192,7 +192,7 @@ def make_address_name(name: str, *, source: str, number: int) -> str:
         served = re.sub(r"-{2,}", "-", served).rstrip("-").lstrip(".-")
         if not _NAME.fullmatch(served):
             served = f"server-{number}"
-    if not _NAME.fullmatch(served) or len(served) > MAX_NAME_CHARACTERS:
+    if not is_package_name(served):
         suggestion = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:MAX_NAME_CHARACTERS].strip("-.") or "my-server"
         raise ConfigurationError(
             f"The name {shown} in {source} cannot be served.",
@@ -201,6 +201,11 @@ def make_address_name(name: str, *, source: str, number: int) -> str:
             hint=f'Rename it, for example to "{suggestion}".',
         )
     return served
+
+
+def is_package_name(name: str) -> bool:
+    """Whether a gateway may serve something under this name."""
+    return len(name) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(name) is not None
 
 
 def parse_entry(

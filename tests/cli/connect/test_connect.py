@@ -82,6 +82,21 @@ async def test_a_gateway_that_runs_is_asked_for_its_packages_and_their_logins(tm
     assert "has no package nope" in unknown.stderr
 
 
+async def test_packages_of_similar_names_are_all_connected(tmp_path: Path):
+    config = tmp_path / "config.json"
+    entry = CONFIG["mcpServers"]["clock"]
+    config.write_text(json.dumps({"mcpServers": {"my.clock": entry, "my-clock": entry}}))
+    async with start_fluidmcp("run", str(config), "--start-server") as gateway:
+        written = [await connect_really(tmp_path, key, "--write", "--url", gateway.url) for key in ("cursor", "codex")]
+
+    assert [done.code for done in written] == [0, 0], written
+    wanted = {
+        name: {"url": f"{gateway.url}/{of}/mcp"} for name, of in (("my-clock", "my-clock"), ("my-clock-2", "my.clock"))
+    }
+    assert json.loads((tmp_path / ".cursor" / "mcp.json").read_text())["mcpServers"] == wanted
+    assert tomllib.loads((tmp_path / ".codex" / "config.toml").read_text())["mcp_servers"] == wanted
+
+
 def test_without_a_gateway_a_package_that_is_named_is_enough(connect: Connect, tmp_path: Path, nowhere: str):
     unnamed = connect("cursor", "--url", nowhere)
     named = connect("cursor", "mail", "--url", nowhere)

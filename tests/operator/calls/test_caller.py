@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from fluidmcp.errors import FluidMCPError, GatewayAnswerError, GatewayUnreachableError, NotLoggedInError
-from fluidmcp.operator.calls.caller import PackageCaller, Person, TokenSource, encode_header_value
+from fluidmcp.operator.calls.caller import MAX_WORDS, PackageCaller, Person, TokenSource, encode_header_value
 from fluidmcp.operator.calls.gateway import Gateway, reach
 from fluidmcp.protocol.stateless import decode_header_value
 
@@ -142,6 +142,39 @@ async def test_what_is_no_gateway_is_told():
             await gateway.look("p")
         with pytest.raises(GatewayAnswerError, match="is not a FluidMCP gateway"):
             await gateway.list_packages()
+
+
+@pytest.mark.threat("E18")
+@pytest.mark.parametrize("name", ["x; touch y", "--help", "../../etc", "\x1b[2J", "a" * 65, "\u043c", ""])
+async def test_e18_a_name_that_no_gateway_serves_goes_nowhere(name: str):
+    body = json.dumps({"status": "ok", "packages": {"mail": {}, name: {}}}).encode()
+    async with answering(lambda _: write_reply(body)) as gateway:
+        with pytest.raises(GatewayAnswerError, match="is not a FluidMCP gateway"):
+            await gateway.list_packages()
+
+
+async def test_pages_of_tools_that_go_round_in_circles_end():
+    asked: list[bytes] = []
+
+    def reply(head: bytes) -> bytes:
+        asked.append(head)
+        return write_reply(write_answer(id=len(asked), result={"tools": [{"name": "t"}], "nextCursor": "again"}))
+
+    async with answering(reply) as gateway:
+        caller = PackageCaller(gateway, "p", tokens=TokenSource(), person=Person(), limit_seconds=20.0)
+        with pytest.raises(GatewayAnswerError, match="does not say which tools"):
+            await caller.list_tools()
+
+    assert len(asked) == 2
+
+
+async def test_a_long_error_is_cut():
+    error = {"code": -32000, "message": "m" * 10_000}
+    async with answering(lambda _: write_reply(write_answer(error=error))) as gateway:
+        with pytest.raises(GatewayAnswerError) as caught:
+            await call(gateway)
+
+    assert caught.value.what == "m" * (MAX_WORDS - 3) + "..."
 
 
 @pytest.mark.parametrize("text", ["plain", "Süd", " padded ", "=?base64?eA==?=", "", "a\nb"])

@@ -135,6 +135,34 @@ def test_a_gateway_that_moved_changes_the_address_alone(key: str):
 
 
 @pytest.mark.parametrize(
+    "more",
+    [{"headers": {"Authorization": "Bearer x"}}, {"requestInit": {"headers": {}}}, {"args": ["--header", "X: y"]}],
+    ids=range(3),
+)
+def test_what_is_shown_to_one_address_is_not_shown_to_another_by_us(more: dict[str, object]):
+    text = json.dumps({"mcpServers": {"mail": {"url": "https://company.example/mail/mcp", **more}}})
+
+    with pytest.raises(ConfigurationError, match="at another address, with headers") as caught:
+        add("cursor", text)
+
+    assert "--as mail-2" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["// none yet", "\ufeff// none\r\n/* yet */\r\n"])
+def test_a_file_of_comments_keeps_them(text: str):
+    added = add("zed", text)
+
+    assert added.startswith(text.rstrip())
+    assert servers_of("zed", added.removeprefix("\ufeff")) == {"mail": {"url": MAIL.url}}
+
+
+def test_what_a_client_remembers_beside_its_servers_may_be_large():
+    text = json.dumps({"history": "x" * 5_000_000})
+
+    assert servers_of("claude-code", add("claude-code", text)).keys() == {"mail"}
+
+
+@pytest.mark.parametrize(
     "entry", [{"command": "x"}, {"url": "https://elsewhere.example/mcp"}, {"url": "http://localhost:8099/clock/mcp"}, 3]
 )
 def test_another_server_of_that_name_is_never_touched(entry: object):

@@ -14,6 +14,7 @@ from fluidmcp.packages.clients.endpoint import (
     is_reachable_from_outside,
     make_client_name,
     make_endpoint,
+    tell_apart,
 )
 from fluidmcp.packages.clients.links import make_cursor_link, make_vscode_link
 from fluidmcp.packages.clients.snippets import CLIENT_KEYS, describe_client, describe_clients, write_file_text
@@ -29,6 +30,24 @@ def test_an_endpoint_keeps_the_path_of_the_gateway_and_has_a_name_that_every_cli
     assert CLOCK == Endpoint("my-clock", "https://gate.example.com/base/my.clock/mcp")
     assert make_client_name("a" * 60) == "a" * 40
     assert make_client_name("..") == "server"
+
+
+def test_two_packages_of_a_gateway_have_two_names_and_each_keeps_its_own():
+    names = ("my.server", "my-server", "my_server", "my-server-2", "a" * 50 + ".1", "a" * 50 + ".2", "_.", "server")
+    told = tell_apart([make_endpoint(HERE, name) for name in names])
+
+    assert [one.name for one in told] == [
+        "my-server-3",
+        "my-server",
+        "my_server",
+        "my-server-2",
+        "a" * 40,
+        "a" * 36 + "-2",
+        "_",
+        "server",
+    ]
+    assert [one.url for one in told] == [f"{HERE}/{name}/mcp" for name in names]
+    assert tell_apart(told) == told
 
 
 DOCUMENTED = {

@@ -46,7 +46,7 @@ def print_answer(result: Json, *, tool: str, output: str | None) -> None:
             binaries.append(binary)
             if output is None:
                 size = len(binary.content)
-                print_notice(f"[{binary.kind}, {binary.media_type}, {size} bytes: --output PATH saves it]")
+                print_notice(f"[{binary.kind}, {binary.media_type[:100]}, {size} bytes: --output PATH saves it]")
         else:
             print_block(_read_text(part))
             has_text = True
@@ -70,7 +70,7 @@ def save_binaries(binaries: Sequence[Binary], *, tool: str, output: str) -> None
             plain = "".join(char if char.isalnum() or char in "-_" else "-" for char in tool)[:60]
             path = place / f"{plain}-{number}{ending}"
         create_file(path, binary.content, shown=str(path), hint="Name another one.")
-        print_notice(f"Saved {path} ({binary.media_type}, {len(binary.content)} bytes).")
+        print_notice(f"Saved {path} ({binary.media_type[:100]}, {len(binary.content)} bytes).")
 
 
 def list_binaries(result: Json) -> list[Binary]:

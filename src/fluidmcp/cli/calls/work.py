@@ -45,6 +45,7 @@ EXIT_GATEWAY: Final = 3
 EXIT_LOGIN: Final = 4
 MAX_STDIN_CHARACTERS: Final = 64 * 1024 * 1024
 _SUMMARY_CHARACTERS: Final = 90
+_NAME_CHARACTERS: Final = 200
 
 Json = dict[str, object]
 
@@ -145,11 +146,11 @@ async def _show_all_tools(gateway: Gateway, names: Sequence[str], options: CallO
             rows = [("  needs a login", f"fluidmcp tools {name}")]
         except GatewayAnswerError as error:
             said[name] = {"error": _describe(error)}
-            rows = [("  failed", error.what)]
+            rows = [("  failed", error.what[:_NAME_CHARACTERS])]
             code = EXIT_GATEWAY
         else:
             said[name] = {"tools": tools}
-            rows = [(f"  {tool.get('name', '')}", _summarise(tool)) for tool in tools]
+            rows = [(f"  {_show_name(tool)}", _summarise(tool)) for tool in tools]
         if not options.as_json:
             print_table((name, ""), rows)
     if options.as_json:
@@ -161,13 +162,17 @@ def _print_tools(tools: Sequence[Json]) -> None:
     for number, tool in enumerate(tools):
         if number:
             print_line()
-        print_line(str(tool.get("name", "")))
+        print_line(_show_name(tool))
         description = tool.get("description")
         if isinstance(description, str) and description.strip():
             print_block("\n".join(f"  {line}" for line in description.strip().splitlines()))
         for name, kind, is_required, about in describe_arguments(tool.get("inputSchema")):
             note = f"  {' '.join(about.split())}" if about else ""
             print_line(f"    {name}={kind}{'' if is_required else ' (optional)'}{note}")
+
+
+def _show_name(tool: Json) -> str:
+    return str(tool.get("name", ""))[:_NAME_CHARACTERS]
 
 
 def _summarise(tool: Json) -> str:
@@ -197,7 +202,7 @@ async def _call(
 def _find_tool(tools: Sequence[Json], name: str, package: str) -> Json:
     found = next((tool for tool in tools if tool.get("name") == name), None)
     if found is None:
-        names = ", ".join(str(tool.get("name", "")) for tool in tools[:20])
+        names = ", ".join(map(_show_name, tools[:20]))
         raise UserError(f"{package} has no tool {name}.", hint=f"It has: {names}" if names else "It has none.")
     return found
 

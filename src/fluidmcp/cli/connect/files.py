@@ -8,9 +8,9 @@ from typing import Final
 
 from fluidmcp.cli.files.whole_file import create_file, overwrite_file, replace_file
 from fluidmcp.errors import ConfigurationError, UserError
+from fluidmcp.packages.clients.editing import MAX_CLIENT_FILE_BYTES
 from fluidmcp.packages.clients.table import FileClient, Place
 from fluidmcp.packages.files import read_regular
-from fluidmcp.packages.formats.documents import MAX_FILE_BYTES
 
 BACKUP_SUFFIX: Final = ".before-fluidmcp"
 _FOLDER_MODE: Final = 0o700
@@ -42,7 +42,7 @@ def read_client_bytes(path: Path, *, shown: str) -> bytes | None:
     real = Path(os.path.realpath(path))
     if not os.path.lexists(real):
         return None
-    return read_regular(real, shown=shown, max_bytes=MAX_FILE_BYTES)
+    return read_regular(real, shown=shown, max_bytes=MAX_CLIENT_FILE_BYTES)
 
 
 def write_client_bytes(path: Path, content: bytes, *, before: bytes | None, shown: str) -> Path | None:

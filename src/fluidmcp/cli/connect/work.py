@@ -13,7 +13,7 @@ from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import GatewayUnreachableError, UnknownPackageError, UserError
 from fluidmcp.operator.calls.gateway import Gateway, list_packages, reach
 from fluidmcp.packages.clients.editing import edit_client_file, read_client_file
-from fluidmcp.packages.clients.endpoint import Endpoint, make_client_name, make_endpoint
+from fluidmcp.packages.clients.endpoint import Endpoint, make_client_name, make_endpoint, tell_apart
 from fluidmcp.packages.clients.planning import Plan, Put, Remove, Replace, plan_adding, plan_removing
 from fluidmcp.packages.clients.snippets import Snippet, describe_client
 from fluidmcp.packages.clients.table import FILE_CLIENTS, FileClient
@@ -72,7 +72,7 @@ async def _find_endpoints(gateway_url: str, package: str | None) -> list[Endpoin
             except GatewayUnreachableError as error:
                 print_warning(f"{error.what} Whether it has a package {package} is not known.")
                 return [make_endpoint(gateway_url, package)]
-        return [await _look(gateway, name) for name in await list_packages(gateway)]
+        return tell_apart([await _look(gateway, name) for name in await list_packages(gateway)])
 
 
 async def _look(gateway: Gateway, package: str) -> Endpoint:

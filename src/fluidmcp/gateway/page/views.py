@@ -2,7 +2,7 @@
 
 import datetime
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from fluidmcp.config.urls import split_public_url
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.page.access import PageAccess, Visitor
 from fluidmcp.gateway.page.offers import list_offers
-from fluidmcp.packages.clients.endpoint import make_endpoint
+from fluidmcp.packages.clients.endpoint import Endpoint, make_endpoint, tell_apart
 from fluidmcp.packages.clients.snippets import describe_clients
 from fluidmcp.pages.home import (
     DenialView,
@@ -56,6 +56,7 @@ class PageViews:
         offers = await list_offers(open_packages)
         running = {slot.key.package for slot in self._parts.processes.pool.slots if slot.worker is not None}
         login = self._parts.logins.clients.page
+        endpoints = self._list_endpoints(self._list_names(visitor, "") or names)
         return HomeView(
             gateway=urlsplit(self._url).netloc,
             root=self._root,
@@ -66,6 +67,7 @@ class PageViews:
             packages=[
                 self._build_package(
                     name,
+                    endpoints[name],
                     offers.get(name),
                     cookies,
                     is_running=name in running,
@@ -89,9 +91,16 @@ class PageViews:
             return [only] if only in served else []
         return served if visitor.sees_names else []
 
+    def _list_endpoints(self, names: Sequence[str]) -> dict[str, Endpoint]:
+        logins = self._parts.logins
+        needing = {name: logins.request_guard is not None or logins.auths[name] is not None for name in names}
+        endpoints = [make_endpoint(self._url, name, needs_login=needs) for name, needs in needing.items()]
+        return dict(zip(names, tell_apart(endpoints), strict=True))
+
     def _build_package(
         self,
         name: str,
+        endpoint: Endpoint,
         tools: tuple[ToolView, ...] | None,
         cookies: Mapping[str, str],
         *,
@@ -103,11 +112,10 @@ class PageViews:
         remembered = () if authorization_server is None else authorization_server.consents.list_remembered(cookies)
         path = f"{self._root}/{name}"
         has_login = logins.auths[name] is not None
-        endpoint = make_endpoint(self._url, name, needs_login=has_login or logins.request_guard is not None)
         state = self._parts.processes.servers[name].state
         return PackageView(
             name=name,
-            endpoint=f"{self._url}/{name}/mcp",
+            endpoint=endpoint.url,
             path=path,
             state=("running" if is_running else "waiting") if state == "ok" else cast(PackageState, state),
             login="browser" if authorization_server is not None else "header" if has_login else "none",

@@ -29,6 +29,8 @@ from fluidmcp.protocol.versions import STATELESS_VERSIONS
 
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 MAX_PAGES: Final = 1000
+MAX_WORDS: Final = 2000
+"""Characters of an error of the other side that are repeated."""
 MAX_ROUNDS: Final = 20
 """How often one call may ask."""
 MAX_LOGINS: Final = 2
@@ -87,6 +89,7 @@ class PackageCaller:
         """All tools, all pages of them. Raises as `request`."""
         tools: list[Json] = []
         cursor: object = None
+        seen: set[object] = set()
         for _ in range(MAX_PAGES):
             result = await self.request("tools/list", {} if cursor is None else {"cursor": cursor})
             page = result.get("tools")
@@ -96,6 +99,10 @@ class PackageCaller:
             cursor = result.get("nextCursor")
             if not isinstance(cursor, str):
                 return tools
+            if cursor in seen:
+                # It would go round in circles until the last page that we look at.
+                break
+            seen.add(cursor)
         raise GatewayAnswerError(f"The package {self._package} does not say which tools it has.")
 
     async def call_tool(self, name: str, arguments: Json, rules: Sequence[HeaderRule] = ()) -> Json:
@@ -209,8 +216,8 @@ class PackageCaller:
         what = message.get("message") or message.get("error")
         if not isinstance(what, str):
             raise GatewayAnswerError(f"The answer of {self._gateway.url} is none (HTTP {status}).", status=status)
-        why, hint = (str(message.get(name) or "") for name in ("why", "hint"))
-        raise GatewayAnswerError(what, why=why, hint=hint, status=status)
+        why, hint = (_cut(str(message.get(name) or "")) for name in ("why", "hint"))
+        raise GatewayAnswerError(_cut(what), why=why, hint=hint, status=status)
 
     def _note_progress(self, params: object) -> None:
         if self._person.note_progress is None or not isinstance(params, dict):
@@ -218,13 +225,17 @@ class PackageCaller:
         told = cast(Json, params)
         amounts = [_show_amount(told[name]) for name in ("progress", "total") if told.get(name) is not None]
         parts = (" of ".join(amounts), str(told.get("message") or ""))
-        self._person.note_progress(" ".join(part for part in parts if part))
+        self._person.note_progress(_cut(" ".join(part for part in parts if part)))
 
 
 class _RefusedTokenError(FluidMCPError):
     def __init__(self, challenge: str) -> None:
         super().__init__("The token was refused.")
         self.challenge = challenge
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 3] + "..."
 
 
 def _show_amount(value: object) -> str:
@@ -300,7 +311,7 @@ def _explain_error(error: Json, status: int) -> GatewayAnswerError:
     code = error.get("code")
     if code == MISSING_CAPABILITY:
         return _cannot_ask()
-    what = str(error.get("message") or "The request failed.")
+    what = _cut(str(error.get("message") or "The request failed."))
     return GatewayAnswerError(what, rpc_code=code if isinstance(code, int) else None, status=status)
 
 

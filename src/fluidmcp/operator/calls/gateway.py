@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from fluidmcp.config.entries import is_package_name
 from fluidmcp.errors import GatewayAnswerError, GatewayUnreachableError, UserError
 
 CONNECT_SECONDS: Final = 10.0
@@ -65,7 +66,11 @@ class Gateway:
         packages = cast("Mapping[str, object]", document).get("packages") if isinstance(document, dict) else None
         if status != 200 or not isinstance(packages, dict):
             raise self._not_a_gateway(status)
-        return tuple(cast("dict[str, object]", packages))
+        names = tuple(cast("dict[str, object]", packages))
+        if not all(map(is_package_name, names)):
+            # They go into files of clients and into commands that a person copies.
+            raise self._not_a_gateway(status)
+        return names
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         body = bytearray()

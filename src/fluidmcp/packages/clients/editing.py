@@ -18,7 +18,10 @@ from fluidmcp.packages.clients.planning import Change, Plan, Put, Remove, Replac
 from fluidmcp.packages.clients.table import FileClient
 from fluidmcp.packages.formats.documents import decode_document, tell_language
 from fluidmcp.packages.formats.json_text import find_object, put_member, remove_member, replace_member
+from fluidmcp.packages.formats.jsonc import blank_comments
 
+MAX_CLIENT_FILE_BYTES: Final = 32 * 1024 * 1024
+"""Claude Code keeps what it remembers of projects in the same file, and that grows."""
 _BOM: Final = "\ufeff"
 _LONE_LINE_FEED: Final = re.compile(r"(?<!\r)\n")
 
@@ -29,9 +32,9 @@ def read_client_file(content: bytes, client: FileClient, *, shown: str) -> Mappi
     Raises:
         ConfigurationError: it cannot be read as the client's language.
     """
-    if not content.removeprefix(_BOM.encode()).strip():
+    if not content.removeprefix(_BOM.encode()).strip() or _has_comments_alone(content, client):
         return {}
-    document = decode_document(content, source=shown)
+    document = decode_document(content, source=shown, max_bytes=MAX_CLIENT_FILE_BYTES)
     language = tell_language(content.decode("utf-8-sig"), shown)
     if language != client.language.upper():
         raise ConfigurationError(
@@ -40,6 +43,11 @@ def read_client_file(content: bytes, client: FileClient, *, shown: str) -> Mappi
             hint=f"Look at the file; {client.title} can probably not read it either.",
         )
     return document
+
+
+def _has_comments_alone(content: bytes, client: FileClient) -> bool:
+    text = content.decode("utf-8-sig", "replace").lstrip()
+    return client.language == "json" and text.startswith("/") and not blank_comments(text).strip()
 
 
 def edit_client_file(content: bytes, client: FileClient, plan: Plan, *, shown: str) -> bytes:
@@ -89,8 +97,9 @@ def _cannot_be_edited(client: FileClient, shown: str) -> ConfigurationError:
 
 
 def _apply_to_json(text: str, change: Change) -> str:
-    if not text.strip():
-        text = "{\n}\n"
+    if not blank_comments(text).strip():
+        start = text.rstrip()
+        text = f"{start}\n{{\n}}\n" if start else "{\n}\n"
     place = find_object(text, *change.place)
     if isinstance(change, Put):
         while place is None:

@@ -1,8 +1,10 @@
 """What a client is to connect to: one package of a gateway. Pure module."""
 
 import ipaddress
+import itertools
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +35,27 @@ def make_endpoint(gateway_url: str, package: str, *, needs_login: bool = False) 
 def make_client_name(package: str) -> str:
     """The name of a package in the files of clients: `my.server` becomes `my-server`."""
     return _NOT_IN_NAMES.sub("-", package).strip("-")[:MAX_NAME_CHARACTERS].rstrip("-") or "server"
+
+
+def tell_apart(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """The endpoints with names of which no two are equal: `my.server` beside `my-server` is called `my-server-2`.
+
+    A package keeps the name that is its own.
+    """
+    taken = {endpoint.name for endpoint in endpoints if _is_own_name(endpoint)}
+    told: list[Endpoint] = []
+    for endpoint in endpoints:
+        name = endpoint.name
+        if name in taken and not _is_own_name(endpoint):
+            start = name[: MAX_NAME_CHARACTERS - 4].rstrip("-")
+            name = next(text for n in itertools.count(2) if (text := f"{start}-{n}") not in taken)
+        taken.add(name)
+        told.append(replace(endpoint, name=name))
+    return told
+
+
+def _is_own_name(endpoint: Endpoint) -> bool:
+    return endpoint.url.endswith(f"/{endpoint.name}/mcp")
 
 
 def is_loopback(url: str) -> bool:

@@ -15,6 +15,8 @@ from fluidmcp.packages.clients.endpoint import Endpoint
 from fluidmcp.packages.clients.table import Entry, FileClient
 
 _URL_KEYS: Final = ("url", "serverUrl", "httpUrl")
+_CREDENTIAL_KEYS: Final = ("headers", "http_headers", "env_http_headers", "bearer_token_env_var", "requestInit")
+"""Where clients keep what they show to the address."""
 
 Path = tuple[str, ...]
 
@@ -175,11 +177,23 @@ def _move(place: Path, endpoint: Endpoint, entry: object, shown: str) -> Replace
             why="Its address is another one." if old is not None else "It is started by a command.",
             hint=f"Choose another name: --as {endpoint.name[:38]}-2, with the name of one package.",
         )
+    if _shows_credentials(members):
+        raise ConfigurationError(
+            f"{shown} has {show_key(endpoint.name)} at another address, with headers; it is left as it is.",
+            why="What is in the headers would be sent to the new address from then on.",
+            hint=f"If it is the same gateway, change the address by hand; else --as {endpoint.name[:38]}-2.",
+        )
     key = next((key for key in _URL_KEYS if members.get(key) == old), None)
     if key is not None:
         return Replace(place, endpoint.name, key, endpoint.url)
     arguments = cast("list[object]", members["args"])
     return Replace(place, endpoint.name, "args", [endpoint.url if text == old else text for text in arguments])
+
+
+def _shows_credentials(members: Mapping[str, object]) -> bool:
+    arguments = members.get("args")
+    listed = cast("list[object]", arguments) if isinstance(arguments, list) else []
+    return any(members.get(key) for key in _CREDENTIAL_KEYS) or "--header" in listed
 
 
 def _last_parts(url: str) -> list[str]:

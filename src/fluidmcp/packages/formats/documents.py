@@ -32,15 +32,15 @@ _HALF: Final = re.compile(r"\\[uU](?:0000)?[dD][89a-fA-F]")
 _COMMENT_LINES: Final = re.compile(r"\A(?:\s*#[^\n]*(?:\n|\Z))+")
 
 
-def decode_document(text: bytes, *, source: str) -> Mapping[str, object]:
-    """The top-level object of a file; `source` names it in messages.
+def decode_document(text: bytes, *, source: str, max_bytes: int = MAX_FILE_BYTES) -> Mapping[str, object]:
+    """The top-level object of a file of at most `max_bytes`; `source` names it in messages.
 
     Raises:
         ConfigurationError: it is none of the three, names a key twice, or is no object. Line and column are named.
     """
-    if len(text) > MAX_FILE_BYTES:
+    if len(text) > max_bytes:
         raise ConfigurationError(
-            f"{source} cannot be read.", why=f"It is larger than {MAX_FILE_BYTES} bytes.", hint=_CORRECT
+            f"{source} cannot be read.", why=f"It is larger than {max_bytes} bytes.", hint=_CORRECT
         )
     try:
         decoded = text.decode("utf-8-sig")
