@@ -198,6 +198,8 @@ def test_a_wrong_setting_of_the_isolation_is_refused(name: str, value: str, must
         ("FMCP_ALLOW_PRIVATE_PROVIDERS", "2", None),
         ("FMCP_LOG_LEVEL", "Warning", "warning"),
         ("FMCP_LOG_LEVEL", "loud", None),
+        ("FMCP_LOG_FORMAT", "JSON", "json"),
+        ("FMCP_LOG_FORMAT", "logfmt", None),
     ],
 )
 def test_a_variable_is_read_or_refused(name: str, value: str, expected: object):

@@ -51,10 +51,12 @@ if TYPE_CHECKING:
     from fluidmcp.guards.gateway_login import ForeignIssuer as ForeignIssuer
     from fluidmcp.guards.gateway_login import GatewayProvider as GatewayProvider
     from fluidmcp.oauth_client.fetch import Fetcher as Fetcher
+    from fluidmcp.observability.logs import tell as tell
     from fluidmcp.operator.operator_token import OperatorToken as OperatorToken
     from fluidmcp.operator.token_file import find_token_file as find_token_file
 
 _MODULES: Final = {
+    "tell": "fluidmcp.observability.logs",
     "GatewayAuth": "fluidmcp.guards.gateway_auth",
     "StaticTokenAuth": "fluidmcp.guards.gateway_auth",
     "ForeignIssuer": "fluidmcp.guards.gateway_login",

@@ -2,6 +2,8 @@
 
 Text that comes from elsewhere (a file, a server's stderr) cannot steer the terminal: control characters are shown as
 escapes. A reader that goes away (`fluidmcp run ... | head`) ends the output, not the gateway.
+
+Where the log is JSON (`--log-format json`), warnings and errors are lines of it.
 """
 
 import os
@@ -10,11 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, TextIO
 
+from fluidmcp.cli import deferred
 from fluidmcp.errors import FluidMCPError
+from fluidmcp.observability.printable import make_printable
 
 Colour = Literal["green", "yellow", "red"]
 
 _COLUMN_GAP = "  "
+_WARNING: Final = 30
+_ERROR: Final = 40
+"""As `logging` has them, which is not loaded for what is printed alone."""
 _CODES: Final[Mapping[Colour, str]] = MappingProxyType({"green": "32", "yellow": "33", "red": "31"})
 
 
@@ -36,6 +43,9 @@ def print_notice(text: str) -> None:
 
 def print_warning(text: str, *, detail: Iterable[str] = ()) -> None:
     """One line on stderr that begins `Warning:`; `detail` follows as in `print_error`."""
+    detail = tuple(detail)
+    if deferred.tell(_WARNING, "\n".join((text, *detail))):
+        return
     _print(f"Warning: {text}", sys.stderr)
     _quote(detail)
 
@@ -47,6 +57,9 @@ def print_error(error: FluidMCPError, *, subject: str = "", detail: Iterable[str
     follows, marked as a quotation.
     """
     what = error.what if not subject or subject in error.what else f"{subject}: {error.what}"
+    detail = tuple(detail)
+    if deferred.tell(_ERROR, "\n".join((" ".join(filter(None, (what, error.why, error.hint))), *detail))):
+        return
     _print(f"Error: {what}", sys.stderr)
     if error.why:
         _print(f"  Why: {error.why}", sys.stderr)
@@ -57,6 +70,8 @@ def print_error(error: FluidMCPError, *, subject: str = "", detail: Iterable[str
 
 def print_traceback(text: str) -> None:
     """The lines of a traceback on stderr; asked for with FMCP_LOG_LEVEL=debug only."""
+    if deferred.tell(_ERROR, text):
+        return
     for line in text.splitlines():
         _print(line, sys.stderr)
 
@@ -84,11 +99,6 @@ def _paint(text: str, colour: Colour | None) -> str:
 def _quote(lines: Iterable[str]) -> None:
     for line in lines:
         _print(f"  | {line}", sys.stderr)
-
-
-def make_printable(text: str) -> str:
-    """The text without what would steer a terminal: control characters become escapes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _print(text: str, stream: TextIO, *, is_printable: bool = False) -> None:

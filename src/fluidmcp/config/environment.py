@@ -16,6 +16,7 @@ from fluidmcp.config.reading import MAX_SECONDS
 from fluidmcp.config.secret import Secret
 from fluidmcp.config.sharing.redis_address import RedisAddressError, parse_redis_address
 from fluidmcp.config.urls import is_host_name
+from fluidmcp.observability.logs import LOG_FORMATS, LogFormat
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MAX_COUNT = 100_000
@@ -90,6 +91,13 @@ def _read_log_level(text: str) -> str:
     if text.lower() not in _LOG_LEVELS:
         raise ValueError
     return text.lower()
+
+
+def _read_log_format(text: str) -> LogFormat:
+    for known in LOG_FORMATS:
+        if text.lower() == known:
+            return known
+    raise ValueError
 
 
 def _split(text: str) -> frozenset[str]:
@@ -176,6 +184,7 @@ _ORIGINS: Final = Kind(_read_origins, "origins such as https://app.example.com, 
 _REPLICA_NAME: Final = Kind(_read_replica, "1 to 32 small letters, digits or -, such as gateway-1")
 _PROXIES: Final = Kind(_read_proxies, PROXIES_DESCRIPTION)
 _LOG_LEVEL: Final = Kind(_read_log_level, "debug, info, warning, error or critical")
+_LOG_FORMAT: Final[Kind[LogFormat]] = Kind(_read_log_format, " or ".join(LOG_FORMATS))
 _TOKEN_KIND: Final = Kind(read_token, TOKEN_DESCRIPTION)
 _SEAL_KEYS: Final = Kind(read_seal_keys, f"1 to {MAX_SEAL_KEYS} keys of 32 random bytes in base64, separated by commas")
 _REDIS_URL: Final = Kind(_read_redis_url, "the address of a Redis server")
@@ -243,6 +252,7 @@ class Environment:
     deny_list: str | None = _optional("FMCP_DENY_LIST", _TEXT)
     clients_file: str | None = _optional("FMCP_CLIENTS_FILE", _TEXT)
     log_level: str = _variable("FMCP_LOG_LEVEL", _LOG_LEVEL, "info")
+    log_format: LogFormat = _variable("FMCP_LOG_FORMAT", _LOG_FORMAT, "text")
     single_port: int | None = _optional("MCP_CLIENT_SERVER_PORT", _PORT)
     all_port: int | None = _optional("MCP_CLIENT_SERVER_ALL_PORT", _PORT)
 

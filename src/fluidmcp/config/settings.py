@@ -28,6 +28,7 @@ from fluidmcp.config.secret import Secret
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.config.variables import TOKEN_VARIABLE_NAME, is_own_variable
 from fluidmcp.errors import ConfigurationError
+from fluidmcp.observability.logs import LogFormat
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
 MEGABYTE = 1024 * 1024
@@ -182,6 +183,7 @@ class GatewaySettings:
     max_sessions_per_principal: int = 50
     max_sessions: int = 1000
     log_level: str = "info"
+    log_format: LogFormat = "text"
     limits: ProcessLimits = field(default_factory=ProcessLimits)
     isolation: IsolationSettings = field(default_factory=IsolationSettings)
 
@@ -209,6 +211,7 @@ def load_settings(
     allow_env: Iterable[str] = (),
     allow_unisolated: bool = False,
     drain_seconds: float | None = None,
+    log_format: LogFormat | None = None,
     single_package: bool = True,
 ) -> GatewaySettings:
     """Settings from a snapshot of the environment and the options of the command line, which win.
@@ -245,6 +248,7 @@ def load_settings(
         allowed_env_names=allowed_env_names,
         trusted_proxies=proxies,
         drain_seconds=environment.drain_seconds if drain_seconds is None else drain_seconds,
+        log_format=log_format or environment.log_format,
     )
 
 

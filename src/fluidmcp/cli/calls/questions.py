@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import click
 
 from fluidmcp.cli.calls.arguments import list_kinds, read_value
-from fluidmcp.cli.output import make_printable, print_notice
+from fluidmcp.cli.output import print_notice
 from fluidmcp.config.urls import is_host_name
 from fluidmcp.errors import GatewayAnswerError, UserError
+from fluidmcp.observability.printable import make_printable
 
 Json = dict[str, object]
 

@@ -51,7 +51,8 @@ def run_demo(*, port: int, provider_port: int) -> int:
     environ = {name: value for name, value in read_environment().items() if not name.startswith("FMCP_TLS_")}
     settings = load_settings(environ, port=port, public_url=f"http://localhost:{port}")
     # The lines that say what to do next are the output; routine log lines would push them out of sight.
-    configure_logging(settings.log_level if environ.get("FMCP_LOG_LEVEL", "").strip() else "warning")
+    level = settings.log_level if environ.get("FMCP_LOG_LEVEL", "").strip() else "warning"
+    configure_logging(level, settings.log_format)
     hide_memory()
     with contextlib.ExitStack() as opened:
         provider_sockets = _open_provider_sockets(provider_port)

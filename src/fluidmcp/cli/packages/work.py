@@ -9,9 +9,10 @@ from types import FrameType
 from typing import Final
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.output import make_printable, print_error, print_line, print_table, print_warning
+from fluidmcp.cli.output import print_error, print_line, print_table, print_warning
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import FluidMCPError, InstallError, UserError
+from fluidmcp.observability.printable import make_printable
 from fluidmcp.packages.found import METADATA, find_installation_directory
 from fluidmcp.packages.resolve import find_packages
 from fluidmcp.packages.sources.install import InstallOptions, InstallPlace, install_package, uninstall_package

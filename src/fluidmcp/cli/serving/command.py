@@ -1,5 +1,7 @@
 """`fluidmcp run`: the options and their help. What it does stands in `launch`, which is imported when it is called."""
 
+from typing import Any
+
 import click
 
 from fluidmcp.cli import deferred
@@ -126,35 +128,18 @@ class _RunCommand(click.Command):
     "[default: FMCP_DRAIN_SECONDS, else 20]",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    help="Lines for people, or one JSON object a line for programs.  [default: FMCP_LOG_FORMAT, else text]",
+)
+@click.option(
     "--install",
     is_flag=True,
     help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.",
 )
 @click.option("--name", default="", metavar="NAME", help="The name under which the command behind `--` is served.")
 @click.pass_context
-def run(
-    context: click.Context,
-    package: tuple[str, ...],
-    name: str,
-    is_file: bool,
-    start_server: bool,
-    host: str | None,
-    port: int | None,
-    uds: str | None,
-    public_url: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-    trusted_proxies: str | None,
-    oauth: bool,
-    secure: bool,
-    token: str | None,
-    allow_insecure: bool,
-    allow_unisolated: bool,
-    allow_env: tuple[str, ...],
-    allow_env_file: tuple[str, ...],
-    drain_seconds: float | None,
-    install: bool,
-) -> int:
+def run(context: click.Context, package: tuple[str, ...], name: str, **options: Any) -> int:
     """Serve the MCP servers of PACKAGE over HTTP, or check that they start.
 
     PACKAGE is a package (name, name@version, author/name or author/name@version) found in .fmcp-packages below the
@@ -166,31 +151,8 @@ def run(
     target, command = _split(context, package)
     if name and not command:
         raise click.UsageError("--name is for a command behind `--`; packages and entries have names.", context)
-    return deferred.run_target(
-        deferred.RunOptions(
-            target=target,
-            command=command,
-            name=name,
-            is_file=is_file,
-            start_server=start_server,
-            host=host,
-            port=port,
-            uds=uds,
-            public_url=public_url,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            trusted_proxies=trusted_proxies,
-            oauth=oauth,
-            secure=secure,
-            token=token,
-            allow_insecure=allow_insecure,
-            allow_unisolated=allow_unisolated,
-            allow_env=allow_env,
-            allow_env_file=allow_env_file,
-            drain_seconds=drain_seconds,
-            install=install,
-        )
-    )
+    # The names of the other options are those of the fields.
+    return deferred.run_target(deferred.RunOptions(target=target, command=command, name=name, **options))
 
 
 def _split(context: click.Context, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

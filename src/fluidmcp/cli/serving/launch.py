@@ -25,7 +25,7 @@ from fluidmcp.config.settings import (
     load_settings,
     read_environment,
 )
-from fluidmcp.observability.logs import configure_logging
+from fluidmcp.observability.logs import LogFormat, configure_logging
 from fluidmcp.packages.command_line import load_command
 from fluidmcp.packages.found import find_installation_directory
 from fluidmcp.packages.resolve import ALL, LoadedServers, is_servers_file
@@ -61,6 +61,7 @@ class RunOptions:
     allow_env_file: tuple[str, ...] = ()
     allow_unisolated: bool = False
     drain_seconds: float | None = None
+    log_format: LogFormat | None = None
     install: bool = False
     """Whether a package of a registry that is not installed is installed first."""
 
@@ -95,11 +96,12 @@ def run_target(options: RunOptions) -> int:
         allow_env=options.allow_env,
         allow_unisolated=options.allow_unisolated,
         drain_seconds=options.drain_seconds,
+        log_format=options.log_format,
         single_package=bool(options.command) or not is_file and options.target != ALL,
     )
     # Without a gateway to watch, the table is the output: what the checks log on the way would only drown it.
     is_quiet = not options.start_server and not environ.get("FMCP_LOG_LEVEL", "").strip()
-    configure_logging("warning" if is_quiet else settings.log_level)
+    configure_logging("warning" if is_quiet else settings.log_level, settings.log_format)
     check_guard(settings, environ)
     loaded = _load(options, environ, settings, is_file=is_file)
     check_is_guarded(settings, loaded.entries)

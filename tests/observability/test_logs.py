@@ -1,0 +1,140 @@
+"""What a line of the log looks like, whatever is in it: in both forms an event ends its line itself."""
+
+import io
+import json
+import logging
+import sys
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from fluidmcp.observability.logs import (
+    FORMAT,
+    MAX_MESSAGE_CHARACTERS,
+    Event,
+    JsonFormatter,
+    LogFormat,
+    TextFormatter,
+    configure_logging,
+    tell,
+)
+from fluidmcp.observability.printable import CUT, make_printable
+
+HOSTILE = 'ada\n2026-01-01 00:00:00,000 INFO    fluidmcp: forged\r\x1b[31m\x85\u2028\u202e"<img src=x>\x00'
+FORMATTERS = pytest.mark.parametrize("formatter", [TextFormatter(FORMAT), JsonFormatter()], ids=["text", "json"])
+
+
+def record(text: object, *arguments: object, level: int = logging.WARNING, **more: Any) -> logging.LogRecord:
+    made = logging.LogRecord("fluidmcp.x", level, "", 0, text, arguments, more.get("exc_info"))
+    made.created, made.msecs = 1_790_000_000.25, 250
+    return made
+
+
+def fail(text: str) -> Any:
+    try:
+        raise ValueError(text)
+    except ValueError:
+        return sys.exc_info()
+
+
+@FORMATTERS
+@pytest.mark.threat("E18")
+def test_a_hostile_name_stays_in_its_line(formatter: logging.Formatter) -> None:
+    line = formatter.format(record("start of %s failed", HOSTILE))
+    assert line.isprintable(), line
+    assert len(line.splitlines()) == 1
+    assert "forged" in line
+
+
+@FORMATTERS
+@pytest.mark.threat("E18")
+def test_a_megabyte_is_cut(formatter: logging.Formatter) -> None:
+    line = formatter.format(record("start of %s failed", "\n" * 1_000_000))
+    assert len(line) < 5 * MAX_MESSAGE_CHARACTERS
+    assert CUT in line
+
+
+@pytest.mark.threat("E18")
+def test_for_people_quoted_lines_and_tracebacks_are_marked_as_such() -> None:
+    formatter = TextFormatter(FORMAT)
+    quoted = formatter.format(record("it failed: %s", "\n  | one\n  | two\nthree")).split("\n")
+    assert quoted[0].endswith(" WARNING fluidmcp.x: it failed: ")
+    assert quoted[1:] == ["  | one", "  | two\\nthree"]
+    first, *others = formatter.format(record("broken", exc_info=fail(HOSTILE))).split("\n")
+    assert first.endswith(" WARNING fluidmcp.x: broken")
+    assert others[0] == "  | Traceback (most recent call last):"
+    assert all(line.startswith("  | ") and line.isprintable() for line in others)
+
+
+def test_an_object_says_when_how_bad_whose_and_what() -> None:
+    told = json.loads(JsonFormatter().format(record("%s, %d", "Grüße\n", 3)))
+    assert told == {
+        "time": "2026-09-21T14:13:20.250Z",
+        "level": "warning",
+        "logger": "fluidmcp.x",
+        "message": "Grüße\n, 3",
+    }
+    assert datetime.fromisoformat(told["time"]).timestamp() == 1_790_000_000.25
+
+
+def test_an_object_holds_the_traceback() -> None:
+    line = JsonFormatter().format(record("broken", exc_info=fail(HOSTILE)))
+    told = json.loads(line)
+    assert line.isprintable()
+    assert told["message"] == "broken"
+    assert told["exception"].startswith("Traceback (most recent call last):\n")
+    assert "ValueError: ada\n2026" in told["exception"]
+
+
+def test_a_long_traceback_keeps_its_end() -> None:
+    told = json.loads(JsonFormatter().format(record("broken", exc_info=fail("x" * 1_000_000 + "the end"))))
+    assert told["exception"].startswith(CUT)
+    assert told["exception"].endswith("xthe end")
+    assert len(told["exception"]) < 20_000
+
+
+@pytest.mark.threat("E18")
+def test_an_event_has_its_fields_in_both_forms_and_no_value_looks_like_a_field() -> None:
+    fields = {"package": "a b", "method": HOSTILE, "status": 200, "person": None, "id": "x person=ada", "plain": "a/b"}
+    event = Event("call", {**fields, "dash": "-"})
+    told = json.loads(JsonFormatter().format(record(event)))
+    assert told["message"] == "call"
+    assert {name: told[name] for name in fields} == fields
+    line = TextFormatter(FORMAT).format(record(event)).partition("fluidmcp.x: ")[2]
+    assert line.isprintable()
+    assert line.startswith('package="a b" method="ada\\n2026')
+    assert line.endswith(' status=200 person=- id="x person=ada" plain=a/b dash="-"')
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    root.handlers = []
+    try:
+        configure_logging("info", log_format)
+        logging.getLogger("uvicorn.error").error("Invalid HTTP request received.")
+        logging.getLogger("fluidmcp.x").debug("below")
+        is_told = tell(logging.ERROR, "no such file\n  | Do: look")
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = before
+        root.setLevel(level)
+    lines = written.getvalue().splitlines()
+    if log_format == "text":
+        assert not is_told
+        assert [line.partition(" ERROR")[2] for line in lines] == ["   uvicorn.error: Invalid HTTP request received."]
+        return
+    assert is_told
+    assert [(told["level"], told["logger"], told["message"]) for told in map(json.loads, lines)] == [
+        ("error", "uvicorn.error", "Invalid HTTP request received."),
+        ("error", "fluidmcp.cli", "no such file\n  | Do: look"),
+    ]
+
+
+def test_what_can_be_printed_stays() -> None:
+    assert make_printable("Grüße, 世界") == "Grüße, 世界"
+    assert make_printable("\t\ud800") == "\\t\\ud800"
