@@ -90,14 +90,6 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert command in read("CONTRIBUTING.md")
 
 
-def test_the_links_of_the_documents_lead_somewhere():
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads(read("pyproject.toml"))["project"]
     assert project["version"] == __version__
