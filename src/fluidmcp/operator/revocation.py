@@ -7,6 +7,7 @@ from fluidmcp.config.oauth import OAuthSettings
 from fluidmcp.errors import ProviderAnswerError, ProviderUnavailableError
 from fluidmcp.oauth_client.discovery import ProviderMetadata, discover, find_provider, guess_issuer
 from fluidmcp.oauth_client.fetch import Fetcher
+from fluidmcp.oauth_client.token_endpoint import ProviderClient
 from fluidmcp.operator.operator_token import build_client, is_foreign
 from fluidmcp.operator.token_file import StoredLogin
 
@@ -26,26 +27,41 @@ async def revoke(login: StoredLogin, settings: OAuthSettings, fetcher: Fetcher) 
         return "other_provider"
     try:
         provider = await _find_provider(settings, fetcher)
-        if provider.revocation_endpoint is None:
-            return "no_endpoint"
-        if login.token_endpoint is not None and provider.token_endpoint not in (None, login.token_endpoint):
-            return "other_provider"
-        token, hint = login.access_token, "access_token"
-        if login.refresh_token is not None:
-            # RFC 7009 section 2.1: with the refresh token goes the whole grant.
-            token, hint = login.refresh_token, "refresh_token"
-        client = build_client(settings, provider)
-        form, headers = client.authenticate({"token": token.reveal(), "token_type_hint": hint})
-        answer = await fetcher.post_form(provider.revocation_endpoint, form, headers=headers)
-    except ProviderUnavailableError as error:
-        logger.info("revocation failed: %s", error.why)
-        return "unreachable"
-    except ProviderAnswerError as error:
-        logger.info("revocation failed: %s", error.why)
-        return "refused"
+        return await _revoke(login, provider, build_client(settings, provider), fetcher)
+    except (ProviderUnavailableError, ProviderAnswerError) as error:
+        return _explain(error)
+
+
+async def revoke_package_login(login: StoredLogin, fetcher: Fetcher) -> Outcome:
+    """Revoke a login of `fluidmcp call` at the authorization server that gave it. Never raises, as `revoke`."""
+    if login.issuer is None or login.client_id is None:
+        return "no_endpoint"
+    try:
+        server = await discover(login.issuer, fetcher)
+        return await _revoke(login, server, ProviderClient(client_id=login.client_id), fetcher)
+    except (ProviderUnavailableError, ProviderAnswerError) as error:
+        return _explain(error)
+
+
+async def _revoke(login: StoredLogin, server: ProviderMetadata, client: ProviderClient, fetcher: Fetcher) -> Outcome:
+    if server.revocation_endpoint is None:
+        return "no_endpoint"
+    if login.token_endpoint is not None and server.token_endpoint not in (None, login.token_endpoint):
+        return "other_provider"
+    token, hint = login.access_token, "access_token"
+    if login.refresh_token is not None:
+        # RFC 7009 section 2.1: with the refresh token goes the whole grant.
+        token, hint = login.refresh_token, "refresh_token"
+    form, headers = client.authenticate({"token": token.reveal(), "token_type_hint": hint})
+    answer = await fetcher.post_form(server.revocation_endpoint, form, headers=headers)
     if answer.status >= 500:
         return "unreachable"
     return "revoked" if answer.status == 200 else "refused"
+
+
+def _explain(error: ProviderUnavailableError | ProviderAnswerError) -> Outcome:
+    logger.info("revocation failed: %s", error.why)
+    return "unreachable" if isinstance(error, ProviderUnavailableError) else "refused"
 
 
 async def _find_provider(settings: OAuthSettings, fetcher: Fetcher) -> ProviderMetadata:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2
 import pytest
 
 from tests.acceptance.harness import Finished, free_port, spawn
@@ -92,9 +93,14 @@ async def test_a_login_in_the_browser_is_kept_renewed_and_outlives_the_gateway(t
                 replaced = await machine.run("call", "mail", "whoami", "--no-login")
             async with start(config, env, port):
                 after = await machine.run("call", "mail", "whoami", "--no-login")
+                last = json.loads(file.read_text())
                 logout = await spawn("logout", env=machine.env)
-                await logout.communicate()
+                told, warned = await logout.communicate()
                 left = machine.files()
+                form = {"grant_type": "refresh_token", "resource": f"{url}/mail/mcp"}
+                form |= {name: last[name] for name in ("refresh_token", "client_id")}
+                async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS) as client:
+                    ended = await client.post(last["token_endpoint"], data=form)
 
     assert overview.code == 0, overview.stderr
     assert "fluidmcp tools mail" in overview.stdout
@@ -113,6 +119,9 @@ async def test_a_login_in_the_browser_is_kept_renewed_and_outlives_the_gateway(t
     assert len(machine.trips) == 1
     assert OUR_CONSENT in machine.trips[0].pages
     assert left == []
+    assert told.decode().startswith("Removed 1 of the logins")
+    assert warned == b""
+    assert (ended.status_code, ended.json()["error"]) == (400, "invalid_grant")
 
 
 async def test_a_login_that_is_refused_is_an_error_and_nothing_is_kept(tmp_path: Path):

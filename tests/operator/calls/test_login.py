@@ -1,6 +1,7 @@
 """The login of a package from the command line: what is believed, where tokens go, and what is kept."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from fluidmcp.config.secret import Secret
 from fluidmcp.errors import FluidMCPError, LoginError, NotLoggedInError
 from fluidmcp.operator.browser_flow import Person
 from fluidmcp.operator.calls.login import PackageLogin
-from fluidmcp.operator.calls.token_files import name_token_file, remove_package_logins
+from fluidmcp.operator.calls.token_files import name_token_file, take_package_logins
 from fluidmcp.operator.token_file import StoredLogin, TokenFile
 from tests.providers.replayed import Answers, ReplayFetcher
 
@@ -97,7 +98,9 @@ async def test_a_login_asks_for_this_address_and_is_kept(tmp_path: Path):
     kept = stage.file.load()
     assert kept is not None
     assert kept.access_token.reveal() == "fresh"
-    assert remove_package_logins({"HOME": str(tmp_path)}) == 1
+    removed, logins = take_package_logins({"HOME": str(tmp_path)})
+    assert removed == 1
+    assert [(login.issuer, login.client_id) for login in logins] == [(ISSUER, kept.client_id)]
     assert stage.file.load() is None
 
 
@@ -192,6 +195,13 @@ def test_each_address_has_a_file_of_its_own(tmp_path: Path):
         TokenFile(tmp_path, name=name_token_file(url)).save(stored())
     TokenFile(tmp_path).save(stored())
 
-    assert remove_package_logins({"HOME": str(tmp_path)}) == 3
+    damaged = TokenFile(tmp_path, name=name_token_file(URL)).path
+    damaged.unlink()
+    damaged.symlink_to(tmp_path / "elsewhere")
+
+    removed, logins = take_package_logins({"HOME": str(tmp_path)})
+
+    assert (removed, len(logins)) == (3, 2)
+    assert not os.path.lexists(damaged)
     assert TokenFile(tmp_path).load() is not None
     assert TokenFile(tmp_path, name=name_token_file(URL)).load() is None

@@ -31,10 +31,10 @@ from fluidmcp.oauth_client.discovery import ProviderMetadata, find_provider
 from fluidmcp.oauth_client.fetch import Fetcher
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.operator.browser_flow import FinishedLogin, Person, log_in_with_browser
-from fluidmcp.operator.calls.token_files import remove_package_logins
+from fluidmcp.operator.calls.token_files import take_package_logins
 from fluidmcp.operator.device_flow import DeviceAuthorization, log_in_with_device
 from fluidmcp.operator.operator_token import OperatorToken, is_foreign
-from fluidmcp.operator.revocation import Outcome, revoke
+from fluidmcp.operator.revocation import Outcome, revoke, revoke_package_login
 from fluidmcp.operator.token_file import StoredLogin, TokenFile, find_token_file
 
 _LOG_LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
@@ -90,11 +90,14 @@ def run_logout() -> int:
     except ConfigurationError:
         login = None
     was_there = asyncio.run(_remove(token_file))
-    package_logins = remove_package_logins(environ)
-    if package_logins:
-        print_line(f"Removed {package_logins} of the logins that fluidmcp call and tools keep; no gateway was told.")
+    removed, package_logins = take_package_logins(environ)
+    if removed:
+        print_line(f"Removed {removed} of the logins that fluidmcp call and tools keep.")
+        told = asyncio.run(_revoke_package_logins(package_logins))
+        if told < removed:
+            print_warning(f"The gateways of {removed - told} of them could not be told; they end by themselves.")
     if not was_there:
-        if not package_logins:
+        if not removed:
             print_line("Not logged in; there was nothing to remove.")
         return 0
     print_line("Logged out.")
@@ -227,6 +230,16 @@ async def _revoke(login: StoredLogin, settings: OAuthSettings) -> Outcome:
         return await revoke(login, settings, fetcher)
     finally:
         await fetcher.aclose()
+
+
+async def _revoke_package_logins(logins: list[StoredLogin]) -> int:
+    """How many of them their gateways have ended."""
+    fetcher = Fetcher(allow_private=True)
+    try:
+        outcomes = await asyncio.gather(*(revoke_package_login(login, fetcher) for login in logins))
+    finally:
+        await fetcher.aclose()
+    return outcomes.count("revoked")
 
 
 async def fetch_token(settings: OAuthSettings, token_file: TokenFile, *, refresh: bool) -> str:

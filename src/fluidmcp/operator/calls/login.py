@@ -7,7 +7,6 @@ those of `fluidmcp login`, under the same rules: a file for each address, readab
 
 import re
 import secrets
-import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +35,7 @@ from fluidmcp.oauth_client.token_endpoint import (
 from fluidmcp.operator import browser_flow
 from fluidmcp.operator.calls.caller import TokenSource
 from fluidmcp.operator.loopback import CallbackListener, listen
+from fluidmcp.operator.native_client import choose_redirect_uri, describe_client
 from fluidmcp.operator.operator_token import store_answer
 from fluidmcp.operator.token_file import StoredLogin, TokenFile
 
@@ -144,7 +144,9 @@ class PackageLogin(TokenSource):
                 return None
             except ProviderUnavailableError as error:
                 raise LoginError("The login could not be renewed.", why=error.why, hint="Try again.") from error
-            renewed = self._keep(answer, token_endpoint=login.token_endpoint, client_id=login.client_id)
+            renewed = self._keep(
+                answer, token_endpoint=login.token_endpoint, client_id=login.client_id, issuer=login.issuer
+            )
             if renewed.refresh_token is None:
                 renewed = replace(renewed, refresh_token=login.refresh_token)
             self._file.save(renewed)
@@ -165,7 +167,7 @@ class PackageLogin(TokenSource):
         server.require_s256()
         if server.authorization_endpoint is None or server.token_endpoint is None:
             raise LoginError("The authorization server does not say where to log in.", hint="Ask its operator.")
-        redirect_uri = f"http://127.0.0.1:{_find_port()}/callback"
+        redirect_uri = choose_redirect_uri()
         client_id = await self._register(server, redirect_uri)
         state, verifier = secrets.token_urlsafe(32), create_code_verifier()
         location = _add_parameters(
@@ -191,7 +193,9 @@ class PackageLogin(TokenSource):
                 client=ProviderClient(client_id=client_id),
                 grant={**grant, "resource": self._url},
             )
-            login = self._keep(answer, token_endpoint=server.token_endpoint, client_id=client_id)
+            login = self._keep(
+                answer, token_endpoint=server.token_endpoint, client_id=client_id, issuer=resource.issuer
+            )
             async with self._held():
                 self._file.save(login)
             listener.report(is_logged_in=True)
@@ -222,14 +226,7 @@ class PackageLogin(TokenSource):
                 why="Its operator enters the clients.",
                 hint="Get a token in a client that is entered, and give it with --token-env NAME.",
             )
-        metadata = {
-            "client_name": CLIENT_NAME,
-            "application_type": "native",
-            "redirect_uris": [redirect_uri],
-            "grant_types": ["authorization_code", "refresh_token"],
-            "response_types": ["code"],
-            "token_endpoint_auth_method": "none",
-        }
+        metadata = describe_client(CLIENT_NAME, redirect_uri)
         answer = await self._fetcher.post_json(server.registration_endpoint, metadata)
         client_id = _read_object(answer).get("client_id")
         if answer.status not in (200, 201) or not isinstance(client_id, str):
@@ -238,10 +235,11 @@ class PackageLogin(TokenSource):
             )
         return client_id
 
-    def _keep(self, answer: TokenAnswer, *, token_endpoint: str, client_id: str) -> StoredLogin:
-        return store_answer(
+    def _keep(self, answer: TokenAnswer, *, token_endpoint: str, client_id: str, issuer: str | None) -> StoredLogin:
+        login = store_answer(
             answer, token_endpoint=token_endpoint, client_id=client_id, requested_scope=None, now=self._now()
         )
+        return replace(login, issuer=issuer)
 
 
 async def _wait_for_code(
@@ -256,13 +254,6 @@ async def _wait_for_code(
         return browser_flow.read_code(parameters, server)
     except LoginError as error:
         raise LoginError(error.what, why=error.why, hint=_AGAIN) from error
-
-
-def _find_port() -> int:
-    """A port of this machine that is free now; if it is gone in a moment, the login says so."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _read_object(answer: FetchAnswer) -> Mapping[str, object]:

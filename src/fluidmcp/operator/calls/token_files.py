@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from fluidmcp.operator.token_file import find_token_file
+from fluidmcp.errors import ConfigurationError
+from fluidmcp.operator.token_file import StoredLogin, TokenFile, find_token_file
 
 FILE_PATTERN: Final = re.compile(r"client-[0-9a-f]{32}\.json", re.ASCII)
 
@@ -15,11 +16,21 @@ def name_token_file(url: str) -> str:
     return f"client-{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
 
 
-def remove_package_logins(environ: Mapping[str, str]) -> int:
-    """Delete the logins of all addresses; how many there were.
+def take_package_logins(environ: Mapping[str, str]) -> tuple[int, list[StoredLogin]]:
+    """Delete the logins of all addresses: how many files there were, and what could be read of them.
 
     Raises:
         ConfigurationError: the place of the tokens cannot be trusted.
     """
-    names = find_token_file(environ).list_beside(FILE_PATTERN)
-    return sum(find_token_file(environ, name=name).remove() for name in names)
+    files = [find_token_file(environ, name=name) for name in find_token_file(environ).list_beside(FILE_PATTERN)]
+    logins = [_load(file) for file in files]
+    removed = sum(file.remove() for file in files)
+    return removed, [login for login in logins if login is not None]
+
+
+def _load(file: TokenFile) -> StoredLogin | None:
+    try:
+        return file.load()
+    except ConfigurationError:
+        # It is deleted all the same.
+        return None

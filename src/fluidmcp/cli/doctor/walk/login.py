@@ -3,7 +3,6 @@
 import asyncio
 import json
 import secrets
-import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,6 +18,7 @@ from fluidmcp.cli.doctor.walk.way import Documents, build_authorization_url
 from fluidmcp.config.secret import Secret
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
 from fluidmcp.operator.loopback import CallbackListener, listen
+from fluidmcp.operator.native_client import choose_redirect_uri, describe_client
 
 LOGIN_SECONDS: Final = 300.0
 TOKEN_SECONDS: Final = 15.0
@@ -50,7 +50,7 @@ async def logged_in(
     Raises:
         PortInUseError: nothing can be listened to.
     """
-    redirect_uri = f"http://127.0.0.1:{_choose_port()}/callback"
+    redirect_uri = choose_redirect_uri()
     client_id = await _register(redirect_uri, documents, caller, track)
     if client_id is None:
         yield None
@@ -110,14 +110,7 @@ async def _register(redirect_uri: str, documents: Documents, caller: Caller, tra
     endpoint = text_of(documents.server, "registration_endpoint")
     if not endpoint:
         return None
-    body = {
-        "client_name": CLIENT_NAME,
-        "redirect_uris": [redirect_uri],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-        "application_type": "native",
-    }
+    body = describe_client(CLIENT_NAME, redirect_uri)
     answer = await caller.call("POST", endpoint, _JSON, json.dumps(body).encode())
     if isinstance(answer, Failure):
         track.add(judge_failure(answer, "registration"))
@@ -159,11 +152,6 @@ async def _revoke(tokens: Answer, fields: Mapping[str, str], documents: Document
     token = text_of(document, "refresh_token") or text_of(document, "access_token")
     if url:
         await caller.call("POST", url, _FORM, urlencode({"token": token, **fields}).encode())
-
-
-def _choose_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _nobody_logged_in(seconds: float) -> Diagnosis:
