@@ -244,6 +244,35 @@ async def test_the_keyboard_is_enough(stage: PageStage) -> None:
         assert await visit.tool("add").locator(".answer pre").first.inner_text() == "5"
 
 
+async def test_the_focus_stays_where_the_person_is(stage: PageStage) -> None:
+    async with visiting(stage.browser, stage.part) as visit:
+        focused = "document.activeElement.textContent.trim()"
+        press = visit.page.keyboard.press
+        await visit.page.get_by_role("button", name="Try its tools").focus()
+        await press("Enter")
+        await visit.page.get_by_role("button", name="Try its tools").wait_for(state="detached")
+        assert await visit.page.evaluate(focused) == "located", "the first tool, in place of the button"
+
+        for name in ("nothing", "ask"):
+            tool = await visit.open_tool(name)
+            run = tool.get_by_role("button", name="Run")
+            await run.focus()
+            await press("Enter")
+            if name == "ask":
+                await tool.get_by_label("Your name").wait_for()
+                await visit.page.keyboard.type("Ada")
+                await press("Enter")
+            await tool.get_by_text("It answered.", exact=True).wait_for()
+            await tool.get_by_role("button", name="Cancel").wait_for(state="hidden")
+            assert await run.evaluate("run => run === document.activeElement"), name
+    async with visiting(stage.browser, f"{stage.gateway.url}/") as visit:
+        await visit.page.evaluate("document.getElementById('page').dataset.old = '1'")
+        await visit.page.get_by_role("button", name="Look again").focus()
+        await visit.page.keyboard.press("Enter")
+        await visit.page.locator("#page:not([data-old])").wait_for()
+        await visit.page.wait_for_function("document.activeElement.textContent === 'Look again'")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_page_fits_a_phone_and_stands_out(stage: PageStage, scheme: str) -> None:
     viewport = {"width": PHONE, "height": 740}

@@ -69,6 +69,7 @@ async def test_a_person_logs_in_reads_tries_a_tool_and_logs_out(stage: LoginStag
         page = visit.page
         await visit.log_in("Log in")
         await page.get_by_text("You are ada.").wait_for()
+        assert await page.evaluate("document.activeElement.tagName") == "H1", "a person without eyes reads on from here"
         assert await page.locator("details.package > summary h2").all_inner_texts() == ["tools", "mail", "try"]
         assert await page.get_by_text("For the operator").count() == 0
         await open_package(page, "try")

@@ -21,8 +21,25 @@ export function make(tag, attributes = {}, ...children) {
 
 export function makeButton(label, onClick, kind = "secondary") {
   const button = make("button", { type: "button", class: `${kind} slim` }, label);
-  button.addEventListener("click", onClick);
+  button.addEventListener("click", () => {
+    if (!isBusy(button)) onClick();
+  });
   return button;
+}
+
+/** A button that waits for what it began. It keeps the focus, which one that is disabled would lose. */
+export function setBusy(button, busy) {
+  if (busy) button.setAttribute("aria-disabled", "true");
+  else button.removeAttribute("aria-disabled");
+}
+
+export function isBusy(button) {
+  return button.getAttribute("aria-disabled") === "true";
+}
+
+/** Where the element that had the focus has gone from the page, another one gets it: people read on from there. */
+export function keepFocus(element) {
+  if (document.activeElement === document.body || document.activeElement === null) element?.focus({ preventScroll: true });
 }
 
 /** A link to a web page, with its host in words; the bare text for every other address. */

@@ -1,5 +1,5 @@
 // The page at `/`. What it shows comes from the gateway as a whole page, for whoever this page is logged in as.
-import { make, makeButton, makeCopyButton, makeFault, replace } from "./elements.js";
+import { isBusy, keepFocus, make, makeButton, makeCopyButton, makeFault, replace, setBusy } from "./elements.js";
 import { Login, LoginFailed } from "./logins.js";
 import { McpClient } from "./mcp.js";
 import { describe, showTools } from "./tools.js";
@@ -44,9 +44,13 @@ function fetchPage(headers) {
 async function reload() {
   const shown = await fetchPage(await gatewayCredentials());
   const open = new Set([...document.querySelectorAll("details.package[open]")].map((one) => one.id));
+  const wasOperating = document.activeElement?.closest("#operator") !== null;
   main().replaceWith(document.adoptNode(shown));
   for (const one of document.querySelectorAll("details.package")) one.open ||= open.has(one.id);
   begin();
+  const title = main().querySelector("h1");
+  title.tabIndex = -1;
+  keepFocus((wasOperating && document.querySelector("#operator-title + p button")) || title);
 }
 
 function newLogin(fields) {
@@ -56,7 +60,7 @@ function newLogin(fields) {
 
 /** Runs what a button began, and says in `place` what went wrong. */
 async function attempt(button, place, action) {
-  button.disabled = true;
+  setBusy(button, true);
   replace(place);
   try {
     await action();
@@ -64,7 +68,7 @@ async function attempt(button, place, action) {
     if (!(error instanceof LoginFailed)) throw error;
     replace(place, makeFault(error.message));
   } finally {
-    button.disabled = false;
+    setBusy(button, false);
   }
 }
 
@@ -116,6 +120,7 @@ function buildTokenForm(faults, isSecond) {
   const form = make("form", {}, make("div", { class: "field" }, label, input, words), button);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    if (isBusy(button)) return;
     const token = input.value.trim().replace(/^Bearer\s+/i, "");
     input.value = "";
     attempt(button, faults, async () => {
@@ -203,6 +208,7 @@ class PackagePart {
     const button = makeButton("Try its tools", () => this.attempt(button, async () => {
       await this.list();
       button.remove();
+      keepFocus(this.offers.querySelector("summary"));
     }), "primary");
     replace(this.person, button);
   }
@@ -215,8 +221,10 @@ class PackagePart {
       await login?.end().catch(() => {});
       replace(this.offers, make("p", {}, "Log in to see what it offers."));
       this.showLoggedOut();
+      keepFocus(this.person.querySelector("button"));
     });
     replace(this.person, make("p", {}, "You are ", make("strong", {}, make("bdi", {}, await this.readName())), " here."), out);
+    keepFocus(out);
     await this.attempt(out, () => this.list());
   }
 
@@ -243,14 +251,14 @@ class PackagePart {
   }
 
   async attempt(button, action) {
-    button.disabled = true;
+    setBusy(button, true);
     replace(this.faults);
     try {
       await action();
     } catch (error) {
       replace(this.faults, describe(error));
     } finally {
-      button.disabled = false;
+      setBusy(button, false);
     }
   }
 }

@@ -1,6 +1,6 @@
 // The tools of one package, each with a form to try it: progress, cancelling, and the questions of the server.
 import { showResult } from "./answers.js";
-import { make, makeButton, makeFault, makeLink, replace } from "./elements.js";
+import { keepFocus, make, makeButton, makeFault, makeLink, replace, setBusy } from "./elements.js";
 import { buildForm, FormFault } from "./forms.js";
 
 const MAX_DESCRIPTION_CHARACTERS = 4000;
@@ -55,13 +55,13 @@ function buildTrial(tool, client) {
     }
     running = new AbortController();
     const { signal } = running;
-    run.disabled = true;
+    setBusy(run, true);
     cancel.hidden = false;
     const progress = make("div");
     words.textContent = "It runs.";
     replace(outcome, progress);
     try {
-      const ask = (questions) => askPerson(questions, progress, signal, words);
+      const ask = (questions) => askPerson(questions, progress, signal, words).finally(() => keepFocus(cancel));
       const onProgress = (params) => replace(progress, ...showProgress(params));
       const result = await client.callTool(tool, values, { signal, onProgress, ask });
       words.textContent = result.isError === true ? "It answered with an error." : "It answered.";
@@ -72,9 +72,10 @@ function buildTrial(tool, client) {
     } finally {
       const wasFocused = document.activeElement === cancel;
       running = null;
-      run.disabled = false;
+      setBusy(run, false);
       cancel.hidden = true;
       if (wasFocused) run.focus();
+      else keepFocus(run);
     }
   });
   return make("div", {}, form, outcome);
