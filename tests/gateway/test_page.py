@@ -234,6 +234,20 @@ async def test_what_a_process_of_one_person_wrote_is_for_the_operators_credentia
     assert [(process.whose, process.stderr) for process in nobody.operator.processes] == [("one person", ())]
 
 
+async def test_what_is_not_listed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluidmcp.gateway.page.views.MAX_ROWS", 1)
+    async with running_gateway([stdlib_entry("echo"), stdlib_entry("mail")]) as running:
+        await running.call("echo", "echo", {"text": "x"})
+        one = await running.client.get("/", headers=HTML)
+        await running.call("mail", "echo", {"text": "x"})
+        two = await running.client.get("/", headers=HTML)
+
+    assert "not shown" not in one.text and "Server processes of each package" not in one.text
+    assert "1 more is not shown." in two.text
+    for name in ("echo", "mail"):
+        assert f"<bdi>{name}</bdi></th><td>1</td><td>1 idle</td>" in two.text
+
+
 async def test_the_pages_own_client_gets_its_answer_at_its_own_address_only() -> None:
     client = build_page_client("http://localhost:8099")
     assert client.find_redirect("http://localhost:8099/-/callback") == client.redirect_uris[0]

@@ -112,12 +112,28 @@ class FailureView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessCount:
+    """How many server processes of a package there are; `states` says how many in which state."""
+
+    package: str
+    count: int
+    states: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorView:
+    counts: tuple[ProcessCount, ...]
+    """Where there are more processes than are listed: how many of each package, most first; else empty."""
     processes: tuple[ProcessView, ...]
+    more_processes: int
+    """How many are not listed; the other `more_...` likewise."""
     people: tuple[PersonView, ...] | None
     """None: whoever looks has shown no credential."""
+    more_people: int
     denied: tuple[DenialView, ...]
+    more_denied: int
     failures: tuple[FailureView, ...]
+    more_failures: int
     limits: tuple[tuple[str, str], ...]
     """What each limit is called, and what it is."""
 

@@ -24,11 +24,13 @@ from fluidmcp.pages.home import (
     PackageState,
     PackageView,
     PersonView,
+    ProcessCount,
     ProcessView,
     ToolView,
 )
 from fluidmcp.pages.render import RememberedItem
 from fluidmcp.processes.pool.slots import Slot
+from fluidmcp.store.deny_list import Denial
 
 MAX_WITH_SNIPPETS: Final = 12
 """Packages of a page that says how to connect to each: it is a few kilobytes a package."""
@@ -131,13 +133,20 @@ class PageViews:
         slots = self._parts.processes.pool.slots
         limits = self._parts.settings.limits
         people = Counter(slot.principal for slot in slots if slot.principal is not None)
+        denied = self._parts.logins.services.deny_list.people if visitor.sees_people else ()
+        failures = self._list_failures(visitor)
         return OperatorView(
+            counts=_count_processes(slots) if len(slots) > MAX_ROWS else (),
             processes=tuple(_describe_process(slot, visitor, now) for slot in slots[:MAX_ROWS]),
+            more_processes=max(len(slots) - MAX_ROWS, 0),
             people=tuple(_describe_person(owner, count) for owner, count in people.most_common(MAX_ROWS))
             if visitor.sees_people
             else None,
-            denied=self._list_denied() if visitor.sees_people else (),
-            failures=self._list_failures(visitor),
+            more_people=max(len(people) - MAX_ROWS, 0),
+            denied=tuple(map(_describe_denial, denied[:MAX_ROWS])),
+            more_denied=max(len(denied) - MAX_ROWS, 0),
+            failures=failures[:MAX_ROWS],
+            more_failures=max(len(failures) - MAX_ROWS, 0),
             limits=(
                 ("Server processes", f"{len(slots)} of at most {limits.max_processes}"),
                 ("of one package", f"at most {limits.max_processes_per_package}"),
@@ -146,13 +155,6 @@ class PageViews:
                 ("A request may take", f"{limits.request_timeout_seconds:g} s"),
                 ("A process ends after", f"{limits.idle_timeout_seconds:g} s without a call"),
             ),
-        )
-
-    def _list_denied(self) -> tuple[DenialView, ...]:
-        people = self._parts.logins.services.deny_list.people
-        return tuple(
-            DenialView(who=one.who, package=one.package or "", since=_describe_time(one.since))
-            for one in people[:MAX_ROWS]
         )
 
     def _list_failures(self, visitor: Visitor) -> tuple[FailureView, ...]:
@@ -172,7 +174,7 @@ class PageViews:
                 hint=failure.hint,
                 stderr=failure.stderr_tail,
             )
-            for name, failure in found[:MAX_ROWS]
+            for name, failure in found
         )
 
 
@@ -184,6 +186,25 @@ def _describe_remembered(one: RememberedConsent) -> RememberedItem:
         scopes=one.scopes,
         until=datetime.datetime.fromtimestamp(one.ends_at, datetime.UTC).date().isoformat(),
     )
+
+
+def _count_processes(slots: Sequence[Slot[Channel]]) -> tuple[ProcessCount, ...]:
+    states: dict[str, Counter[str]] = {}
+    for slot in slots:
+        states.setdefault(slot.key.package, Counter())[slot.state] += 1
+    counts = [
+        ProcessCount(
+            package=package,
+            count=counted.total(),
+            states=", ".join(f"{count} {state}" for state, count in counted.most_common()),
+        )
+        for package, counted in states.items()
+    ]
+    return tuple(sorted(counts, key=lambda one: (-one.count, one.package)))
+
+
+def _describe_denial(one: Denial) -> DenialView:
+    return DenialView(who=one.who, package=one.package or "", since=_describe_time(one.since))
 
 
 def _describe_process(slot: Slot[Channel], visitor: Visitor, now: float) -> ProcessView:
