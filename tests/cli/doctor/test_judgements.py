@@ -299,3 +299,12 @@ def test_a_form_is_ours_only_with_all_that_it_has() -> None:
 def test_a_challenge_is_read_whatever_its_spelling() -> None:
     assert read_challenge('bearer Realm="a \\"b", error=invalid_token') == {"realm": 'a \\"b', "error": "invalid_token"}
     assert read_challenge("Basic x=y") == {}
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "javascript:alert(1)", "vscode:mcp/install", "http://mcp.x/"])
+def test_nobody_is_told_to_give_clients_an_address_that_is_worse(target: str) -> None:
+    found = judge_first_call(answer(307, location=target), ADDRESS)
+
+    assert found is not None and found.code == "redirect_elsewhere"
+    assert target not in found.remedy
+    assert "Let calls to the gateway through" in found.remedy

@@ -36,13 +36,21 @@ def _judge_redirect(answer: Answer, address: Address) -> Diagnosis:
             f"The call is redirected to the same address {shape} a slash at its end. Clients lose call or token there.",
             f"Take that redirect out of the proxy, so that {address.url.rstrip('/')} reaches the gateway. {_PROXY}",
         )
+    parts = split_address(target)
     if describe_difference(target, address.url) == "scheme":
+        if parts.scheme == "https":
+            return _found(
+                "redirect_https",
+                f"{address.url} is redirected to {target}. Clients do not send a call again over another scheme.",
+                f"Give clients {target}.",
+            )
+        where = "plain http" if parts.scheme == "http" else "an address that is none of the web"
         return _found(
-            "redirect_https",
-            f"{address.url} is redirected to {target}. Clients do not send a call again over another scheme.",
-            f"Give clients {target}.",
+            "redirect_elsewhere",
+            f"The call is redirected to {where}, where no client follows with a token.",
+            f"Let calls to the gateway through without that redirect (nginx: proxy_redirect, $scheme). {_PROXY}",
         )
-    place = split_address(target).netloc
+    place = parts.netloc
     return _found(
         "redirect_elsewhere",
         f"The call is redirected to {place}, as a login in front of the gateway or a moved site does it.",
