@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
@@ -13,10 +13,12 @@ from tests.browser.page_stage import visiting
 from tests.browser.test_login import CONTRAST
 from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
 from tests.gateway.test_page import page_entry
+from tests.parts import ROOT
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
 PHONE = 360
+ODD_SERVER = ROOT / "tests" / "servers" / "odd_server.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,23 @@ async def test_e19_what_a_hostile_server_says_stays_text(stage: PageStage) -> No
         assert await question.locator("strong").inner_text() == "example.com"
         assert await visit.tool("visit_script").locator(".question").get_by_role("link").count() == 0
         assert (visit.dialogs, visit.trouble) == ([], [])
+
+
+@pytest.mark.threat("E19")
+async def test_e19_a_tool_that_is_nonsense_hides_no_other_tool(stage: PageStage) -> None:
+    entry = replace(stdlib_entry("odd"), args=("-I", str(ODD_SERVER)))
+    async with running_gateway([entry]) as gateway, visiting(stage.browser, f"{gateway.url}/odd/mcp") as visit:
+        await visit.try_tools()
+        assert await visit.page.locator("details.tool").count() == 4
+        good = await visit.run("good")
+        assert await good.locator("pre").first.inner_text() == '{"toString":1}'
+        assert "last" in await good.inner_text()
+        described = await visit.open_tool("described")
+        assert await described.locator(".about").inner_text() == '{"toString":1}'
+        assert await described.get_by_label("__proto__").count() == 1
+        repeated = await visit.run("repeated")
+        assert "last" in await repeated.inner_text(), "a header that is none is left out"
+        assert visit.trouble == []
 
 
 @pytest.mark.threat("E19")

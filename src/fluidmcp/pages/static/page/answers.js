@@ -1,5 +1,5 @@
 // What a tool answered, as elements. Text stays text; only pictures and sounds of known kinds become more than that.
-import { make, makeFault, makeLink } from "./elements.js";
+import { make, makeFault, makeLink, words } from "./elements.js";
 
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 const SOUNDS = new Set(["audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3", "audio/ogg", "audio/mp4"]);
@@ -8,9 +8,9 @@ const MAX_TEXT_CHARACTERS = 200_000;
 const MAX_PARTS = 200;
 const BASE64 = /^[A-Za-z0-9+/\r\n]*={0,2}\s*$/;
 
-function text(words) {
-  const shown = words.length > MAX_TEXT_CHARACTERS ? words.slice(0, MAX_TEXT_CHARACTERS) : words;
-  const rest = words.length - shown.length;
+function text(whole) {
+  const shown = whole.length > MAX_TEXT_CHARACTERS ? whole.slice(0, MAX_TEXT_CHARACTERS) : whole;
+  const rest = whole.length - shown.length;
   const element = make("pre", { tabindex: "0" }, shown);
   return rest ? make("div", {}, element, make("p", { class: "hint" }, `${rest} more characters are not shown.`)) : element;
 }
@@ -19,12 +19,12 @@ function json(value) {
   return text(JSON.stringify(value, null, 2));
 }
 
-function note(words) {
-  return make("p", { class: "hint" }, words);
+function note(sentence) {
+  return make("p", { class: "hint" }, sentence);
 }
 
 function media(part, kinds, build) {
-  const kind = String(part.mimeType ?? "").toLowerCase().split(";")[0].trim();
+  const kind = words(part.mimeType).toLowerCase().split(";")[0].trim();
   const data = typeof part.data === "string" ? part.data : "";
   if (kind === "image/svg+xml") return svg(data);
   if (!kinds.has(kind)) return note(`Something of the kind "${kind.slice(0, 100)}" came, which is not shown here.`);
@@ -66,9 +66,9 @@ function sound(part) {
 
 function resource(part) {
   const held = part.resource ?? {};
-  const about = make("p", {}, "From ", make("code", {}, make("bdi", {}, String(held.uri ?? "").slice(0, 2000))), ":");
+  const about = make("p", {}, "From ", make("code", {}, make("bdi", {}, words(held.uri).slice(0, 2000))), ":");
   if (typeof held.text === "string") return make("div", {}, about, text(held.text));
-  const kind = String(held.mimeType ?? "");
+  const kind = words(held.mimeType);
   const content = { data: held.blob, mimeType: kind };
   if (PICTURES.has(kind)) return make("div", {}, about, picture(content));
   return make("div", {}, about, note("It is not text, so it is not shown."));
@@ -77,7 +77,7 @@ function resource(part) {
 function show(part) {
   switch (part?.type) {
     case "text":
-      return text(String(part.text ?? ""));
+      return text(words(part.text));
     case "image":
       return picture(part);
     case "audio":
@@ -85,7 +85,7 @@ function show(part) {
     case "resource":
       return resource(part);
     case "resource_link":
-      return make("p", {}, makeLink(String(part.uri ?? "").slice(0, 2000), String(part.title ?? part.name ?? "")));
+      return make("p", {}, makeLink(words(part.uri).slice(0, 2000), words(part.title ?? part.name)));
     default:
       return json(part);
   }

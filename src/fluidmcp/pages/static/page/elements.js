@@ -7,6 +7,12 @@ const SAFE_ATTRIBUTES = new Set([
   "alt", "disabled",
 ]);
 
+/** What is meant to be text, as text: a server may send anything in its place, which String() may fail on. */
+export function words(value) {
+  if (typeof value === "string") return value;
+  return value === undefined || value === null ? "" : JSON.stringify(value);
+}
+
 /** An element of this page's own choice. `attributes` hold text, or true and false; children are nodes or text. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

@@ -1,5 +1,5 @@
 // Forms from JSON schemas: of a tool's arguments, and of the questions that a server asks.
-import { make, newId } from "./elements.js";
+import { make, newId, words } from "./elements.js";
 
 const MAX_DEPTH = 3;
 const MAX_FIELDS = 100;
@@ -44,13 +44,13 @@ function withoutRef({ $ref: _ref, ...rest }) {
 function choicesOf(schema) {
   const titled = schema.oneOf ?? schema.anyOf;
   if (Array.isArray(titled) && titled.length > 0 && titled.every((one) => one && Object.hasOwn(one, "const"))) {
-    return titled.map((one) => ({ value: one.const, words: String(one.title ?? one.const) }));
+    return titled.map((one) => ({ value: one.const, words: words(one.title ?? one.const) }));
   }
   if (Array.isArray(schema.enum) && schema.enum.every((value) => typeof value !== "object")) {
-    return schema.enum.map((value, at) => ({ value, words: String(schema.enumNames?.[at] ?? value) }));
+    return schema.enum.map((value, at) => ({ value, words: words(schema.enumNames?.[at] ?? value) }));
   }
   if (Object.hasOwn(schema, "const") && typeof schema.const !== "object") {
-    return [{ value: schema.const, words: String(schema.const) }];
+    return [{ value: schema.const, words: words(schema.const) }];
   }
   return null;
 }
@@ -123,8 +123,8 @@ function buildField(name, schema, root, isRequired, depth, counter) {
 
 function group(label, about, nested) {
   const legend = make("legend", {}, make("bdi", {}, label));
-  const words = about ? make("p", { class: "small" }, make("bdi", {}, about)) : null;
-  return { element: make("fieldset", {}, legend, words, nested.element), read: nested.read };
+  const note = about ? make("p", { class: "small" }, make("bdi", {}, about)) : null;
+  return { element: make("fieldset", {}, legend, note, nested.element), read: nested.read };
 }
 
 /** A labelled field around an input, whose `interpret` turns text into a value or throws what is wrong. */
@@ -219,7 +219,7 @@ function severalField(label, about, isRequired, schema, choices) {
     return make("label", { class: "remember" }, boxes[at], make("span", {}, make("bdi", {}, choice.words)));
   });
   const legend = make("legend", {}, make("bdi", {}, label), isRequired ? "" : " (optional)");
-  const words = about ? make("p", { class: "small" }, make("bdi", {}, about)) : null;
+  const note = about ? make("p", { class: "small" }, make("bdi", {}, about)) : null;
   const read = () => {
     const values = choices.filter((_, at) => boxes[at].checked).map((choice) => choice.value);
     fault.hidden = true;
@@ -232,7 +232,7 @@ function severalField(label, about, isRequired, schema, choices) {
     boxes[0]?.focus();
     throw new FormFault(fault.textContent);
   };
-  return { element: make("fieldset", {}, legend, words, ...lines, fault), read };
+  return { element: make("fieldset", {}, legend, note, ...lines, fault), read };
 }
 
 function jsonField(label, about, isRequired, schema, empty) {

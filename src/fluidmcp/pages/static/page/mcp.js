@@ -4,6 +4,7 @@ const VERSION = "2026-07-28";
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_ROUNDS = 20;
 const MAX_PAGES = 50;
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/;
 const PREFIX = "io.modelcontextprotocol/";
 
 export class McpFailed extends Error {
@@ -32,7 +33,7 @@ function headersOf(schema, value, found = {}) {
     if (argument === undefined || argument === null || typeof property !== "object" || property === null) continue;
     const header = property["x-mcp-header"];
     if (typeof header === "string" && typeof argument !== "object") {
-      found[`Mcp-Param-${header}`] = encodeHeader(String(argument));
+      if (HEADER_NAME.test(header)) found[`Mcp-Param-${header}`] = encodeHeader(String(argument));
     }
     if (typeof argument === "object") headersOf(property, argument, found);
   }
@@ -84,7 +85,7 @@ export class McpClient {
     const message = await this.#readAnswer(response, onProgress);
     if (message.error !== undefined && message.error !== null) {
       const shown = typeof message.error === "string" ? message.message : message.error.message;
-      throw new McpFailed(String(shown || "The server refused."), { status: response.status, details: message.error });
+      throw new McpFailed(typeof shown === "string" && shown ? shown : "The server refused.", { status: response.status, details: message.error });
     }
     if (typeof message.result !== "object" || message.result === null) {
       throw new McpFailed("The answer has no result.", { status: response.status });

@@ -1,6 +1,6 @@
 // The tools of one package, each with a form to try it: progress, cancelling, and the questions of the server.
 import { showResult } from "./answers.js";
-import { keepFocus, make, makeButton, makeFault, makeLink, replace, setBusy } from "./elements.js";
+import { keepFocus, make, makeButton, makeFault, makeLink, replace, setBusy, words } from "./elements.js";
 import { buildForm, FormFault } from "./forms.js";
 
 const MAX_DESCRIPTION_CHARACTERS = 4000;
@@ -15,21 +15,29 @@ export function showTools(tools, client) {
 }
 
 function showTool(tool, client) {
-  const about = String(tool.description ?? tool.title ?? "").slice(0, MAX_DESCRIPTION_CHARACTERS);
+  const about = words(tool.description ?? tool.title).slice(0, MAX_DESCRIPTION_CHARACTERS);
   const details = make(
     "details",
     { class: "tool" },
-    make("summary", {}, make("bdi", {}, String(tool.name).slice(0, 200))),
+    make("summary", {}, make("bdi", {}, words(tool.name).slice(0, 200))),
     about ? make("p", { class: "about" }, make("bdi", {}, about)) : null,
   );
   let isBuilt = false;
   details.addEventListener("toggle", () => {
     if (details.open && !isBuilt) {
       isBuilt = true;
-      details.append(buildTrial(tool, client));
+      details.append(buildSafely(tool, client));
     }
   });
   return details;
+}
+
+function buildSafely(tool, client) {
+  try {
+    return buildTrial(tool, client);
+  } catch {
+    return makeFault("What this tool says of its arguments cannot be made into a form.");
+  }
 }
 
 function buildTrial(tool, client) {
@@ -39,10 +47,10 @@ function buildTrial(tool, client) {
   const run = make("button", { class: "primary slim" }, "Run");
   const cancel = makeButton("Cancel", () => running?.abort());
   const outcome = make("div", { class: "answer" });
-  const words = make("p", { role: "status", class: "small" });
+  const status = make("p", { role: "status", class: "small" });
   cancel.hidden = true;
   let running = null;
-  form.append(fields.element, make("div", { class: "row" }, run, cancel), words);
+  form.append(fields.element, make("div", { class: "row" }, run, cancel), status);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (running) return;
@@ -58,16 +66,16 @@ function buildTrial(tool, client) {
     setBusy(run, true);
     cancel.hidden = false;
     const progress = make("div");
-    words.textContent = "It runs.";
+    status.textContent = "It runs.";
     replace(outcome, progress);
     try {
-      const ask = (questions) => askPerson(questions, progress, signal, words).finally(() => keepFocus(cancel));
+      const ask = (questions) => askPerson(questions, progress, signal, status).finally(() => keepFocus(cancel));
       const onProgress = (params) => replace(progress, ...showProgress(params));
       const result = await client.callTool(tool, values, { signal, onProgress, ask });
-      words.textContent = result.isError === true ? "It answered with an error." : "It answered.";
+      status.textContent = result.isError === true ? "It answered with an error." : "It answered.";
       replace(outcome, showResult(result));
     } catch (error) {
-      words.textContent = "";
+      status.textContent = "";
       replace(outcome, signal.aborted ? make("p", { role: "status" }, "It was cancelled.") : describe(error));
     } finally {
       const wasFocused = document.activeElement === cancel;
@@ -99,13 +107,13 @@ function showProgress({ progress, total, message }) {
 }
 
 /** The answers of the person to the questions of a server, by the keys of the questions. */
-async function askPerson(questions, place, signal, words) {
+async function askPerson(questions, place, signal, status) {
   const answers = {};
   for (const [key, question] of Object.entries(questions)) {
-    words.textContent = "The server asks you something.";
+    status.textContent = "The server asks you something.";
     answers[key] = await askOne(question, place, signal);
   }
-  words.textContent = "It runs.";
+  status.textContent = "It runs.";
   replace(place);
   return answers;
 }
@@ -117,7 +125,7 @@ function askOne(question, place, signal) {
   }
   return new Promise((resolve, reject) => {
     signal.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")), { once: true });
-    const message = make("p", {}, make("bdi", {}, String(params.message ?? "").slice(0, 4000)));
+    const message = make("p", {}, make("bdi", {}, words(params.message).slice(0, 4000)));
     const title = make("h4", {}, "The server asks");
     const warning = make("p", { class: "small" }, "Give no password and no key here: what you write goes to the server.");
     const form = make("form", { class: "question", autocomplete: "off" }, title, message);
@@ -127,7 +135,7 @@ function askOne(question, place, signal) {
     const isUrl = params.mode === "url";
     const fields = isUrl ? null : buildForm(params.requestedSchema);
     if (isUrl) {
-      form.append(make("p", {}, "It wants you to open ", makeLink(String(params.url ?? "").slice(0, 2000)), "."));
+      form.append(make("p", {}, "It wants you to open ", makeLink(words(params.url).slice(0, 2000)), "."));
     } else {
       form.append(fields.element, warning);
     }
