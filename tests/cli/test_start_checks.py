@@ -24,6 +24,7 @@ AUTH: Final[Json] = {
     "client_id_env": "GOOGLE_CLIENT_ID",
     "env_var_name": "NOTION_TOKEN",
 }
+PASTE: Final = "Connect a client: fluidmcp connect claude-code"
 CLIENT: Final = {"GOOGLE_CLIENT_ID": "id-1"}
 
 
@@ -140,7 +141,10 @@ async def test_only_what_can_be_used_is_announced(tmp_path: Path) -> None:
             "Added good endpoints",
             f"Starting FastAPI server on port {gateway.port}",
             f"good answers at http://localhost:{gateway.port}/good/mcp",
+            f"{PASTE} good --url {gateway.url}   (or cursor, vscode, codex, ...)",
+            f"In a browser: {gateway.url}/",
             next(line for line in gateway.stdout.lines if line.startswith("Isolation of server processes: ")),
+            next(line for line in gateway.stdout.lines if line.startswith("good answers after ")),
             "1 of 4 ready; not ready: missing (cannot start), locked (cannot start), far (refused)",
         ]
 

@@ -109,6 +109,10 @@ class Channel:
         """Those in flight, oldest first."""
         return self._exchanges.values()
 
+    async def exits_within(self, seconds: float) -> bool:
+        """Whether the process has ended, its last words read, before so much time is over."""
+        return await self._process.exits_within(seconds)
+
     def add_exit_callback(self, callback: Callable[[], None]) -> None:
         self._exit_callbacks.append(callback)
 

@@ -98,6 +98,8 @@ class PackageServers:
         self._starter = ChannelStarter(launcher, self._limits, tools=entry.tools)
         self._has_failed = False
         """Whether the last start did."""
+        self._start_seconds = 0.0
+        """How long the last start took that did not fail, since it got its place."""
         self.failures: deque[StartFailure] = deque(maxlen=MAX_FAILURES)
         """Of the last starts, oldest first."""
         self._runner = name_runner(entry.command, entry.args)
@@ -151,8 +153,8 @@ class PackageServers:
         only_stateless = session_id is None and self._starter.known.handshake is False
         return self.build_key(principal, session_id, STATELESS if only_stateless else "")
 
-    async def check(self, principal: Principal | None) -> None:
-        """Start a process as for this caller, but without any token, to see whether it starts.
+    async def check(self, principal: Principal | None) -> float:
+        """Start a process as for this caller, but without any token, to see whether it starts; the seconds it took.
 
         A process that everybody shares keeps running; one for a known person alone is ended again. Raises like
         `acquire`; a failure does not delay the next start.
@@ -162,6 +164,7 @@ class PackageServers:
         lease.release()
         if not self.is_shared(principal):
             await self._pool.discard(key)
+        return self._start_seconds
 
     async def acquire_stateless(
         self,
@@ -290,8 +293,11 @@ class PackageServers:
     ) -> Lease[Channel]:
         async def start(report: StartReport) -> Channel:
             report.runner = self._runner
+            began_at = asyncio.get_running_loop().time()
             spec = self._build_spec(principal, held)
-            return await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params, report=report)
+            channel = await self._starter.start(spec, wanted=wanted, initialize_params=initialize_params, report=report)
+            self._start_seconds = asyncio.get_running_loop().time() - began_at
+            return channel
 
         is_personal = not self.is_shared(principal)
         # A process that others use too does not count as this caller's, and does not end with this caller's token.

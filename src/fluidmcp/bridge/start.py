@@ -30,6 +30,8 @@ GATEWAY_INFO: Final[Json] = msgspec.json.encode(
     {"name": "fluidmcp", "title": "FluidMCP gateway", "version": __version__}
 )
 
+ENDING_SECONDS: Final = 1.0
+"""How long it is waited for the end of a process whose input is closed; one that goes on is ended."""
 PROBE_SECONDS: Final = 3.0
 """How long a server may take to answer `server/discover` before `initialize` is sent after it."""
 
@@ -142,10 +144,10 @@ class ChannelStarter:
         try:
             await greet(channel)
         except ServerExitedError:
-            if not channel.is_alive:
-                # Its last words may still be in the pipe.
-                await channel.stop()
-            tail, ending, exit_code = channel.stderr_tail, channel.exit_description, channel.exit_code
+            # Its input may be known to be closed before its end is, and its last words may still be in the pipe.
+            has_ended = await channel.exits_within(ENDING_SECONDS)
+            ending = channel.exit_description if has_ended else "it closed its input and goes on"
+            tail, exit_code = channel.stderr_tail, channel.exit_code
             await channel.stop()
             raise ServerExitedBeforeAnswerError(
                 f"The server {spec.package} ended before it answered.",

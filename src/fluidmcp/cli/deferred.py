@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fluidmcp.cli.serving.launch import run_target as run_target
     from fluidmcp.cli.serving.listening.activation import take_given_socket as take_given_socket
     from fluidmcp.cli.serving.listening.tls import Certificate as Certificate
+    from fluidmcp.cli.serving.live import LiveTable as LiveTable
     from fluidmcp.cli.serving.serve import allow_many_descriptors as allow_many_descriptors
     from fluidmcp.cli.serving.serve import hide_memory as hide_memory
     from fluidmcp.cli.serving.start import start_gateway as start_gateway
@@ -93,6 +94,7 @@ _MODULES: Final = {
     "run_target": "fluidmcp.cli.serving.launch",
     "take_given_socket": "fluidmcp.cli.serving.listening.activation",
     "Certificate": "fluidmcp.cli.serving.listening.tls",
+    "LiveTable": "fluidmcp.cli.serving.live",
     "allow_many_descriptors": "fluidmcp.cli.serving.serve",
     "hide_memory": "fluidmcp.cli.serving.serve",
     "start_gateway": "fluidmcp.cli.serving.start",

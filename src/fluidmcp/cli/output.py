@@ -6,9 +6,11 @@ escapes. A reader that goes away (`fluidmcp run ... | head`) ends the output, no
 Where the log is JSON (`--log-format json`), warnings and errors are lines of it.
 """
 
+import contextlib
+import errno
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, TextIO
 
@@ -22,6 +24,8 @@ _COLUMN_GAP = "  "
 _WARNING: Final = 30
 _ERROR: Final = 40
 """As `logging` has them, which is not loaded for what is printed alone."""
+_READER_IS_GONE: Final = (errno.EPIPE, errno.EIO)
+"""Of a pipe, and of a terminal that was closed."""
 _CODES: Final[Mapping[Colour, str]] = MappingProxyType({"green": "32", "yellow": "33", "red": "31"})
 
 
@@ -92,6 +96,13 @@ def print_coloured(word: str, text: str, colour: Colour | None) -> None:
     _write(_paint(make_printable(word), colour) + make_printable(text), sys.stdout)
 
 
+@contextlib.contextmanager
+def silent_stdout() -> Generator[None]:
+    """What is printed on stdout goes nowhere, whoever prints it."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
 def _paint(text: str, colour: Colour | None) -> str:
     return text if colour is None else f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
 
@@ -101,16 +112,22 @@ def _quote(lines: Iterable[str]) -> None:
         _print(f"  | {line}", sys.stderr)
 
 
+def make_encodable(text: str, stream: TextIO) -> str:
+    """The text with escapes for what the stream's encoding lacks."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _print(text: str, stream: TextIO, *, is_printable: bool = False) -> None:
     _write(text if is_printable else make_printable(text), stream)
 
 
 def _write(text: str, stream: TextIO) -> None:
-    encoding = stream.encoding or "utf-8"
-    line = text.encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(line, file=stream, flush=True)
-    except BrokenPipeError:
+        print(make_encodable(text, stream), file=stream, flush=True)
+    except OSError as error:
+        if error.errno not in _READER_IS_GONE:
+            raise
         # What is still in the buffer would raise again when the interpreter ends.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

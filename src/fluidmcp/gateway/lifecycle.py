@@ -14,6 +14,7 @@ from fluidmcp.gateway.app import GatewayApp
 from fluidmcp.gateway.composition import GatewayOptions, compose
 from fluidmcp.gateway.front.front import choose_protocol
 from fluidmcp.gateway.late_web import LateWeb
+from fluidmcp.gateway.mcp.own_question import count_tools
 from fluidmcp.processes.isolation.wall import Wall, refuse_none
 from fluidmcp.processes.pool.starts import StartProgress
 from fluidmcp.store.redis_check import check_redis
@@ -23,6 +24,9 @@ START_CHECK: Final = Principal(issuer="fluidmcp", subject="start check", client_
 
 MAX_CHECKS: Final = 16
 """How many servers are tried at the same time; never more than a quarter of the processes that may run."""
+
+COUNT_SECONDS: Final = 2.0
+"""How long a server may take to say which tools it has, when it is only to be told how many."""
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +135,8 @@ class Gateway:
         self._deny_watch.add_done_callback(_log_failure)
         self.parts.state.begin()
 
-    async def check_server(self, name: str) -> None:
-        """Start a process of a package as its callers will, so that its faults show at start.
+    async def check_server(self, name: str) -> float:
+        """Start a process of a package as its callers will, so that its faults show at start; the seconds it took.
 
         A process that everybody shares keeps running; one for a known person alone is ended again. It gets no token,
         even if it needs one.
@@ -143,7 +147,14 @@ class Gateway:
         logins = self.parts.logins
         caller = None if logins.request_guard is None and logins.auths[name] is None else START_CHECK
         async with self._checks:
-            await self.parts.processes.servers[name].check(caller)
+            return await self.parts.processes.servers[name].check(caller)
+
+    async def count_tools(self, name: str) -> int | None:
+        """How many tools a package serves, asked of the process that everybody shares, within a moment.
+
+        None: no such process runs, or it does not say.
+        """
+        return await count_tools(self.parts.core.packages[name].endpoints, name, limit_seconds=COUNT_SECONDS)
 
     def describe_start(self, name: str) -> StartProgress | None:
         """How far a package's start is, of several the one that goes on longest; None where none does."""

@@ -211,18 +211,19 @@ class ServerProcess:
     async def _stop(self) -> None:
         self._flush()
         self._stdin.close()
-        if not await self._exits_within(self._stop_timeout_seconds):
+        if not await self.exits_within(self._stop_timeout_seconds):
             self._signal_group(signal.SIGTERM)
-            if not await self._exits_within(self._stop_timeout_seconds):
+            if not await self.exits_within(self._stop_timeout_seconds):
                 self._kill()
-                if not await self._exits_within(KILL_TIMEOUT_SECONDS):
+                if not await self.exits_within(KILL_TIMEOUT_SECONDS):
                     self._signal_group(signal.SIGKILL)
                     # It stays registered: the watchdog tries once more when the gateway ends.
                     logger.error("server process %d of %s survives SIGKILL", self.pid, self.package)
                     return
         await self._cleaned.wait()
 
-    async def _exits_within(self, seconds: float) -> bool:
+    async def exits_within(self, seconds: float) -> bool:
+        """Whether it has ended, its last words read, before so much time is over."""
         try:
             async with asyncio.timeout(seconds):
                 await self._exited.wait()

@@ -3,12 +3,11 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.serving.slow_starts import SlowStarts, StartObserver
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.errors import ConfigurationError, FluidMCPError, ServerProcessError, ServerStartError, hide_values
 from fluidmcp.processes.isolation.reach import find_too_wide
@@ -30,10 +29,12 @@ _INSTALL_HINTS: Final = {
 }
 
 
-class ServerChecker(StartObserver, Protocol):
+class ServerChecker(Protocol):
     """What a gateway offers to the checks."""
 
-    async def check_server(self, name: str) -> None: ...
+    async def check_server(self, name: str) -> float: ...
+
+    async def count_tools(self, name: str) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,10 @@ class CheckResult:
     name: str
     error: FluidMCPError | None = None
     verdict: "Verdict" = "fault"
+    seconds: float = 0.0
+    """How long the start took of one that is fine."""
+    tools: int | None = None
+    """How many it serves, where that is asked and it says so."""
 
     @property
     def is_usable(self) -> bool:
@@ -124,31 +129,39 @@ async def check_servers(
     gateway: ServerChecker,
     entries: Sequence[ServerEntry],
     report: Callable[[CheckResult], None],
-    say: Callable[[str], None],
+    follow: Callable[[str], Coroutine[Any, Any, None]],
+    *,
+    counts_tools: bool = False,
 ) -> None:
     """Start a process of each package, all at once and without a token; `report` gets each result when it is known.
 
-    `say` gets a line about each start that takes long.
+    `follow` runs beside each start, with the name, and is cancelled at its end. `counts_tools`: those are asked how
+    many tools they have that go on running.
     """
-    slow_starts = SlowStarts(gateway, say)
     async with asyncio.TaskGroup() as group:
         for entry in entries:
-            group.create_task(_check(gateway, entry, report, slow_starts))
+            group.create_task(_check(gateway, entry, report, follow, counts_tools=counts_tools))
 
 
 async def _check(
-    gateway: ServerChecker, entry: ServerEntry, report: Callable[[CheckResult], None], slow_starts: SlowStarts
+    gateway: ServerChecker,
+    entry: ServerEntry,
+    report: Callable[[CheckResult], None],
+    follow: Callable[[str], Coroutine[Any, Any, None]],
+    *,
+    counts_tools: bool,
 ) -> None:
-    following = asyncio.create_task(slow_starts.follow(entry.name))
+    following = asyncio.create_task(follow(entry.name))
     try:
-        await gateway.check_server(entry.name)
+        seconds = await gateway.check_server(entry.name)
     except FluidMCPError as error:
         if entry.start_hint and isinstance(error, ServerStartError):
             error.hint = f"{error.hint} {entry.start_hint}".strip()
         report(CheckResult(name=entry.name, error=error, verdict=_judge(entry, error)))
     else:
-        slow_starts.note_answer(entry.name)
-        report(CheckResult(name=entry.name))
+        following.cancel()
+        tools = await gateway.count_tools(entry.name) if counts_tools else None
+        report(CheckResult(name=entry.name, seconds=seconds, tools=tools))
     finally:
         following.cancel()
 

@@ -137,6 +137,13 @@ class _RunCommand(click.Command):
     is_flag=True,
     help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.",
 )
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Print nothing on stdout; warnings and errors still go to stderr, log lines below that only where "
+    "FMCP_LOG_LEVEL says so.",
+)
 @click.option("--name", default="", metavar="NAME", help="The name under which the command behind `--` is served.")
 @click.pass_context
 def run(context: click.Context, package: tuple[str, ...], name: str, **options: Any) -> int:

@@ -5,6 +5,7 @@ is started (a wrong entry, a command that is not there, a variable that is missi
 when no good server is left; servers that were started and failed end it with exit code 1 when all of them did.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.output import print_error, print_line
+from fluidmcp.cli.output import print_error, print_line, silent_stdout
 from fluidmcp.cli.serving.checks import find_launch_faults
 from fluidmcp.cli.serving.guarding import check_guard
 from fluidmcp.cli.serving.report import report_mistakes, warn_of_wrong_variables
@@ -25,6 +26,7 @@ from fluidmcp.config.settings import (
     load_settings,
     read_environment,
 )
+from fluidmcp.errors import UserError
 from fluidmcp.observability.logs import LogFormat, configure_logging
 from fluidmcp.packages.command_line import load_command
 from fluidmcp.packages.found import find_installation_directory
@@ -64,6 +66,8 @@ class RunOptions:
     log_format: LogFormat | None = None
     install: bool = False
     """Whether a package of a registry that is not installed is installed first."""
+    quiet: bool = False
+    """Whether nothing is printed on stdout, and nothing is logged but warnings and errors."""
 
 
 def run_target(options: RunOptions) -> int:
@@ -73,6 +77,11 @@ def run_target(options: RunOptions) -> int:
         UserError: nothing could be done, because of a mistake in what was typed, exported or written.
         AuthError: the guard of the gateway cannot be set up.
     """
+    with silent_stdout() if options.quiet else contextlib.nullcontext():
+        return _run_target(options)
+
+
+def _run_target(options: RunOptions) -> int:
     environ = read_environment()
     environ = add_runtimes(environ, find_installation_directory(environ, working_directory=Path.cwd()))
     is_file = not options.command and is_servers_file(
@@ -99,8 +108,10 @@ def run_target(options: RunOptions) -> int:
         log_format=options.log_format,
         single_package=bool(options.command) or not is_file and options.target != ALL,
     )
+    if options.quiet:
+        _check_quiet(settings)
     # Without a gateway to watch, the table is the output: what the checks log on the way would only drown it.
-    is_quiet = not options.start_server and not environ.get("FMCP_LOG_LEVEL", "").strip()
+    is_quiet = (options.quiet or not options.start_server) and not environ.get("FMCP_LOG_LEVEL", "").strip()
     configure_logging("warning" if is_quiet else settings.log_level, settings.log_format)
     check_guard(settings, environ)
     loaded = _load(options, environ, settings, is_file=is_file)
@@ -115,8 +126,18 @@ def run_target(options: RunOptions) -> int:
     deferred.hide_memory()
     deferred.allow_many_descriptors()
     if options.start_server:
-        return deferred.start_gateway(loaded, faults, settings, environ, None if given is None else given.listener)
+        listener = None if given is None else given.listener
+        return deferred.start_gateway(loaded, faults, settings, environ, listener, is_quiet=options.quiet)
     return deferred.show_table(loaded, faults, settings, environ)
+
+
+def _check_quiet(settings: GatewaySettings) -> None:
+    if settings.guard == "secure" and settings.secure_token is None:
+        raise UserError(
+            "--quiet would not show the token that --secure makes.",
+            why="It is made for each run, and shown on stdout only.",
+            hint="Choose a token and set FMCP_SECURE_TOKEN, or leave --quiet out.",
+        )
 
 
 def _load(

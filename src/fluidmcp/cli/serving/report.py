@@ -9,6 +9,7 @@ from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.listening.choose import DEFAULT_PORT
 from fluidmcp.config.logins.keys import KeysBlock
 from fluidmcp.config.logins.read import find_keys, has_login_page, list_logins
 from fluidmcp.config.settings import GatewaySettings
@@ -57,15 +58,36 @@ def announce(entries: Sequence[ServerEntry], settings: GatewaySettings) -> None:
     print_line(f"Starting FastAPI server on port {settings.port}")
 
 
-def announce_addresses(entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool) -> None:
-    """What people type into an MCP client, and whether it logs in by itself there."""
+def describe_address(entry: ServerEntry, settings: GatewaySettings) -> str:
+    """What people type into an MCP client."""
+    renamed = f' ("{entry.written_name}" in the file)' if entry.written_name else ""
+    return f"{settings.public_url}/{entry.name}/mcp{renamed}"
+
+
+def describe_connection(entries: Sequence[ServerEntry], settings: GatewaySettings) -> tuple[str, ...]:
+    """How to connect a client, as a line to paste, and the page that says more."""
+    # A guarded gateway tells nobody its packages, so one is named.
+    name = f" {entries[0].name}" if len(entries) == 1 or settings.guard is not None else ""
+    url = "" if settings.public_url == f"http://localhost:{DEFAULT_PORT}" else f" --url {settings.public_url}"
+    return (
+        f"Connect a client: fluidmcp connect claude-code{name}{url}   (or cursor, vscode, codex, ...)",
+        f"In a browser: {settings.public_url}/",
+    )
+
+
+def announce_addresses(
+    entries: Sequence[ServerEntry], settings: GatewaySettings, *, has_gateway_login: bool, in_table: bool = False
+) -> None:
+    """What people type into an MCP client, and whether it logs in by itself there. `in_table`: a table says where."""
     names = [
         entry.name for entry in entries if has_gateway_login or (has_login_page(entry.auth) and settings.guard is None)
     ]
-    for entry in entries:
-        what = "MCP clients log in by themselves" if entry.name in names else f"{entry.name} answers"
-        renamed = f' ("{entry.written_name}" in the file)' if entry.written_name else ""
-        print_line(f"{what} at {settings.public_url}/{entry.name}/mcp{renamed}")
+    if not in_table:
+        for entry in entries:
+            what = "MCP clients log in by themselves" if entry.name in names else f"{entry.name} answers"
+            print_line(f"{what} at {describe_address(entry, settings)}")
+        for line in describe_connection(entries, settings):
+            print_line(line)
     if has_gateway_login and names:
         print_line(f"Register this redirect URI with the provider of the gateway: {settings.public_url}/auth/callback")
     if names and not settings.seal_keys:

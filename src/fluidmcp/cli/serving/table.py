@@ -9,6 +9,7 @@ from fluidmcp.cli.output import print_notice, print_table
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
 from fluidmcp.cli.serving.serve import run_in_loop, stop_on_signals
+from fluidmcp.cli.serving.slow_starts import SlowStarts
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.logins.keys import KeysBlock
 from fluidmcp.config.logins.read import has_login_page
@@ -75,16 +76,20 @@ async def _check_all(
 ) -> int | None:
     """Start everything without a person, note what comes of it, end it all again; an exit code after a signal."""
 
+    gateway = deferred.Gateway(settings, entries, environ)
+    slow_starts = SlowStarts(gateway, print_notice)
+
     def note(result: CheckResult) -> None:
         results[result.name] = result
+        if result.error is None:
+            slow_starts.note_answer(result.name)
 
     with stop_on_signals() as stop:
-        gateway = deferred.Gateway(settings, entries, environ)
         try:
             await gateway.start()
             walls.update(gateway.walls)
             missing.update((entry.name, gateway.missing_variables(entry.name)) for entry in entries)
-            checking = asyncio.create_task(check_servers(gateway, entries, note, print_notice))
+            checking = asyncio.create_task(check_servers(gateway, entries, note, slow_starts.follow))
             stopping = asyncio.create_task(stop.requested.wait())
             await asyncio.wait((checking, stopping), return_when=asyncio.FIRST_COMPLETED)
             for task in (checking, stopping):

@@ -1,20 +1,13 @@
-"""What packages offer to everybody, for the page: asked of server processes that run already. None is started.
-
-The question takes the way of every other request, through the endpoint of the package, so what an entry does not serve
-is not in the answer.
-"""
+"""What packages offer to everybody, for the page: asked of server processes that run already. None is started."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 import msgspec
 
 from fluidmcp.gateway.core import MountedPackage
-from fluidmcp.gateway.http import HttpReply, HttpRequest
-from fluidmcp.gateway.mcp.endpoint import read_mcp_head
-from fluidmcp.gateway.mcp.messages import Caller
-from fluidmcp.gateway.mcp.pending import PendingReply
+from fluidmcp.gateway.mcp.own_question import ask_for_tools
 from fluidmcp.pages.home import ToolView
 
 OFFER_SECONDS: Final = 2.0
@@ -22,9 +15,6 @@ OFFER_SECONDS: Final = 2.0
 MAX_TOOLS: Final = 100
 MAX_NAME_CHARACTERS: Final = 128
 MAX_DESCRIPTION_CHARACTERS: Final = 600
-
-_QUESTION: Final = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}'
-_HEADERS: Final = {"accept": "application/json", "content-type": "application/json"}
 
 
 class _Tool(msgspec.Struct):
@@ -63,13 +53,11 @@ async def list_offers(packages: Mapping[str, MountedPackage]) -> dict[str, tuple
 
 async def _list_tools(package: MountedPackage) -> tuple[ToolView, ...] | None:
     """None: no process runs, or its answer is none."""
-    request = HttpRequest("POST", f"/{package.name}/mcp", "", _HEADERS, _read_nothing, _watch_nothing, can_wait=False)
-    outcome = package.endpoints.begin_now(request, read_mcp_head(_HEADERS), _QUESTION, Caller(None))
-    reply = await outcome.wait(request) if isinstance(outcome, PendingReply) else outcome
-    if not isinstance(reply, HttpReply) or reply.status != 200:
+    body = await ask_for_tools(package.endpoints, package.name)
+    if body is None:
         return None
     try:
-        tools = _decode(reply.body).result.tools
+        tools = _decode(body).result.tools
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return tuple(map(_show, tools[:MAX_TOOLS]))
@@ -82,11 +70,3 @@ def _show(tool: _Tool) -> ToolView:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-async def _read_nothing() -> bytes:
-    return b""
-
-
-def _watch_nothing(callback: Any) -> Any:
-    return cast(Any, lambda: None)

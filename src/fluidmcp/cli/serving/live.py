@@ -1,0 +1,112 @@
+"""The table of servers that come up, drawn in place on a terminal; what is printed meanwhile, logs too, is above it.
+
+What is drawn steers nothing: control characters are escapes, and so is what the encoding of the terminal lacks.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Final, TextIO, cast
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fluidmcp.cli.output import make_encodable
+from fluidmcp.cli.serving.checks import CheckResult
+from fluidmcp.cli.serving.progress import Mood, ServerRow
+from fluidmcp.cli.serving.slow_starts import StartObserver
+from fluidmcp.config.entries import ServerEntry
+from fluidmcp.observability.printable import make_printable
+
+LOOK_SECONDS: Final = 0.25
+_HEADER: Final = ("PACKAGE", "STATE", "TOOLS", "ADDRESS")
+_SPARE_LINES: Final = 4
+"""What of the screen is left to others while the table changes: its header, the line of the cursor, and two more."""
+_STYLES: Final[dict[Mood, str]] = {"busy": "", "good": "green", "unsure": "yellow", "bad": "red"}
+
+
+class LiveTable:
+    """A row for each server. `rows` are all of them, in their order; those of `entries` start."""
+
+    def __init__(
+        self,
+        gateway: StartObserver,
+        entries: Iterable[ServerEntry],
+        missing: Mapping[str, Sequence[str]],
+        rows: Sequence[ServerRow],
+    ) -> None:
+        self._gateway = gateway
+        self._entries = {entry.name: entry for entry in entries}
+        self._missing = missing
+        self._rows = {row.name: row for row in rows}
+        self._drawn: list[ServerRow] = []
+        self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+        self._live = Live(
+            console=self._console, auto_refresh=False, redirect_stderr=sys.stderr.isatty(), vertical_overflow="crop"
+        )
+
+    @contextlib.contextmanager
+    def drawn(self) -> Generator["LiveTable"]:
+        """On the screen from here on; all rows of it stay when the block ends."""
+        # Log handlers know stderr as it was, and would write into the table.
+        stderr = sys.stderr
+        handlers = [each for each in logging.getLogger().handlers if getattr(each, "stream", None) is stderr]
+        try:
+            with contextlib.suppress(OSError):
+                self._live.start()
+            _move(handlers, sys.stderr)
+            self._draw()
+            yield self
+        finally:
+            _move(handlers, stderr)
+            with contextlib.suppress(OSError):  # the terminal is gone
+                self._live.update(self._build(list(self._rows.values())))
+                self._live.stop()
+
+    async def follow(self, name: str) -> None:
+        while True:
+            self._rows[name] = self._rows[name].move(self._gateway.describe_start(name))
+            self._draw()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def end(self, result: CheckResult) -> None:
+        name = result.name
+        self._rows[name] = self._rows[name].end(result, self._entries[name], self._missing[name])
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw what has changed; where there is no room for all rows, those that are under way come first."""
+        rows = list(self._rows.values())
+        room = max(1, self._console.height - _SPARE_LINES)
+        if len(rows) > room:
+            rows = sorted(rows, key=lambda row: row.mood != "busy")[:room]
+        if rows == self._drawn:
+            return
+        self._drawn = rows
+        with contextlib.suppress(OSError):
+            self._live.update(self._build(rows, more=len(self._rows) - len(rows)), refresh=True)
+
+    def _build(self, rows: Sequence[ServerRow], *, more: int = 0) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+        for title in _HEADER:
+            table.add_column(title, overflow="fold", no_wrap=title in ("PACKAGE", "TOOLS"))
+        for row in rows:
+            cells = (Text(row.name), Text(_clean(row.state), _STYLES[row.mood]), Text(row.tools), Text(row.address))
+            table.add_row(*cells)
+        if more:
+            table.caption = Text(f"and {more} more")
+            table.caption_justify = "left"
+        return table
+
+
+def _move(handlers: Iterable[logging.Handler], stream: TextIO) -> None:
+    for handler in handlers:
+        cast("logging.StreamHandler[TextIO]", handler).setStream(stream)
+
+
+def _clean(text: str) -> str:
+    return make_encodable(make_printable(text), sys.stdout)
