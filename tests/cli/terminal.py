@@ -25,6 +25,7 @@ class Terminal:
     """`written` is all that came, `process` the program."""
 
     process: asyncio.subprocess.Process
+    master: int
     written: str = ""
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _ended: bool = False
@@ -58,6 +59,10 @@ class Terminal:
             await self._changed.wait_for(lambda: text in self.written or self._ended)
         assert text in self.written, self.written
 
+    def type(self, keys: str) -> None:
+        """Press these keys."""
+        os.write(self.master, keys.encode())
+
     async def read(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError):  # how the end of a terminal is told
             while data := await reader.read(65536):
@@ -85,17 +90,19 @@ async def at_terminal(
     columns: int = 120,
     before: Sequence[str] = (),
     stays: bool = True,
+    program: str | None = None,
 ) -> AsyncGenerator[Terminal]:
     """The command with stdin, stdout and stderr at a terminal; stopped at the end of the block.
 
     `before` is a command that runs the one behind it. `stays` False: the terminal is closed when the program has begun.
+    `program` is another one than fluidmcp.
     """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     kept = {name: value for name, value in environment().items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
     process = await asyncio.create_subprocess_exec(
         *before,
-        str(BIN / "fluidmcp"),
+        program or str(BIN / "fluidmcp"),
         *args,
         env=kept | {"TERM": "xterm-256color"} | dict(env or {}),
         cwd=cwd,
@@ -105,7 +112,7 @@ async def at_terminal(
         start_new_session=True,
     )
     os.close(slave)
-    terminal = Terminal(process)
+    terminal = Terminal(process, master)
     reading: asyncio.Task[None] | None = None
     transport: asyncio.ReadTransport | None = None
     if stays:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from fluidmcp.cli.catalogue.adding import add_server as add_server
     from fluidmcp.cli.catalogue.show import list_servers as list_servers
     from fluidmcp.cli.catalogue.show import show_server as show_server
+    from fluidmcp.cli.completion.lists import list_installed_names as list_installed_names
+    from fluidmcp.cli.completion.lists import list_known_server_names as list_known_server_names
+    from fluidmcp.cli.completion.lists import list_package_names as list_package_names
+    from fluidmcp.cli.completion.lists import list_preset_names as list_preset_names
+    from fluidmcp.cli.completion.lists import list_runnable_names as list_runnable_names
     from fluidmcp.cli.connect.work import connect_client as connect_client
     from fluidmcp.cli.demo.gateway import run_demo as run_demo
     from fluidmcp.cli.doctor.run import run_doctor as run_doctor
@@ -73,6 +78,11 @@ _MODULES: Final = {
     "add_server": "fluidmcp.cli.catalogue.adding",
     "list_servers": "fluidmcp.cli.catalogue.show",
     "show_server": "fluidmcp.cli.catalogue.show",
+    "list_installed_names": "fluidmcp.cli.completion.lists",
+    "list_known_server_names": "fluidmcp.cli.completion.lists",
+    "list_package_names": "fluidmcp.cli.completion.lists",
+    "list_preset_names": "fluidmcp.cli.completion.lists",
+    "list_runnable_names": "fluidmcp.cli.completion.lists",
     "connect_client": "fluidmcp.cli.connect.work",
     "run_demo": "fluidmcp.cli.demo.gateway",
     "run_doctor": "fluidmcp.cli.doctor.run",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from fluidmcp import __version__
 from fluidmcp.cli import deferred
@@ -38,6 +39,7 @@ _COMMANDS: Final = {
     "connect": ("fluidmcp.cli.connect.command", "Connect an MCP client to packages: show how, or write its file."),
     "tools": ("fluidmcp.cli.calls.tools", "Show the tools of a package, or of all packages."),
     "call": ("fluidmcp.cli.calls.call", "Call a tool of a package, and print what it answers."),
+    "completion": ("fluidmcp.cli.completion.command", "Let your shell complete commands, options and names."),
     "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
     "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),
@@ -62,6 +64,12 @@ class _LazyGroup(click.Group):
         command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The commands of the table; click's own way would import each of them."""
+        if incomplete[:1] == "-":
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

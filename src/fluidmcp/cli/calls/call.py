@@ -6,6 +6,7 @@ import click
 
 from fluidmcp.cli import deferred
 from fluidmcp.cli.calls.options import EXIT_CODES, CallOptions, add_options
+from fluidmcp.cli.completion.names import complete_from, list_packages
 
 _EPILOG: Final = (
     """\b
@@ -28,7 +29,7 @@ Values:
 
 
 @click.command(epilog=_EPILOG, short_help="Call a tool of a package, and print what it answers.")
-@click.argument("package", metavar="PACKAGE")
+@click.argument("package", metavar="PACKAGE", shell_complete=complete_from(list_packages))
 @click.argument("tool", metavar="TOOL")
 @click.argument("values", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--args", "document", metavar="JSON", help="All arguments as one JSON object; - reads it from stdin.")

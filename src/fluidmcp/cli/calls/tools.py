@@ -6,6 +6,7 @@ import click
 
 from fluidmcp.cli import deferred
 from fluidmcp.cli.calls.options import EXIT_CODES, CallOptions, add_options
+from fluidmcp.cli.completion.names import complete_from, list_packages
 
 _EPILOG: Final = (
     """\b
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG, short_help="Show the tools of a package, or of all packages.")
-@click.argument("package", metavar="[PACKAGE]", required=False)
+@click.argument("package", metavar="[PACKAGE]", required=False, shell_complete=complete_from(list_packages))
 @add_options
 def tools(package: str | None, **options: Any) -> int:
     """Show the tools of PACKAGE with their arguments, or the names of those of every package of the gateway. Where

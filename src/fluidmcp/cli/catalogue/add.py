@@ -3,6 +3,7 @@
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_from, list_known_servers
 
 _EPILOG = """\b
 Examples:
@@ -17,7 +18,7 @@ Exit codes:
 
 
 @click.command(epilog=_EPILOG, short_help="Write the entry of a published server into your file.")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=complete_from(list_known_servers))
 @click.option(
     "-o",
     "--file",

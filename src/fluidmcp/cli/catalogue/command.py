@@ -3,6 +3,7 @@
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_from, list_known_servers
 
 _EPILOG = """\b
 Examples:
@@ -13,7 +14,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG, short_help="Show published servers with an entry that works.")
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_from(list_known_servers))
 @click.option(
     "--as",
     "own_name",

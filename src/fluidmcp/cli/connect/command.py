@@ -3,6 +3,7 @@
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_from, list_packages
 from fluidmcp.packages.clients.snippets import CLIENT_KEYS
 
 _EPILOG = """\b
@@ -27,7 +28,7 @@ Exit codes:
 
 @click.command(epilog=_EPILOG, short_help="Connect an MCP client to packages: show how, or write its file.")
 @click.argument("client", metavar="CLIENT", type=click.Choice(CLIENT_KEYS))
-@click.argument("package", metavar="[PACKAGE]", required=False)
+@click.argument("package", metavar="[PACKAGE]", required=False, shell_complete=complete_from(list_packages))
 @click.option(
     "--url",
     metavar="URL",

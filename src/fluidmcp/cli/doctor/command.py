@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_from, list_packages
 
 MAX_HOLD_SECONDS = 600.0
 
@@ -24,7 +25,12 @@ Exit codes:
 
 
 @click.command(epilog=_EPILOG, short_help="Check the OAuth set-up: what works, what does not, and what to do.")
-@click.argument("target", metavar="[PACKAGE|FILE|URL]", required=False)
+@click.argument(
+    "target",
+    metavar="[PACKAGE|FILE|URL]",
+    required=False,
+    shell_complete=complete_from(list_packages, or_files=True),
+)
 @click.option(
     "--token",
     "with_token",

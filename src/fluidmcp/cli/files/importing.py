@@ -3,6 +3,7 @@
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_files
 
 _EPILOG = """\b
 Examples:
@@ -19,7 +20,7 @@ Exit codes:
 
 
 @click.command("import", epilog=_EPILOG, short_help="Make one clean file out of those of other programs.")
-@click.argument("files", metavar="[FILE...]", nargs=-1)
+@click.argument("files", metavar="[FILE...]", nargs=-1, shell_complete=complete_files)
 @click.option(
     "-o",
     "--output",

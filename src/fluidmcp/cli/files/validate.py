@@ -3,6 +3,7 @@
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_files
 
 _EPILOG = """\b
 Examples:
@@ -17,7 +18,7 @@ Exit codes:
 
 
 @click.command(epilog=_EPILOG, short_help="Check files with servers without starting anything.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=complete_files)
 @click.option(
     "--allow-env",
     multiple=True,

@@ -3,6 +3,7 @@
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_from, list_presets
 
 _EPILOG = """\b
 Examples:
@@ -12,7 +13,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG, short_help="Show the providers that an auth block can name, and what each wants.")
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_from(list_presets))
 @click.option(
     "--package",
     default="mypackage",

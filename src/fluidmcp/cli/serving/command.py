@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.completion.names import complete_from, list_runnable
 
 _COMMAND = "fluidmcp.command"
 
@@ -41,7 +42,7 @@ class _RunCommand(click.Command):
 
 
 @click.command(cls=_RunCommand, epilog=_EPILOG, short_help="Serve packages over HTTP, or check that they start.")
-@click.argument("package", nargs=-1, metavar="PACKAGE")
+@click.argument("package", nargs=-1, metavar="PACKAGE", shell_complete=complete_from(list_runnable, or_files=True))
 @click.option(
     "--file",
     "is_file",

@@ -1,0 +1,1 @@
+"""What a shell proposes when somebody presses Tab."""
