@@ -59,6 +59,7 @@ def make_ours(checkout: Path = ROOT, *, suffix: str = "") -> tuple[Gateway, ...]
             environ={"FMCP_SECURE_TOKEN": secret},
             log_in=show_secret,
         ),
+        kind("logged", "a JSON line for each call", environ={"FMCP_LOG_FORMAT": "json"}),
         kind("session", "a session per connection", style="session", environ=SESSION_ENVIRON),
         kind("stateless", "2026-07-28 to a stateless server", style="stateless", server_arguments=("both",)),
         kind("crossing", "2026-07-28 to a handshake server", style="stateless"),

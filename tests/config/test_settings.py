@@ -1,6 +1,7 @@
 """Settings: the environment and the command line become one frozen value, or one error with all faults."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,6 +201,8 @@ def test_a_wrong_setting_of_the_isolation_is_refused(name: str, value: str, must
         ("FMCP_LOG_LEVEL", "loud", None),
         ("FMCP_LOG_FORMAT", "JSON", "json"),
         ("FMCP_LOG_FORMAT", "logfmt", None),
+        ("FMCP_ACCESS_LOG", "on", True),
+        ("FMCP_ACCESS_LOG", "all", None),
     ],
 )
 def test_a_variable_is_read_or_refused(name: str, value: str, expected: object):
@@ -210,6 +213,25 @@ def test_a_variable_is_read_or_refused(name: str, value: str, expected: object):
         return
     settings = load_settings({name: value})
     assert getattr(settings, name.removeprefix("FMCP_").lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "expected"),
+    [
+        ({}, {}, False),
+        ({"FMCP_LOG_FORMAT": "json"}, {}, True),
+        ({}, {"log_format": "json"}, True),
+        ({"FMCP_LOG_FORMAT": "json"}, {"log_format": "text"}, False),
+        ({"FMCP_LOG_LEVEL": "debug"}, {}, True),
+        ({"FMCP_LOG_FORMAT": "json", "FMCP_ACCESS_LOG": "off"}, {}, False),
+        ({"FMCP_ACCESS_LOG": "off"}, {"access_log": True}, True),
+        ({"FMCP_ACCESS_LOG": "on"}, {"access_log": False}, False),
+    ],
+)
+def test_calls_are_logged_for_programs_and_where_somebody_wants_it(
+    environ: dict[str, str], options: dict[str, Any], expected: bool
+):
+    assert load_settings(environ, **options).access_log is expected
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "86400.1", "nan", "inf", "1e400", "soon"])

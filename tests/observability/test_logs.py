@@ -1,18 +1,22 @@
 """What a line of the log looks like, whatever is in it: in both forms an event ends its line itself."""
 
+import asyncio
 import io
 import json
 import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from fluidmcp.observability.logs import (
-    FORMAT,
     MAX_MESSAGE_CHARACTERS,
+    MAX_WAITING_EVENTS,
     Event,
+    EventLog,
     JsonFormatter,
     LogFormat,
     TextFormatter,
@@ -22,7 +26,7 @@ from fluidmcp.observability.logs import (
 from fluidmcp.observability.printable import CUT, make_printable
 
 HOSTILE = 'ada\n2026-01-01 00:00:00,000 INFO    fluidmcp: forged\r\x1b[31m\x85\u2028\u202e"<img src=x>\x00'
-FORMATTERS = pytest.mark.parametrize("formatter", [TextFormatter(FORMAT), JsonFormatter()], ids=["text", "json"])
+FORMATTERS = pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()], ids=["text", "json"])
 
 
 def record(text: object, *arguments: object, level: int = logging.WARNING, **more: Any) -> logging.LogRecord:
@@ -57,7 +61,7 @@ def test_a_megabyte_is_cut(formatter: logging.Formatter) -> None:
 
 @pytest.mark.threat("E18")
 def test_for_people_quoted_lines_and_tracebacks_are_marked_as_such() -> None:
-    formatter = TextFormatter(FORMAT)
+    formatter = TextFormatter()
     quoted = formatter.format(record("it failed: %s", "\n  | one\n  | two\nthree")).split("\n")
     assert quoted[0].endswith(" WARNING fluidmcp.x: it failed: ")
     assert quoted[1:] == ["  | one", "  | two\\nthree"]
@@ -101,14 +105,15 @@ def test_an_event_has_its_fields_in_both_forms_and_no_value_looks_like_a_field()
     told = json.loads(JsonFormatter().format(record(event)))
     assert told["message"] == "call"
     assert {name: told[name] for name in fields} == fields
-    line = TextFormatter(FORMAT).format(record(event)).partition("fluidmcp.x: ")[2]
+    line = TextFormatter().format(record(event)).partition("fluidmcp.x: ")[2]
     assert line.isprintable()
     assert line.startswith('package="a b" method="ada\\n2026')
     assert line.endswith(' status=200 person=- id="x person=ada" plain=a/b dash="-"')
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def configured(log_format: LogFormat, monkeypatch: pytest.MonkeyPatch) -> Generator[io.StringIO]:
+    """The log as a command sets it up, and what it writes."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     written = io.StringIO()
@@ -116,13 +121,42 @@ def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypa
     root.handlers = []
     try:
         configure_logging("info", log_format)
-        logging.getLogger("uvicorn.error").error("Invalid HTTP request received.")
-        logging.getLogger("fluidmcp.x").debug("below")
-        is_told = tell(logging.ERROR, "no such file\n  | Do: look")
+        yield written
     finally:
         logging.captureWarnings(False)
         root.handlers = before
         root.setLevel(level)
+
+
+async def test_events_wait_for_others_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> list[str]:
+        return [json.loads(line)["message"] for line in written.getvalue().splitlines()]
+
+    with configured("json", monkeypatch) as written:
+        events = EventLog("fluidmcp.x")
+        events.add(Event("1", {}))
+        events.add(Event("2", {}))
+        assert read() == []
+        logging.getLogger("fluidmcp.x").warning("3")
+        assert read() == ["1", "2", "3"]
+        events.add(Event("4", {}))
+        async with asyncio.timeout(20):
+            while len(read()) < 4:
+                await asyncio.sleep(0)
+        for number in range(MAX_WAITING_EVENTS + 1):
+            events.add(Event(f"{number + 5}", {}))
+        assert len(read()) == 4 + MAX_WAITING_EVENTS
+        # As at the end of the process.
+        logging.getLogger().handlers[0].flush()
+        assert read() == [str(number + 1) for number in range(5 + MAX_WAITING_EVENTS)]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    with configured(log_format, monkeypatch) as written:
+        logging.getLogger("uvicorn.error").error("Invalid HTTP request received.")
+        logging.getLogger("fluidmcp.x").debug("below")
+        is_told = tell(logging.ERROR, "no such file\n  | Do: look")
     lines = written.getvalue().splitlines()
     if log_format == "text":
         assert not is_told

@@ -253,6 +253,7 @@ class Environment:
     clients_file: str | None = _optional("FMCP_CLIENTS_FILE", _TEXT)
     log_level: str = _variable("FMCP_LOG_LEVEL", _LOG_LEVEL, "info")
     log_format: LogFormat = _variable("FMCP_LOG_FORMAT", _LOG_FORMAT, "text")
+    access_log: bool | None = _optional("FMCP_ACCESS_LOG", _SWITCH)
     single_port: int | None = _optional("MCP_CLIENT_SERVER_PORT", _PORT)
     all_port: int | None = _optional("MCP_CLIENT_SERVER_ALL_PORT", _PORT)
 

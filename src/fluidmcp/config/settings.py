@@ -184,6 +184,8 @@ class GatewaySettings:
     max_sessions: int = 1000
     log_level: str = "info"
     log_format: LogFormat = "text"
+    access_log: bool = False
+    """Whether each call of an MCP client is a line of the log."""
     limits: ProcessLimits = field(default_factory=ProcessLimits)
     isolation: IsolationSettings = field(default_factory=IsolationSettings)
 
@@ -212,6 +214,7 @@ def load_settings(
     allow_unisolated: bool = False,
     drain_seconds: float | None = None,
     log_format: LogFormat | None = None,
+    access_log: bool | None = None,
     single_package: bool = True,
 ) -> GatewaySettings:
     """Settings from a snapshot of the environment and the options of the command line, which win.
@@ -249,6 +252,7 @@ def load_settings(
         trusted_proxies=proxies,
         drain_seconds=environment.drain_seconds if drain_seconds is None else drain_seconds,
         log_format=log_format or environment.log_format,
+        access_log=_choose_access_log(access_log, environment, log_format),
     )
 
 
@@ -348,6 +352,13 @@ def is_exposed(settings: GatewaySettings) -> bool:
     exposed, whatever the public address says.
     """
     return bool(_list_exposures(settings))
+
+
+def _choose_access_log(option: bool | None, environment: Environment, log_format: LogFormat | None) -> bool:
+    """At a terminal a line for each call hides what matters; a program that reads objects wants to count calls."""
+    if option is not None or environment.access_log is not None:
+        return bool(environment.access_log if option is None else option)
+    return (log_format or environment.log_format) == "json" or environment.log_level == "debug"
 
 
 def _list_exposures(settings: GatewaySettings) -> dict[str, str]:

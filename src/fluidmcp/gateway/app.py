@@ -3,12 +3,13 @@
 MCP endpoints go to the core; the rest of the documented HTTP surface is FastAPI's.
 """
 
-import logging
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
+from fluidmcp.gateway.calls.observer import NOT_ANSWERED, Call
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.front.base_path import BasePath
@@ -18,13 +19,12 @@ from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, 
 from fluidmcp.gateway.late_web import LateWeb
 from fluidmcp.gateway.page.opened import is_opened_by_a_person
 from fluidmcp.protocol.forwarded import FORWARDED_FOR
+from fluidmcp.undo import undo_on_failure
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
 WEBSOCKET_REFUSED: Final = 1008
 """RFC 6455 section 7.4.1; sent before the handshake is answered, it makes the answer a 403."""
-
-access_logger = logging.getLogger("fluidmcp.access")
 
 
 class GatewayApp:
@@ -35,6 +35,7 @@ class GatewayApp:
         self._core = parts.core
         self._state = parts.state
         self._streams = parts.calls.streams
+        self._observer = parts.calls.observer
         self._request_guard = parts.logins.request_guard
         self._head_guard = HeadGuard(parts.settings)
         self._max_body_bytes = parts.settings.max_body_bytes
@@ -47,15 +48,15 @@ class GatewayApp:
         if scope["type"] != "http":
             return  # no lifespan and no WebSocket is served
         method, path = cast(str, scope["method"]), self._base_path.take_off(cast(str, scope["path"]))
+        body = RequestBody(receive, self._max_body_bytes)
         try:
             pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
             headers = self._head_guard.read(pairs, path or "")
             if path is None:
                 raise RequestError(404, "There is nothing here.", hint=f"The gateway is at {self._base_path.base}.")
         except RequestError as error:
-            await send_reply(error_reply(error), send)
+            await send_answer(error_reply(error), self._streams, body, send, self._open_call(method, path or "", {}))
             return
-        body = RequestBody(receive, self._max_body_bytes)
         if not self._core.is_mcp_path(path):
             early = (
                 await self._find_refusal(method, path, headers)
@@ -71,12 +72,23 @@ class GatewayApp:
             # The page asks by itself who comes, and shows strangers a login.
             await self._serve_web(scope, path, headers, body, send)
             return
-        try:
-            reply = await self._core.handle(_build_request(scope, path, headers, body))
-        finally:
-            body.end_watches()
-        await send_answer(reply, self._streams, body, send)
-        access_logger.debug("%s %s %d", method, path, reply.status)
+        request = _build_request(scope, path, headers, body)
+        request.call = call = self._open_call(method, path, headers)
+        with undo_on_failure(partial(_end_unanswered, call)):
+            try:
+                reply = await self._core.handle(request)
+            finally:
+                body.end_watches()
+        await send_answer(reply, self._streams, body, send, call)
+
+    def _open_call(self, method: str, path: str, headers: Mapping[str, str]) -> Call | None:
+        """What is noted of a request; None for one that is no call, and where nobody looks on."""
+        if self._observer is None or not self._core.is_mcp_path(path):
+            return None
+        package, endpoint = path.split("/")[1:]
+        if endpoint == "me":
+            return None
+        return Call(self._observer, package, "" if method == "POST" else method, headers)
 
     async def _serve_web(
         self, scope: Scope, path: str, headers: Mapping[str, str], body: RequestBody, send: Send
@@ -119,6 +131,11 @@ def _build_request(scope: Scope, path: str, headers: Mapping[str, str], body: Re
         read_body=body.read,
         watch_disconnect=body.watch_disconnect,
     )
+
+
+def _end_unanswered(call: Call | None) -> None:
+    if call is not None:
+        call.end(NOT_ANSWERED)
 
 
 def _query_of(scope: Scope) -> bytes:

@@ -22,7 +22,10 @@ from fluidmcp.bridge.tool_header_rules import ToolHeaders
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.settings import GatewaySettings
 from fluidmcp.config.urls import split_public_url
+from fluidmcp.crypto.digest import PersonDigest
 from fluidmcp.crypto.sealing import Sealer
+from fluidmcp.gateway.calls.access_log import AccessLog
+from fluidmcp.gateway.calls.observer import CallObserver
 from fluidmcp.gateway.core import Core, MountedPackage
 from fluidmcp.gateway.guard import RequestGuard
 from fluidmcp.gateway.health import ServiceState
@@ -110,6 +113,8 @@ class CallParts:
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     streams: OpenStreams
     """The event streams that are being sent."""
+    observer: CallObserver | None = None
+    """Who is told when a call has ended."""
     patience: Patience
     """Requests whose clients take an event stream when the answer does not come soon."""
 
@@ -147,6 +152,7 @@ def compose(
         ),
         suspended=SuspendedCalls(sealer, replica=replica),
         streams=OpenStreams(keep_alive_seconds=options.keep_alive_seconds),
+        observer=AccessLog(PersonDigest(sealer.derive("people in the log", ())[0])) if settings.access_log else None,
         patience=build_patience(options.keep_alive_seconds),
     )
     mounted = {name: _mount(name, servers, settings, logins, calls) for name, servers in processes.servers.items()}

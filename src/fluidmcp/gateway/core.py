@@ -196,6 +196,8 @@ class Core:
             visitor = await self._admit(request, package, opened)
             asked_by = "package"
             caller = await _identify(request, package, visitor, opened)
+            if request.call is not None:
+                request.call.principal = caller.principal
             if caller.principal is not None:
                 begun_at = None if opened is None else opened.begun_at
                 await self._deny_list.check(package.name, caller.principal.people, begun_at=begun_at)

@@ -13,6 +13,7 @@ import msgspec
 
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.errors import RequestError, WouldWaitError
+from fluidmcp.gateway.calls.observer import Call
 from fluidmcp.protocol.sse import COMMENT
 from fluidmcp.undo import undo_on_failure
 
@@ -67,6 +68,9 @@ class HttpRequest:
 
     early_headers: Headers = ()
     """What belongs to the head of the reply even where that has to be sent before the rest is known."""
+
+    call: Call | None = None
+    """What is noted of it, where somebody looks on."""
 
     def require_wait(self) -> None:
         """Raises WouldWaitError where nobody awaits the reply."""
@@ -384,14 +388,24 @@ def _log_failure(task: "asyncio.Task[None]") -> None:
         logger.error("watching a client failed", exc_info=task.exception())
 
 
-async def send_reply(reply: HttpReply, send: Send) -> None:
-    headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
+async def send_reply(reply: HttpReply, send: Send, more: Headers = ()) -> None:
+    """`more` are further header fields."""
+    headers = (*reply.headers, *more, (b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def send_answer(answer: HttpReply | HttpStream, streams: OpenStreams, body: RequestBody, send: Send) -> None:
-    if isinstance(answer, HttpReply):
-        await send_reply(answer, send)
-    else:
-        await streams.send(answer, body, send)
+async def send_answer(
+    answer: HttpReply | HttpStream, streams: OpenStreams, body: RequestBody, send: Send, call: Call | None = None
+) -> None:
+    """Send a reply to its end, or that of its stream, which is that of the call."""
+    try:
+        more = () if call is None else call.headers
+        if isinstance(answer, HttpReply):
+            await send_reply(answer, send, more)
+        else:
+            answer.headers = (*answer.headers, *more)
+            await streams.send(answer, body, send)
+    finally:
+        if call is not None:
+            call.end(answer.status)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import tracemalloc
@@ -361,18 +360,7 @@ async def test_a_call_that_takes_too_long_is_answered_with_an_error() -> None:
         assert calls == []
 
 
-# -- log, choice -----------------------------------------------------------------------------------------------------
-
-
-@WAYS
-async def test_the_access_log_tells_of_every_request(has_front: bool, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "fluidmcp.access")
-    async with running_mirror(has_front=has_front) as running, connected(running) as wire:
-        caplog.clear()
-        for _ in range(2):
-            await ask(wire, post(PING))
-    lines = [record.getMessage() for record in caplog.records if record.name == "fluidmcp.access"]
-    assert lines == ["POST /mirror/mcp 200"] * 2
+# -- choice -----------------------------------------------------------------------------------------------------
 
 
 async def test_the_front_can_be_left_out() -> None:

@@ -134,6 +134,11 @@ class _RunCommand(click.Command):
     help="Lines for people, or one JSON object a line for programs.  [default: FMCP_LOG_FORMAT, else text]",
 )
 @click.option(
+    "--access-log/--no-access-log",
+    default=None,
+    help="A line of the log for each call.  [default: FMCP_ACCESS_LOG, else with --log-format json]",
+)
+@click.option(
     "--install",
     is_flag=True,
     help="Install what is not installed first: a package of npm or PyPI, also of an entry, or a bundle.",

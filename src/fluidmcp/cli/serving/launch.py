@@ -64,6 +64,7 @@ class RunOptions:
     allow_unisolated: bool = False
     drain_seconds: float | None = None
     log_format: LogFormat | None = None
+    access_log: bool | None = None
     install: bool = False
     """Whether a package of a registry that is not installed is installed first."""
     quiet: bool = False
@@ -106,6 +107,7 @@ def _run_target(options: RunOptions) -> int:
         allow_unisolated=options.allow_unisolated,
         drain_seconds=options.drain_seconds,
         log_format=options.log_format,
+        access_log=options.access_log,
         single_package=bool(options.command) or not is_file and options.target != ALL,
     )
     if options.quiet:

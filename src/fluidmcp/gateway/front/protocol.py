@@ -12,7 +12,6 @@ it meant. Who its token stands for is found out each time.
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, cast
@@ -21,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
+from fluidmcp.gateway.calls.observer import Call
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.core import Passage
 from fluidmcp.gateway.errors import answer_now
@@ -48,8 +48,6 @@ _TWO_WRITES_FROM_BYTES: Final = 65536
 """Longer replies are not copied behind their head."""
 
 RawHeaders = list[tuple[bytes, bytes]]
-
-access_logger = logging.getLogger("fluidmcp.access")
 
 
 class Head:
@@ -89,7 +87,7 @@ class Shared:
         self.core = parts.core
         self.streams = parts.calls.streams
         self.max_body_bytes = parts.settings.max_body_bytes
-        self.logs_access = access_logger.isEnabledFor(logging.DEBUG)
+        self.observer = parts.calls.observer
         self._head_guard = HeadGuard(parts.settings)
         self._base_path = BasePath(split_public_url(parts.settings.public_url)[1])
         self._default_headers: RawHeaders | None = None
@@ -147,6 +145,7 @@ class Flight:
     """
 
     __slots__ = (
+        "call",
         "caller",
         "disconnected",
         "head",
@@ -160,6 +159,7 @@ class Flight:
     def __init__(self) -> None:
         self.head: Head | None = None
         self.caller: Caller | None = None
+        self.call: Call | None = None
         self.pending: PendingReply | None = None
         self.keep_alive = True
         self.disconnected = False
@@ -333,11 +333,17 @@ class FrontProtocol(LimitedProtocol):
             # Since its head came. What it is told is told as to everybody.
             self._hand_over(flight, self._app, text)
             return
-        outcome = answer_now(passage.begin_now, passage.request, passage.head, text, caller)
+        request, observer = passage.request, self._shared.observer
+        if observer is not None:
+            request.call = flight.call = Call(observer, passage.package.name, "", request.headers)
+            flight.call.principal = caller.principal
+        outcome = answer_now(passage.begin_now, request, passage.head, text, caller)
+        request.call = None
         if isinstance(outcome, PendingReply):
             flight.pending = outcome
             outcome.deliver(self._reply)
         elif outcome is None:
+            flight.call = None  # the way that goes on with it opens its own
             self._hand_over(flight, self._app, text)
         else:
             self._reply(outcome)
@@ -354,23 +360,27 @@ class FrontProtocol(LimitedProtocol):
                 answer.principal, answer.package = flight.caller.principal, package.name
             else:
                 answer = shared.core.look_again(answer, package, flight.caller)
-        begun = shared.begin_reply(answer, self.server_state.default_headers)
+        begun, call = shared.begin_reply(answer, self.server_state.default_headers), flight.call
+        flight.call = None
         if begun is None or isinstance(answer, HttpStream):
-            self._hand_over(flight, _Sender(shared.streams, answer))
+            self._hand_over(flight, _Sender(shared.streams, answer, call))
             return
         flight.response_complete = True
         if flight.disconnected or self._gentle.is_leaving or self._wire.is_closing():
+            if call is not None:
+                call.end(answer.status)
             return
         body = answer.body
         ending = b"\r\n\r\n" if flight.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        if call is not None:
+            ending = b"".join((*(b"\r\n%b: %b" % field for field in call.headers), ending))
         if len(body) < _TWO_WRITES_FROM_BYTES:
             self._wire.write(b"%b%d%b%b" % (begun, len(body), ending, body))
         else:
             self._wire.write(b"%b%d%b" % (begun, len(body), ending))
             self._wire.write(body)
-        if shared.logs_access:
-            path = "" if flight.head is None else flight.head.passage.request.path
-            access_logger.debug("%s %s %d", "POST", path, answer.status)
+        if call is not None:
+            call.end(answer.status)
         if not flight.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -420,13 +430,13 @@ class FrontProtocol(LimitedProtocol):
 class _Sender:
     """An ASGI application for one request, whose answer is known."""
 
-    def __init__(self, streams: OpenStreams, answer: Answer) -> None:
+    def __init__(self, streams: OpenStreams, answer: Answer, call: Call | None) -> None:
         self._streams = streams
         self._answer = answer
+        self._call = call
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        await send_answer(self._answer, self._streams, RequestBody(receive, 0), send)
-        access_logger.debug("%s %s %d", scope["method"], scope["path"], self._answer.status)
+        await send_answer(self._answer, self._streams, RequestBody(receive, 0), send, self._call)
 
 
 async def _read_nothing() -> bytes:

@@ -75,6 +75,8 @@ class McpEndpoint:
         message: Message | None = None
         try:
             message = Message(text)
+            if request.call is not None:
+                request.call.method = message.method
             kind = _classify(message, head)
             # Most messages are of these two kinds. For them a coroutine would be a fifth of the cost.
             if kind == "bare" and message.is_request:
@@ -121,6 +123,8 @@ class McpEndpoint:
             if batch is not None:
                 return await self._answer_batch(request, batch, caller)
             message = Message(text)
+            if request.call is not None:
+                request.call.method = message.method
         except FluidMCPError as error:
             return self._describe(error, message, caller)
         carry_out = partial(self._carry_out, message, caller, handle)

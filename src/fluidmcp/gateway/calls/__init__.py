@@ -1,0 +1,1 @@
+"""Calls of MCP clients as somebody sees them who looks on: when one has ended, and what it was."""

@@ -1,0 +1,69 @@
+"""The one place where it is known that a call has ended, whichever way it came.
+
+A call is one HTTP request at an MCP endpoint, refused ones too. `gateway/app` and `gateway/front` open it and end it,
+the core says whose it is and the endpoint which MCP method; where nobody observes, there is none.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Final, NamedTuple, Protocol
+
+from fluidmcp.authentication.principal import Principal
+
+REQUEST_ID_HEADER: Final = "x-request-id"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,64}", re.ASCII)
+NOT_ANSWERED: Final = 0
+"""In the place of a status: the gateway ended, or the connection, before there was one."""
+
+
+class EndedCall(NamedTuple):
+    """What there is to say of a call. Nothing that was sent is in it but names, which may be anything of any length."""
+
+    package: str
+    """As the client wrote it; there may be none of that name."""
+    method: str
+    """Of MCP; GET or DELETE for requests without a message, empty where the message was not read."""
+    status: int
+    seconds: float
+    """From the head of the request to the end of the reply, or of the stream that it is."""
+    request_id: str
+    """Of at most 64 characters that mean nothing anywhere."""
+    principal: Principal | None
+    """Whose it was, as far as that became known."""
+
+
+class CallObserver(Protocol):
+    """Looks on: an access log, and later whatever counts or keeps calls."""
+
+    def note_end(self, call: EndedCall) -> None:
+        """Called in the event loop, once for each call; must not wait, and must not raise."""
+        ...
+
+
+class Call:
+    """A call that goes on."""
+
+    __slots__ = ("_begun_at", "_observer", "method", "package", "principal", "request_id")
+
+    def __init__(self, observer: CallObserver, package: str, method: str, headers: Mapping[str, str]) -> None:
+        """`headers` by lower-case name: a proxy or client may have given the request an id already."""
+        self._observer = observer
+        self._begun_at = perf_counter()
+        self.package = package
+        self.method = method
+        self.principal: Principal | None = None
+        told = headers.get(REQUEST_ID_HEADER)
+        is_told = told is not None and _REQUEST_ID.fullmatch(told) is not None
+        self.request_id = told if told is not None and is_told else secrets.token_hex(8)
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What the reply says of it."""
+        return ((REQUEST_ID_HEADER.encode(), self.request_id.encode()),)
+
+    def end(self, status: int) -> None:
+        """To be called once."""
+        seconds = perf_counter() - self._begun_at
+        self._observer.note_end(EndedCall(self.package, self.method, status, seconds, self.request_id, self.principal))
