@@ -61,7 +61,7 @@ class GatewayApp:
             early = (
                 await self._find_refusal(method, path, headers)
                 or answer_health(method, path, _query_of(scope))
-                or answer_ready(method, path, self._state)
+                or answer_ready(method, path, _query_of(scope), self._state)
             )
             if early is not None:
                 await send_reply(early, send)

@@ -2,7 +2,8 @@
 loaded or not.
 
 `/health` says that the gateway runs: whoever hears nothing may restart it. `/ready` says whether it should be sent
-requests: it ends first when the gateway is to stop.
+requests: it ends first when the gateway is to stop. How far packages are is beside the point there: one that fails does
+not keep requests from the others.
 """
 
 from collections.abc import Mapping
@@ -44,12 +45,13 @@ def answer_health(method: str, path: str, query: bytes) -> HttpReply | None:
     return json_reply(200, dict(HEALTHY))
 
 
-def answer_ready(method: str, path: str, state: ServiceState) -> HttpReply | None:
-    """The answer to `GET /ready`, None for every other request."""
-    return build_ready_reply(state) if path == READY_PATH and method == "GET" else None
+def answer_ready(method: str, path: str, query: bytes, state: ServiceState) -> HttpReply | None:
+    """The answer to `GET /ready`; None for every other request, that for details too: FastAPI has it."""
+    return build_ready_reply(state, {}) if path == READY_PATH and method == "GET" and b"detail" not in query else None
 
 
-def build_ready_reply(state: ServiceState) -> HttpReply:
+def build_ready_reply(state: ServiceState, more: Mapping[str, object]) -> HttpReply:
+    """`more` are further members; the status tells of the gateway alone."""
     if state.is_ready:
-        return json_reply(200, {"status": "ready"})
-    return json_reply(503, {"status": "not ready"})
+        return json_reply(200, {"status": "ready", **more})
+    return json_reply(503, {"status": "not ready", **more})

@@ -12,6 +12,7 @@ from fluidmcp.gateway.login.keys_endpoint import build_keys_router
 from fluidmcp.gateway.login.package_login import build_login_router
 from fluidmcp.gateway.login.wellknown_routes import build_wellknown_router
 from fluidmcp.gateway.operations.deny_list import AdmitOperator, build_deny_router
+from fluidmcp.gateway.operations.readiness import Readiness
 from fluidmcp.gateway.operations.routes import Detail, add_error_answers, add_operations
 from fluidmcp.gateway.page.routes import build_page_router
 from fluidmcp.pages.docs import mount_docs
@@ -28,7 +29,7 @@ def build_web(parts: GatewayParts, describe_health: Detail, admit_operator: Admi
         redirect_slashes=False,
     )
     add_error_answers(web)
-    add_operations(web, describe_health, parts.state)
+    add_operations(web, describe_health, parts.state, Readiness(parts).describe)
     web.include_router(build_deny_router(parts.logins.services.deny_list, admit_operator))
     mount_docs(web)
     web.include_router(build_page_router(parts))

@@ -52,6 +52,10 @@ _REFUSALS: Final[dict[str, object]] = {
 }
 
 
+_READY_DESCRIPTION: Final = (
+    "With `detail=1`, `packages` holds for each name its `state`: `ready`, `needs_login`, `starting`, `installing` or "
+    "`failing`, and for the operator the `reason` why it fails. The status does not depend on them."
+)
 _POST_DESCRIPTION: Final = (
     "Sessions of the revisions up to 2025-11-25 name themselves with `Mcp-Session-Id`. Requests of 2026-07-28 describe "
     "their client in `params._meta` and repeat it in `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name`; their errors "
@@ -81,19 +85,20 @@ Detail = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
 """What the operator is told, by the headers of a request; raises for everybody else."""
 
 
-def add_operations(app: FastAPI, describe: Detail, state: ServiceState) -> None:
+def add_operations(app: FastAPI, describe: Detail, state: ServiceState, describe_packages: Detail) -> None:
     """Add `/health`, `/ready` and the schema of configuration files; complete the OpenAPI document by hand: the MCP
     endpoints do not run through FastAPI.
 
-    `describe` gives what `/health?detail=1` adds.
+    `describe` gives what `/health?detail=1` adds, and `describe_packages` what `/ready?detail=1` does.
     """
 
     async def health(request: Request, detail: bool = False) -> JSONResponse:
         more: Mapping[str, object] = await describe(request.headers) if detail else {}
         return JSONResponse({**HEALTHY, **more}, headers={"cache-control": "no-store"})
 
-    async def ready() -> Response:
-        reply = build_ready_reply(state)
+    async def ready(request: Request, detail: bool = False) -> Response:
+        more: Mapping[str, object] = await describe_packages(request.headers) if detail else {}
+        reply = build_ready_reply(state, more)
         return Response(reply.body, reply.status, {name.decode(): value.decode() for name, value in reply.headers})
 
     app.add_api_route(
@@ -108,10 +113,15 @@ def add_operations(app: FastAPI, describe: Detail, state: ServiceState) -> None:
         READY_PATH,
         ready,
         methods=["GET"],
-        summary="Whether the gateway wants requests: 200, or 503 once it is about to stop",
+        summary="Whether the gateway wants requests: 200, or 503 once it is about to stop; `detail=1`: its packages",
+        description=_READY_DESCRIPTION,
         tags=["operations"],
         response_model=None,
-        responses={503: {"description": "The gateway is about to stop."}},
+        responses={
+            401: {"description": "With `detail=1`: the gateway's token is needed."},
+            403: {"description": "With `detail=1`: strangers are not told which packages there are."},
+            503: {"description": "The gateway is about to stop."},
+        },
     )
     app.add_api_route(
         SCHEMA_PATH,
