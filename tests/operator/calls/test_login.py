@@ -114,6 +114,17 @@ async def test_a_login_asks_for_this_address_and_is_kept(tmp_path: Path):
             "for ",
         ),
         (answers(prm=(200, {"resource": URL, "authorization_servers": []})), CHALLENGE, "no authorization server"),
+        (answers(), CHALLENGE.replace(PRM, "https://[::1"), "names another host for its login"),
+        *(
+            (answers(prm=(200, {"resource": URL, "authorization_servers": [issuer]})), CHALLENGE, "is not trusted")
+            for issuer in (
+                "http://localhost:1/x",
+                "https://127.0.0.1/x",
+                "https://[::1",
+                "file:///x",
+                "http://a.example",
+            )
+        ),
         (answers(prm=(404, {})), CHALLENGE, "another address"),
         (answers(server=(200, {**SERVER, "issuer": "https://evil.example"})), CHALLENGE, "login at the gateway failed"),
         (

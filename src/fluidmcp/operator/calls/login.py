@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from fluidmcp.config.urls import check_url
 from fluidmcp.errors import (
     LoginError,
     NotLoggedInError,
@@ -25,6 +26,7 @@ from fluidmcp.errors import (
 from fluidmcp.oauth_client.discovery import ProviderMetadata, discover
 from fluidmcp.oauth_client.fetch import FetchAnswer, Fetcher
 from fluidmcp.oauth_client.pkce import code_challenge_s256, create_code_verifier
+from fluidmcp.oauth_client.target import is_loopback_host
 from fluidmcp.oauth_client.token_endpoint import (
     ProviderClient,
     TokenAnswer,
@@ -215,6 +217,8 @@ class PackageLogin(TokenSource):
             )
         if not isinstance(servers, list) or not servers or not isinstance(servers[0], str):
             raise LoginError("The gateway names no authorization server.", hint="Ask its operator.")
+        if not _may_send_us_to(servers[0], self._url):
+            raise LoginError("The gateway names an authorization server that is not trusted.", hint="Ask its operator.")
         listed = cast("list[object]", scopes) if isinstance(scopes, list) else []
         return Resource(servers[0], tuple(scope for scope in listed if isinstance(scope, str)))
 
@@ -272,6 +276,16 @@ def _add_parameters(url: str, parameters: Mapping[str, str]) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
 
 
+def _may_send_us_to(issuer: str, gateway: str) -> bool:
+    """No gateway elsewhere has its login on this machine: it would make us, and a browser, call what listens here."""
+    if check_url(issuer) is not None:
+        return False
+    return is_loopback_host(urlsplit(gateway).hostname or "") or not is_loopback_host(urlsplit(issuer).hostname or "")
+
+
 def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
     return parts.scheme, parts.netloc.lower()
