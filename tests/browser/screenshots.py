@@ -1,6 +1,6 @@
 """Pictures of the page for the documentation: `scripts/screenshots [FOLDER]` (docs/images).
 
-Taken of `fluidmcp demo`, at the port that the documents name where that is free.
+Taken of `fluidmcp demo`, at the ports that the documents name where they are free.
 """
 
 import asyncio
@@ -18,12 +18,17 @@ from tests.browser.page_stage import visiting
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "docs" / "images"
 MARGIN: Final = 16
+DOCUMENTED_PROVIDER_PORT: Final = 8098
 
 
-async def log_in(page: Page) -> None:
+async def log_in(page: Page, *, consent: Path | None = None) -> None:
+    """Through the window that the page opens; a picture of its first page goes to `consent`."""
     async with page.expect_popup() as opened:
         await page.get_by_role("button", name="Log in to gmail-mock").click()
     window = await opened.value
+    if consent is not None:
+        await window.get_by_role("button", name="Allow").wait_for()
+        await window.screenshot(path=consent, full_page=True)
     await window.get_by_role("button", name="Allow").click()
     await window.get_by_role("button", name=MAYA.name).click()
     await window.get_by_role("button", name="Allow").click()
@@ -42,6 +47,15 @@ async def show_trial(browser: Browser, gateway: RunningGateway, path: Path) -> N
         await visit.page.screenshot(path=path, full_page=True)
 
 
+async def show_arrival(browser: Browser, gateway: RunningGateway, page: Path, consent: Path) -> None:
+    """Somebody has opened the address of a package, and presses its button."""
+    async with visiting(browser, f"{gateway.url}/gmail-mock/mcp", viewport={"width": 860, "height": 700}) as visit:
+        await visit.page.get_by_role("button", name="Log in to gmail-mock").wait_for()
+        await visit.page.locator(".connect").evaluate("part => part.remove()")
+        await visit.page.screenshot(path=page, full_page=True)
+        await log_in(visit.page, consent=consent)
+
+
 async def show_connecting(browser: Browser, gateway: RunningGateway, path: Path) -> None:
     """How a client is connected, in the dark."""
     viewport = {"width": 860, "height": 400}
@@ -56,17 +70,18 @@ async def show_connecting(browser: Browser, gateway: RunningGateway, path: Path)
         await visit.page.screenshot(path=path, full_page=True, clip=clip)  # pyright: ignore[reportArgumentType] # a dict of its keys
 
 
-def choose_port() -> int:
+def choose_port(documented: int) -> int:
     with socket.socket() as probe:
-        return free_port() if probe.connect_ex(("127.0.0.1", DOCUMENTED_PORT)) == 0 else DOCUMENTED_PORT
+        return free_port() if probe.connect_ex(("127.0.0.1", documented)) == 0 else documented
 
 
 async def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    provider = str(free_port())
-    async with start_fluidmcp("demo", "--provider-port", provider, port=choose_port()) as gateway:
+    provider = str(choose_port(DOCUMENTED_PROVIDER_PORT))
+    async with start_fluidmcp("demo", "--provider-port", provider, port=choose_port(DOCUMENTED_PORT)) as gateway:
         async with open_chromium() as browser:
             await show_trial(browser, gateway, folder / "page.png")
+            await show_arrival(browser, gateway, folder / "page-arrival.png", folder / "page-consent.png")
             await show_connecting(browser, gateway, folder / "page-connect.png")
 
 
