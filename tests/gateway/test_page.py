@@ -24,7 +24,8 @@ from tests.gateway.test_routes import BLOCK
 
 HTML = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 EXPOSED: Mapping[str, Any] = {"public_url": "https://gateway.example", "allowed_hosts": frozenset({"127.0.0.1"})}
-PAGE_SERVER = Path(__file__).parent.parent / "servers" / "page_server.py"
+SERVERS = Path(__file__).parent.parent / "servers"
+PAGE_SERVER = SERVERS / "page_server.py"
 MAIL = {"MAIL_CLIENT_ID": "id-1"}
 
 
@@ -169,6 +170,15 @@ async def test_e18_names_and_descriptions_of_tools_are_text_and_are_cut() -> Non
 
     assert "<img" not in page.text and "&lt;img src=x onerror=alert(1)&gt;" in page.text
     assert len(page.text) < 50_000, "a description of a megabyte"
+
+
+@pytest.mark.threat("E19")
+async def test_e19_a_tool_that_is_nonsense_is_left_out_and_the_others_are_listed() -> None:
+    async with running_gateway([replace(stdlib_entry("odd"), args=("-I", str(SERVERS / "odd_server.py")))]) as running:
+        assert (await running.rpc("odd", "tools/list")).status_code == 200
+        page = await running.client.get("/", headers=HTML)
+
+    assert re.findall(r"<dt><bdi>(\w+)</bdi></dt>", page.text) == ["good", "repeated"]
 
 
 async def test_a_page_under_another_name_of_this_machine_goes_to_the_gateways_own() -> None:

@@ -91,7 +91,10 @@ def _ask_field(name: str, field: Mapping[str, object], *, is_required: bool) -> 
     shown = "" if default is None else make_printable(str(default))[:MAX_SHOWN_CHARACTERS]
     while True:
         text: str = click.prompt(
-            label + ("" if is_required else " (may be empty)"), default=shown, show_default=bool(shown), err=True
+            label + ("" if is_required or shown else " (may be empty)"),
+            default=shown,
+            show_default=bool(shown),
+            err=True,
         )
         if not text and not is_required:
             return None

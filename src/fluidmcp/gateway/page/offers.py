@@ -24,7 +24,7 @@ class _Tool(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    tools: list[_Tool]
+    tools: list[msgspec.Raw]
 
 
 class _Answer(msgspec.Struct):
@@ -32,6 +32,7 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_tool = msgspec.json.Decoder(_Tool).decode
 
 
 async def list_offers(packages: Mapping[str, MountedPackage]) -> dict[str, tuple[ToolView, ...]]:
@@ -60,10 +61,16 @@ async def _list_tools(package: MountedPackage) -> tuple[ToolView, ...] | None:
         tools = _decode(body).result.tools
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return tuple(map(_show, tools[:MAX_TOOLS]))
+    shown = (_show(tool) for tool in tools[:MAX_TOOLS])
+    return tuple(tool for tool in shown if tool is not None)
 
 
-def _show(tool: _Tool) -> ToolView:
+def _show(raw: msgspec.Raw) -> ToolView | None:
+    """None for one that is no tool: the others are shown all the same."""
+    try:
+        tool = _decode_tool(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
     words = tool.description or tool.title or ""
     return ToolView(name=_cut(tool.name, MAX_NAME_CHARACTERS), description=_cut(words, MAX_DESCRIPTION_CHARACTERS))
 
