@@ -78,7 +78,8 @@ def choose_port(documented: int) -> int:
 async def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     provider = str(choose_port(DOCUMENTED_PROVIDER_PORT))
-    async with start_fluidmcp("demo", "--provider-port", provider, port=choose_port(DOCUMENTED_PORT)) as gateway:
+    command = ("demo", "--no-browser", "--provider-port", provider)
+    async with start_fluidmcp(*command, port=choose_port(DOCUMENTED_PORT)) as gateway:
         async with open_chromium() as browser:
             await show_trial(browser, gateway, folder / "page.png")
             await show_arrival(browser, gateway, folder / "page-arrival.png", folder / "page-consent.png")

@@ -1,10 +1,10 @@
 """`fluidmcp demo` as a real child process, and a script that logs in to it over HTTP as a browser would."""
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import httpx2
@@ -13,6 +13,7 @@ from fluidmcp.demo.mailboxes import Person
 from tests.acceptance.harness import DiedAtStartError, RunningGateway, free_port, start_fluidmcp
 
 ATTEMPTS = 3
+NO_SCREEN: Final = {"BROWSER": "", "DISPLAY": "", "WAYLAND_DISPLAY": ""}
 
 _FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
 _CONSENT = re.compile(r'<form method="post" action="([^"]+)">\s*<input type="hidden" name="request" value="([^"]+)">')
@@ -33,12 +34,16 @@ class RunningDemo:
 
 
 @asynccontextmanager
-async def start_demo() -> AsyncGenerator[RunningDemo]:
-    """On free ports. Somebody may take the provider's port before the demo does: then with another one."""
+async def start_demo(*options: str, env: Mapping[str, str] | None = None) -> AsyncGenerator[RunningDemo]:
+    """On free ports; no browser opens unless `env` says which.
+
+    Somebody may take the provider's port before the demo does: then with another one.
+    """
     async with AsyncExitStack() as running:
         for attempt in range(ATTEMPTS):
             provider_port = free_port()
-            starting = start_fluidmcp("demo", "--provider-port", str(provider_port))
+            arguments = ("demo", "--provider-port", str(provider_port), *options)
+            starting = start_fluidmcp(*arguments, env=NO_SCREEN | dict(env or {}))
             try:
                 gateway = await running.enter_async_context(starting)
             except DiedAtStartError as error:

@@ -60,7 +60,7 @@ async def run(*command: str) -> str:
 
 @pytest.mark.promise(66, 68, 73, 75, 76, 88, 89, 90, 91, 92, 101, 102, 103, 106, 107, 125)
 async def test_the_documented_lines_and_snippets_work_verbatim_with_the_token_of_a_login() -> None:
-    async with start_on_documented_ports("demo", says="The demo runs.", alias="any") as gateway:
+    async with start_on_documented_ports("demo", "--no-browser", says="The demo runs.", alias="any") as gateway:
         token = (await log_in("http://localhost:8099/gmail-mock/auth/login", MAYA)).json()["token_data"]["access_token"]
         curl = json.loads(await run("sh", "-c", DOCUMENTED_CURL.replace("ya29.a0AfH6SMB...", token)))
         printed = await run(sys.executable, "-c", DOCUMENTED_PYTHON.replace("ya29.a0AfH6SMB...", token))

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.calls.options import EXIT_CODES, CallOptions, add_options
+from fluidmcp.cli.calls.options import CALL_EXIT_CODES, CallOptions, add_options
 from fluidmcp.cli.completion.names import complete_from, list_packages
 
 _EPILOG: Final = (
@@ -24,7 +24,7 @@ Values:
   key:=JSON    JSON, whatever the schema says
 
 """
-    + EXIT_CODES
+    + CALL_EXIT_CODES
 )
 
 

@@ -6,14 +6,16 @@ from typing import Final, TypeVar
 
 import click
 
-EXIT_CODES: Final = """\b
+_DONE: Final = """\b
 Exit codes:
   0    done
-  1    the tool answered, and says that it failed (isError)
-  2    a mistake in what was typed, or a wrong argument
+"""
+_NOT_DONE: Final = """  2    a mistake in what was typed, or a wrong argument
   3    no gateway answers, or its answer is an error
   4    a login is needed, and there is none or it failed
 """
+TOOLS_EXIT_CODES: Final = _DONE + _NOT_DONE
+CALL_EXIT_CODES: Final = f"{_DONE}  1    the tool answered, and says that it failed (isError)\n{_NOT_DONE}"
 _DEFAULT_SECONDS: Final = 600.0
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -29,6 +31,8 @@ class CallOptions:
     no_login: bool
     token_env: str | None
     timeout: float
+    names_package: bool = True
+    """Whether one package is meant; else no login is begun."""
 
 
 def add_options(command: F) -> F:
@@ -53,9 +57,8 @@ def add_options(command: F) -> F:
                 "--timeout",
                 type=click.FloatRange(min=0.1),
                 default=_DEFAULT_SECONDS,
-                show_default="600",
                 metavar="SECONDS",
-                help="How long one answer may take.",
+                help=f"How long one answer may take.  [default: {_DEFAULT_SECONDS:.0f}]",
             ),
         )
     ):

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.calls.options import EXIT_CODES, CallOptions, add_options
+from fluidmcp.cli.calls.options import TOOLS_EXIT_CODES, CallOptions, add_options
 from fluidmcp.cli.completion.names import complete_from, list_packages
 
 _EPILOG: Final = (
@@ -16,7 +16,7 @@ Examples:
   fluidmcp tools gmail-mock --json     as the server describes them
 
 """
-    + EXIT_CODES
+    + TOOLS_EXIT_CODES
 )
 
 

@@ -130,7 +130,7 @@ async def _show_tools(package: str | None, options: CallOptions) -> int:
             return 0
         token = _read_token(options)
         names = await list_packages(gateway, None if token is None else f"Bearer {token}")
-        return await _show_all_tools(gateway, names, replace(options, no_login=True))
+        return await _show_all_tools(gateway, names, replace(options, names_package=False))
 
 
 async def _show_all_tools(gateway: Gateway, names: Sequence[str], options: CallOptions) -> int:
@@ -219,7 +219,7 @@ async def _open_package(gateway: Gateway, package: str, options: CallOptions) ->
     fetcher = Fetcher(allow_private=True)
     try:
         # Only where an address may be pasted: what is typed as an answer to the tool is not for the login.
-        pastes = _has_person() and not options.no_login and not _opens_browser(options, environ)
+        pastes = _has_person() and _may_log_in(options) and not _opens_browser(options, environ)
         with read_typed_lines(sys.stdin if pastes else None) as lines:
             tokens: TokenSource
             if token is not None:
@@ -231,6 +231,7 @@ async def _open_package(gateway: Gateway, package: str, options: CallOptions) ->
                     file=find_token_file(environ, name=name_token_file(url)),
                     fetcher=fetcher,
                     person=_find_login_person(options, environ, lines),
+                    why_nobody=_explain_nobody(options),
                 )
             person = _find_person(package, options)
             yield PackageCaller(gateway, package, tokens=tokens, person=person, limit_seconds=options.timeout)
@@ -267,11 +268,24 @@ def _find_person(package: str, options: CallOptions) -> Person:
     return Person(ask=ask, note_progress=lambda text: print_notice(f"... {text}"))
 
 
+def _may_log_in(options: CallOptions) -> bool:
+    return options.names_package and not options.no_login
+
+
+def _explain_nobody(options: CallOptions) -> str:
+    """Why no login is begun, where none can be."""
+    if not options.names_package:
+        return "A login begins only where one package is named."
+    if options.no_login:
+        return "--no-login was given, and no login is stored that is good."
+    return "Nobody can be asked here: there is neither a browser nor a terminal."
+
+
 def _find_login_person(
     options: CallOptions, environ: Mapping[str, str], lines: "asyncio.Queue[str]"
 ) -> LoginPerson | None:
     opens = _opens_browser(options, environ)
-    if options.no_login or not (opens or is_terminal(2)):
+    if not _may_log_in(options) or not (opens or is_terminal(2)):
         return None
 
     def show_address(url: str) -> None:

@@ -14,12 +14,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fluidmcp.cli import deferred
+from fluidmcp.cli.account.session import has_browser, open_browser
 from fluidmcp.cli.output import print_line
 from fluidmcp.cli.serving.listening.ports import open_sockets
 from fluidmcp.cli.serving.report import announce, build_callback_url
 from fluidmcp.cli.serving.serve import hide_memory, run_in_loop, serve, stop_on_signals
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import EnvVariable, ServerEntry
+from fluidmcp.config.listening.choose import DEFAULT_PORT
 from fluidmcp.config.settings import GatewaySettings, load_settings, read_environment
 from fluidmcp.errors import PortInUseError, UserError
 from fluidmcp.gateway.lifecycle import Gateway
@@ -36,7 +38,7 @@ PROVIDER_HOST: Final = "127.0.0.1"
 _EXTRA_MODULES: Final = ("mcp", "jinja2")
 
 
-def run_demo(*, port: int, provider_port: int) -> int:
+def run_demo(*, port: int, provider_port: int, no_browser: bool = False) -> int:
     """Serve until a signal comes; the exit code.
 
     Raises:
@@ -59,7 +61,7 @@ def run_demo(*, port: int, provider_port: int) -> int:
         opened.callback(_close_all, provider_sockets)
         gateway_sockets = open_sockets(settings)
         opened.callback(_close_all, gateway_sockets)
-        return run_in_loop(_serve_both(settings, environ, gateway_sockets, provider_sockets, provider_port))
+        return run_in_loop(_serve_both(settings, environ, gateway_sockets, provider_sockets, provider_port, no_browser))
 
 
 def point_at_provider(entry: ServerEntry, registration: "Registration") -> ServerEntry:
@@ -98,6 +100,7 @@ async def _serve_both(
     gateway_sockets: Sequence[socket.socket],
     provider_sockets: Sequence[socket.socket],
     provider_port: int,
+    no_browser: bool,
 ) -> int:
 
     shipped = _load_entry()
@@ -109,7 +112,8 @@ async def _serve_both(
             ending.push_async_callback(gateway.close)
             await gateway.start()
             announce([entry], settings)
-            _explain(settings)
+            opens = has_browser(environ) and not no_browser
+            _explain(settings, environ, opens_browser=opens)
             async with asyncio.TaskGroup() as group:
                 group.create_task(serve(deferred.create_provider(registration), provider_sockets, stop=stop))
                 group.create_task(
@@ -121,6 +125,8 @@ async def _serve_both(
                         on_shutdown=ending.aclose,
                     )
                 )
+                if opens:
+                    open_browser(f"{settings.public_url}/")  # the sockets listen already
         return stop.exit_code
 
 
@@ -154,21 +160,32 @@ def _check_extra() -> None:
         )
 
 
-def _explain(settings: GatewaySettings) -> None:
-    base = f"{settings.public_url}/{PACKAGE}"
+def _explain(settings: GatewaySettings, environ: Mapping[str, str], *, opens_browser: bool) -> None:
+    page, base = f"{settings.public_url}/", f"{settings.public_url}/{PACKAGE}"
+    # What the other commands take for the gateway where nothing is said.
+    is_default = page == f"http://localhost:{DEFAULT_PORT}/" and not environ.get("FMCP_PUBLIC_URL")
+    url = "" if is_default else f" --url {settings.public_url}"
+    hint = ", in the browser that opens" if opens_browser else ""
     for line in (
         "",
         "The demo runs. Its provider, its two people and their mail are made up; it answers this machine only.",
         "",
-        "1. Open this in a browser and choose who you are:",
-        f"     {base}/auth/login",
-        "2. Put the access_token of the answer in place of YOUR_ACCESS_TOKEN, and ask who you are:",
-        f"     {_write_curl(base, 'tools/call', name='whoami')}",
-        "   or which tools there are:",
-        f"     {_write_curl(base, 'tools/list')}",
-        "3. Be two people at once: open the login in a private window or another browser, and choose the other one.",
-        "4. Or let an MCP client (Claude, Cursor, VS Code, Inspector) log in by itself, with this address alone:",
+        f"1. The page: log in as one of the two people, and try the tools{hint}:",
+        f"     {page}",
+        "2. In another terminal, as the person that you choose in the browser:",
+        f"     fluidmcp tools {PACKAGE}{url}",
+        f"     fluidmcp call {PACKAGE} whoami{url}",
+        "3. Your MCP client: what to put where (--write does it). It logs in by itself, with this address alone:",
+        f"     fluidmcp connect claude-code {PACKAGE}{url}   (or cursor, vscode, codex, ...)",
         f"     {base}/mcp",
+        "4. The gateway as Claude, Cursor, VS Code and ChatGPT see it, step by step:",
+        f"     fluidmcp doctor {base}/mcp",
+        "5. Without any client: open this in a browser and choose who you are,",
+        f"     {base}/auth/login",
+        "   then put the access_token of the answer in place of YOUR_ACCESS_TOKEN, and ask this or that:",
+        f"     {_write_curl(base, 'tools/call', name='whoami')}",
+        f"     {_write_curl(base, 'tools/list')}",
+        "Be two people at once: log in again in a private window or another browser, and choose the other one.",
         "",
         f"All endpoints: {settings.public_url}/docs   Stop: Ctrl-C",
     ):

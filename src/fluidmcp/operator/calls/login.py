@@ -67,13 +67,15 @@ class PackageLogin(TokenSource):
         file: TokenFile,
         fetcher: Fetcher,
         person: browser_flow.Person | None,
+        why_nobody: str = "Nobody can be asked here.",
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`person` is who can log in; None: nobody."""
+        """`person` is who can log in; None: nobody, and `why_nobody` tells why."""
         self._url = url
         self._file = file
         self._fetcher = fetcher
         self._person = person
+        self._why_nobody = why_nobody
         self._now = now
 
     async def find(self) -> str | None:
@@ -113,8 +115,8 @@ class PackageLogin(TokenSource):
         if self._person is None:
             raise NotLoggedInError(
                 f"{self._url} needs a login.",
-                why="Nobody can be asked here: there is no browser and no terminal, or --no-login was given.",
-                hint="Run it once in a terminal: the login is kept for the next time.",
+                why=self._why_nobody,
+                hint="Call it once from a terminal, without --no-login: the login is kept for the next time.",
             )
         try:
             return await self._log_in(address, parameters.get("scope"), self._person)
