@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from fluidmcp.authentication.identity import read_id_token, read_verified_domain
+from fluidmcp.authentication.identity import read_id_token, read_name, read_verified_domain
 from fluidmcp.errors import ProviderAnswerError
 from tests.providers.fault_making import unsigned_id_token
 
@@ -82,6 +82,25 @@ def test_deep_claims_are_refused() -> None:
 )
 def test_v18_only_a_verified_mail_address_has_a_domain(claims: dict[str, Any], domain: str | None) -> None:
     assert read_verified_domain(claims, "https://as.example") == domain
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"name": "Ada Lovelace", "preferred_username": "ada"}, "Ada Lovelace"),
+        ({"preferred_username": "ada"}, "ada"),
+        ({"name": "", "preferred_username": "ada"}, "ada"),
+        ({"name": "x" * 101, "preferred_username": "ada"}, "ada"),
+        ({"name": "Ada\u202e", "preferred_username": ["ada"]}, None),
+        ({"name": 7}, None),
+        ({"name": " "}, None),
+        ({"email": "ada@corp.com"}, None),
+    ],
+)
+def test_the_name_is_what_can_be_shown_of_it(claims: dict[str, Any], name: str | None) -> None:
+    assert read_name(claims) == name
+    token = unsigned_id_token(**CLAIMS, **claims)
+    assert read_id_token(token, client_id="gateway", issuer="https://as.example", now=NOW).name == name
 
 
 def test_at_google_only_hd_speaks_for_an_organisation() -> None:

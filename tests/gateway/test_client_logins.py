@@ -22,7 +22,7 @@ from tests.gateway.client_login import (
     client_logins,
 )
 from tests.gateway.running import running_gateway
-from tests.providers.fault_making import query_of, token_document
+from tests.providers.fault_making import query_of, token_document, unsigned_id_token
 
 
 @pytest.fixture
@@ -64,6 +64,29 @@ async def test_a_client_with_only_the_url_finds_the_login_and_calls_a_tool(stage
     assert 0 < tokens["expires_in"] <= 3300, "the provider's ends after 3600 seconds"
     assert tokens["access_token"].startswith("fmcp1.")
     assert await stage.running.call("mail", "echo", {"text": "hello"}, **bearer(tokens)) == "hello"
+
+
+async def test_a_person_is_told_their_name_and_still_after_a_renewal(stage: Stage) -> None:
+    claims = {"iss": "https://id.example", "aud": "gateway", "exp": 4_000_000_000}
+
+    def answer(form: dict[str, str]) -> JSONResponse:
+        if form["grant_type"] == "refresh_token":
+            return JSONResponse(token_document())
+        return JSONResponse(
+            token_document(id_token=unsigned_id_token(**claims, sub="1742", name="Ada <b>Lovelace</b>"))
+        )
+
+    async def read_me(tokens: dict[str, Any]) -> dict[str, str]:
+        reply = await stage.running.client.get("/mail/me", headers=bearer(tokens))
+        person: dict[str, str] = reply.json()["person"]
+        return person
+
+    stage.provider.answer_token = answer
+    client = await stage.client()
+    tokens = await stage.log_in(client)
+    person = {"issuer": "https://id.example", "subject": "1742", "name": "Ada <b>Lovelace</b>"}
+    assert await read_me(tokens) == person
+    assert await read_me((await client.refresh(tokens["refresh_token"])).json()) == person
 
 
 async def test_the_process_gets_the_providers_token_and_never_the_sealed_one(stage: Stage) -> None:

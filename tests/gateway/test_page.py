@@ -1,5 +1,6 @@
 """The page at `/` over HTTP: who is shown what, and that MCP clients notice nothing of it."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -9,11 +10,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.authorization_server.page_client import build_page_client
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.secret import Secret
 from fluidmcp.errors import OAuthError
+from fluidmcp.gateway.mcp.messages import Caller
 from fluidmcp.gateway.page.access import PageAccess, Visitor
+from fluidmcp.gateway.page.me import describe_caller
 from fluidmcp.gateway.page.views import PageViews
 from fluidmcp.guards.gateway_auth import StaticTokenAuth
 from fluidmcp.pages.names import PAGE_FILES
@@ -211,6 +215,19 @@ async def test_a_person_is_told_who_they_are(guarded: RunningGateway) -> None:
         "scopes": [],
         "expires_at": None,
     }
+
+
+def test_the_best_name_that_is_known_is_the_one_that_is_shown() -> None:
+    principal = Principal(issuer="https://id.example", subject="1742", client_id="", token_digest="x")
+    assert "name" not in json.loads(describe_caller(Caller(principal)).body)["person"]
+    named = replace(principal, name="Ada", email="ada@corp.example")
+    assert json.loads(describe_caller(Caller(named)).body)["person"] == {
+        "issuer": "https://id.example",
+        "subject": "1742",
+        "name": "Ada",
+        "email": "ada@corp.example",
+    }
+    assert "Ada" not in repr(named)
 
 
 OWN = "the-one-token-of-this-gateway"

@@ -19,6 +19,8 @@ from fluidmcp.oauth_client.issuer import ExpectedIssuer
 
 CLOCK_LEEWAY_SECONDS = 60.0
 MAX_SUBJECT_CHARACTERS = 255
+MAX_NAME_CHARACTERS = 100
+"""It is sealed into what clients hold."""
 
 _GOOGLE_ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
 _DOMAIN = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
@@ -33,6 +35,8 @@ class Identity:
     email_domain: str | None = None
     email: str | None = field(default=None, repr=False)
     """The address, where the provider says that it verified it."""
+    name: str | None = field(default=None, repr=False)
+    """As `Principal.name`."""
 
 
 def read_id_token(id_token: str, *, client_id: str, issuer: str | None, now: float) -> Identity:
@@ -65,6 +69,7 @@ def read_id_token(id_token: str, *, client_id: str, issuer: str | None, now: flo
         subject=subject,
         email_domain=read_verified_domain(claims, claimed_issuer),
         email=read_verified_email(claims),
+        name=read_name(claims),
     )
 
 
@@ -86,6 +91,16 @@ def read_subject(claims: Mapping[str, object]) -> str | None:
     if isinstance(subject, str) and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS and subject.isprintable():
         return subject
     return None
+
+
+def read_name(claims: Mapping[str, object]) -> str | None:
+    """What the provider calls the person (OpenID Connect Core 1.0, section 5.1): no proof of anything."""
+    names = (claims.get("name"), claims.get("preferred_username"))
+    return next((name for name in names if isinstance(name, str) and _is_name(name)), None)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and not text.isspace()
 
 
 def read_verified_email(claims: Mapping[str, object]) -> str | None:

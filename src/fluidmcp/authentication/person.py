@@ -12,6 +12,8 @@ class Person(msgspec.Struct, frozen=True, array_like=True):
     subject: str
     email_domain: str | None = None
     scopes: tuple[str, ...] = ()
+    name: str | None = None
+    """As `Principal.name`."""
 
 
 class HeldLogin(msgspec.Struct, frozen=True, array_like=True):

@@ -23,6 +23,8 @@ class Principal:
     """The domain of the person's *verified* mail address, lower case; None when the provider did not say."""
     email: str | None = field(default=None, repr=False)
     """That address itself."""
+    name: str | None = field(default=None, repr=False)
+    """What the person is called, to show to themselves: anybody can call themselves anything."""
     also: tuple[tuple[str, str], ...] = ()
     """Issuer and subject of the same caller at other logins: further ones of the package, that of the gateway."""
 

@@ -292,6 +292,7 @@ class AuthorizationServer:
             scopes=frozenset(person.scopes),
             expires_at=expires_at,
             email_domain=person.email_domain,
+            name=person.name,
             also=_list_others(person, access),
         )
 

@@ -147,7 +147,7 @@ def build_grant(
     # GitHub joins scopes with commas.
     granted = tuple(asked) if answer.scope is None else tuple(answer.scope.replace(",", " ").split())
     return UpstreamGrant(
-        person=Person(identity.issuer, identity.subject, identity.email_domain, granted),
+        person=Person(identity.issuer, identity.subject, identity.email_domain, granted, identity.name),
         access_token=answer.access_token,
         refresh_token=answer.refresh_token,
         expires_at=None if answer.expires_in is None else int(now + answer.expires_in),

@@ -134,7 +134,9 @@ class GatewayLogin:
     async def renew(self, grant: UpstreamGrant) -> UpstreamGrant:
         """As `Upstream.renew`."""
         person = grant.person
-        known = Identity(issuer=person.issuer, subject=person.subject, email_domain=person.email_domain)
+        known = Identity(
+            issuer=person.issuer, subject=person.subject, email_domain=person.email_domain, name=person.name
+        )
         await self.admit(person)
         if grant.refresh_token is None:
             if grant.expires_at is not None or await self._provider.guard.identify(grant.access_token) is None:
@@ -185,7 +187,12 @@ class GatewayLogin:
                 why="Its answer has no ID token, and nothing else names a person.",
                 hint="Add openid to FMCP_OAUTH_SCOPE, or set FMCP_OAUTH_USERINFO_ENDPOINT.",
             )
-        return Identity(issuer=principal.issuer, subject=principal.subject, email_domain=principal.email_domain)
+        return Identity(
+            issuer=principal.issuer,
+            subject=principal.subject,
+            email_domain=principal.email_domain,
+            name=principal.name,
+        )
 
     def _read_id_token(self, id_token: str) -> Identity:
         return read_id_token(

@@ -196,7 +196,9 @@ class PackageAuth:
     async def renew(self, grant: UpstreamGrant) -> UpstreamGrant:
         """As `Upstream.renew`."""
         person = grant.person
-        known = Identity(issuer=person.issuer, subject=person.subject, email_domain=person.email_domain)
+        known = Identity(
+            issuer=person.issuer, subject=person.subject, email_domain=person.email_domain, name=person.name
+        )
         self._check_allowed(known)
         if grant.refresh_token is None:
             await self._check_still_good(grant)
@@ -395,6 +397,7 @@ def _identity_of(principal: Principal) -> Identity:
         subject=principal.subject,
         email_domain=principal.email_domain,
         email=principal.email,
+        name=principal.name,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
+from fluidmcp.authentication.identity import read_name
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import read_object, read_scopes
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
@@ -68,6 +69,7 @@ class GitHubCheck:
             token_digest=digest,
             scopes=read_scopes(document.get("scopes")),
             expires_at=expires_at,
+            name=_read_login_name(document.get("user")),
         )
 
 
@@ -76,6 +78,11 @@ def _read_account(user: object) -> int:
     if not isinstance(account, int) or isinstance(account, bool) or account <= 0:
         raise unavailable("GitHub did not say whose token it is.")
     return account
+
+
+def _read_login_name(user: object) -> str | None:
+    """To show: it can change hands."""
+    return read_name({"name": cast("dict[str, object]", user).get("login")}) if isinstance(user, dict) else None
 
 
 def _read_end(value: object) -> float | None:

@@ -7,7 +7,7 @@ ours from theirs.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from fluidmcp.authentication.identity import read_subject, read_verified_domain, read_verified_email
+from fluidmcp.authentication.identity import read_name, read_subject, read_verified_domain, read_verified_email
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import read_digits, read_object, read_scopes
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
@@ -72,7 +72,7 @@ class GoogleCheck:
             person = read_object(answer, "userinfo endpoint", refused=_REFUSED)
             if read_subject(person) == subject:
                 email = read_verified_email(_normalise(person))
-                return replace(principal, email_domain=_read_domain(person), email=email)
+                return replace(principal, email_domain=_read_domain(person), email=email, name=read_name(person))
         return principal
 
 

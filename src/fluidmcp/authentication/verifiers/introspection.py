@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from fluidmcp.authentication.identity import read_subject, read_verified_domain, read_verified_email
+from fluidmcp.authentication.identity import read_name, read_subject, read_verified_domain, read_verified_email
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import holds, read_object, read_scopes, read_text, read_time
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
@@ -78,6 +78,7 @@ class IntrospectionCheck:
             expires_at=expires_at,
             email_domain=read_verified_domain(claims, issuer),
             email=read_verified_email(claims),
+            name=read_name(claims),
         )
 
     def _is_ours(self, claims: Mapping[str, object]) -> bool:

@@ -10,7 +10,7 @@ from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jws import JWSRegistry
 
-from fluidmcp.authentication.identity import read_subject, read_verified_domain, read_verified_email
+from fluidmcp.authentication.identity import read_name, read_subject, read_verified_domain, read_verified_email
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import holds, read_scopes, read_text, read_time
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError
@@ -81,6 +81,7 @@ class JwtCheck:
             expires_at=expires_at + LEEWAY_SECONDS,
             email_domain=read_verified_domain(claims, issuer),
             email=read_verified_email(claims),
+            name=read_name(claims),
         )
 
 

@@ -6,7 +6,7 @@ bring the tokens of its users. The user of this check decides whose tokens it ma
 
 from collections.abc import Mapping
 
-from fluidmcp.authentication.identity import read_subject, read_verified_domain, read_verified_email
+from fluidmcp.authentication.identity import read_name, read_subject, read_verified_domain, read_verified_email
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import read_object, read_text
 from fluidmcp.authentication.verifiers.cached import TokenRefusedError, unavailable
@@ -45,6 +45,7 @@ class UserinfoCheck:
             token_digest=digest,
             email_domain=read_verified_domain(document, self._issuer) if self._endpoint.dialect == "oidc" else None,
             email=read_verified_email(document) if self._endpoint.dialect == "oidc" else None,
+            name=read_name(document),
         )
 
     def _read_subject(self, document: Mapping[str, object]) -> str:

@@ -173,7 +173,7 @@ def _describe_me() -> dict[str, object]:
             "summary": "Who the caller is here, as their provider names them; `person` is null where nobody is known",
             "responses": {
                 "200": {
-                    "description": "`person` with `issuer`, `subject` and, where the provider said it, `email`.",
+                    "description": "`person`: `issuer`, `subject`; `name` and `email` where the provider told them.",
                     "content": {"application/json": {"schema": {"type": "object"}}},
                 },
                 "401": _REFUSALS["401"],

@@ -9,7 +9,7 @@ MAX_SHOWN_CHARACTERS: Final = 200
 
 
 def describe_caller(caller: Caller) -> HttpReply:
-    """`person` is null for somebody whom nobody knows; `email` is there where the provider's answer held one.
+    """`person` is null for somebody whom nobody knows; `name` and `email` are there where the provider told them.
 
     `expires_at` is when the login ends, in seconds since the epoch, where that is known. No token is in it.
     """
@@ -17,7 +17,7 @@ def describe_caller(caller: Caller) -> HttpReply:
     if principal is None:
         return json_reply(200, {"person": None})
     email = principal.email or next((held.values["email"] for held in caller.held if "email" in held.values), None)
-    person = {"issuer": principal.issuer, "subject": principal.subject, "email": email}
+    person = {"issuer": principal.issuer, "subject": principal.subject, "name": principal.name, "email": email}
     ends = [end for end in (caller.good_until, principal.expires_at) if end is not None]
     return json_reply(
         200,

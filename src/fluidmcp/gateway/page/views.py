@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, cast
 from urllib.parse import urlsplit
 
+from fluidmcp.authentication.principal import Principal
 from fluidmcp.authorization_server.consent import RememberedConsent
 from fluidmcp.authorization_server.page_client import CALLBACK_PATH, PAGE_CLIENT_ID
 from fluidmcp.bridge.channel import Channel
@@ -64,7 +65,7 @@ class PageViews:
             root=self._root,
             is_stranger=visitor.is_stranger,
             is_guarded=self._access.is_guarded,
-            who="" if visitor.principal is None else visitor.principal.email or visitor.principal.subject,
+            who="" if visitor.principal is None else _name(visitor.principal),
             only="" if visitor.is_stranger else only,
             packages=[
                 self._build_package(
@@ -176,6 +177,11 @@ class PageViews:
             )
             for name, failure in found
         )
+
+
+def _name(principal: Principal) -> str:
+    """The best name there is, for the person themselves."""
+    return principal.name or principal.email or principal.subject
 
 
 def _describe_remembered(one: RememberedConsent) -> RememberedItem:

@@ -232,7 +232,7 @@ class PackagePart {
     const response = await fetch(`${this.path}/me`, { headers: await this.credentials(), credentials: "omit", cache: "no-store" })
       .catch(() => null);
     const answer = response?.ok ? await response.json().catch(() => ({})) : {};
-    return answer.person?.email ?? answer.person?.subject ?? "somebody";
+    return answer.person?.name ?? answer.person?.email ?? answer.person?.subject ?? "somebody";
   }
 
   async list() {
