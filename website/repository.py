@@ -12,11 +12,11 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util.typing import ExtensionMetadata
 
 SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
-LINK: Final = re.compile(r"^ *- \[[^]]+\]\(([^)#\s]+)\.md\)", re.MULTILINE)
+LINK: Final = re.compile(r"^ *- \[([^]<>]+)\]\(([^)#\s]+)\.md\)", re.MULTILINE)
 
 
 def list_pages(start_page: str, folder: str) -> dict[str, list[str]]:
-    """The pages that the lists of each section lead to, as Sphinx names them: `{"Start": ["/docs/page", ...]}`.
+    """The pages that the lists of each section lead to, for Sphinx: `{"Start": ["The page </docs/page>"]}`.
 
     Args:
         start_page: Markdown.
@@ -25,7 +25,7 @@ def list_pages(start_page: str, folder: str) -> dict[str, list[str]]:
     pieces = SECTION.split(start_page)[1:]
     sections = dict(zip(pieces[::2], pieces[1::2], strict=True))
     return {
-        title: ["/" + posixpath.normpath(posixpath.join(folder, link)) for link in LINK.findall(text)]
+        title: [f"{name} </{posixpath.normpath(posixpath.join(folder, path))}>" for name, path in LINK.findall(text)]
         for title, text in sections.items()
     }
 

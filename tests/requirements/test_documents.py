@@ -13,6 +13,7 @@ from fluidmcp.config.auth_block import KEYS
 from fluidmcp.config.environment import list_variables
 from fluidmcp.config.oauth import OAUTH_VARIABLES
 from fluidmcp.packages.resolve import INSTALLATION_VARIABLE
+from tests.conftest import HEAVY_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +89,11 @@ def test_ci_runs_the_test_command_of_the_readme():
     (command,) = [block for block in blocks if "pytest" in block]
     assert command in read(".ci/run").splitlines()
     assert command in read("CONTRIBUTING.md")
+
+
+def test_ci_runs_the_folders_that_the_test_command_leaves_out():
+    named = set(re.findall(r"tests/[a-z_/]+", read(".ci/run")))
+    assert {folder.relative_to(ROOT).as_posix() for folder in HEAVY_FOLDERS} <= named
 
 
 def test_the_version_is_the_same_everywhere():

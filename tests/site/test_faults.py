@@ -1,5 +1,6 @@
 """What must not be in the documentation ends the build of its site."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ def test_a_sound_repository_becomes_a_site(repository: Path, tmp_path: Path):
     page = (tmp_path / "site" / "docs" / "page.html").read_text(encoding="utf-8")
     assert 'href="../README.html"' in page
     assert "code.py" not in page
+    side_bar = re.sub(r"\s+", " ", page.partition('class="sidebar-tree"')[2].partition("</div>")[0])
+    assert re.findall(r'caption-text">([^<]+)<', side_bar) == ["Read"]
+    assert re.findall(r'href="([^"]*)">([^<]+)</a>', side_bar) == [("#", "A page"), ("../README.html", "The root")]
     assert ">code<" in page.replace('<span class="pre">', "").replace("</span>", "")
 
 
