@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from fluidmcp import __version__
 from tests.acceptance.harness import BIN, environment, run_fluidmcp
 
 HELP_LIMIT_SECONDS = 0.3
@@ -43,7 +44,7 @@ def test_help_imports_nothing_of_the_gateway(arguments: list[str]):
 @pytest.mark.parametrize("program", ["fluidmcp", "fmcp", "fluidai-mcp"])
 async def test_each_of_the_three_names_tells_the_version(program: str):
     done = await run_fluidmcp("--version", program=program)
-    assert (done.code, done.stdout) == (0, "fluidmcp 0.1.0\n")
+    assert (done.code, done.stdout) == (0, f"fluidmcp {__version__}\n")
 
 
 async def test_the_help_names_every_command_and_option():

@@ -8,7 +8,6 @@ from typing import Final
 
 import pytest
 
-from fluidmcp.cli.main import run_commands
 from fluidmcp.demo.mailboxes import MAYA, PEOPLE, ROBIN
 from tests.acceptance.harness import environment, free_port, run_fluidmcp, start_fluidmcp, start_on_documented_ports
 from tests.demo.demo_client import call_tool, log_in, start_demo
@@ -145,15 +144,3 @@ async def test_one_port_for_both_is_refused() -> None:
 
     assert finished.code == 2
     assert "cannot share" in finished.stderr
-
-
-@pytest.mark.parametrize("module", ["mcp", "jinja2"])
-def test_a_missing_extra_is_named_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-
-    assert run_commands(["demo"]) == 2
-    error = capsys.readouterr().err
-    assert module in error
-    assert "pip install '.[demo]'" in error

@@ -1,5 +1,6 @@
 """What the documents say about settings, options and commands is what the code has."""
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
@@ -98,7 +99,9 @@ def test_ci_runs_the_folders_that_the_test_command_leaves_out():
 
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    assert project["version"] == __version__
+    assert "version" not in project and project["dynamic"] == ["version"]
+    assert importlib.metadata.version(project["name"]) == __version__
+    assert f"\nappVersion: {__version__}\n" in read("deploy/helm/fluidmcp/Chart.yaml")
     assert "## [Unreleased]" in read("CHANGELOG.md")
 
 

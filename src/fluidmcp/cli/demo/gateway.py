@@ -6,7 +6,6 @@ client id and secret are made for this run and stay in memory.
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -34,17 +33,13 @@ if TYPE_CHECKING:
 PACKAGE: Final = "gmail-mock"
 PROVIDER_HOST: Final = "127.0.0.1"
 
-# Modules of the extra `demo`, all of them needed.
-_EXTRA_MODULES: Final = ("mcp", "jinja2")
-
 
 def run_demo(*, port: int, provider_port: int, no_browser: bool = False) -> int:
     """Serve until a signal comes; the exit code.
 
     Raises:
-        UserError: a part is missing, a port is taken, or a setting in the environment is wrong.
+        UserError: a port is taken, or a setting in the environment is wrong.
     """
-    _check_extra()
     if port == provider_port:
         raise UserError(
             f"The gateway and the provider cannot share port {port}.", hint="Give --port and --provider-port two ports."
@@ -134,7 +129,10 @@ def _load_entry() -> ServerEntry:
     print_line("Reading metadata.json...")
     # The shipped one on purpose: an installed package of that name is not what is tried here.
     packages = [package for package in find_packages(SHIPPED_DIRECTORY, is_shipped=True) if package.name == PACKAGE]
-    return load_packages(packages).entries[0]
+    loaded = load_packages(packages)
+    for refused in loaded.refused:
+        raise refused.error
+    return loaded.entries[0]
 
 
 def _open_provider_sockets(port: int) -> list[socket.socket]:
@@ -148,16 +146,6 @@ def _open_provider_sockets(port: int) -> list[socket.socket]:
 def _close_all(sockets: Sequence[socket.socket]) -> None:
     for opened in sockets:
         opened.close()
-
-
-def _check_extra() -> None:
-    missing = [name for name in _EXTRA_MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(
-            "The demo is not installed.",
-            why=f"It needs libraries that the gateway does without: {', '.join(missing)}.",
-            hint="Run in a clone: pip install '.[demo]'",
-        )
 
 
 def _explain(settings: GatewaySettings, environ: Mapping[str, str], *, opens_browser: bool) -> None:
