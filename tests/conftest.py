@@ -30,13 +30,13 @@ HEAVY_FOLDERS = tuple(
     TESTS / name
     for name in (
         "conformance clients configurations isolation known_servers containers scale deploy cli/doctor browser "
-        "first_minute site".split()
+        "first_minute site release".split()
     )
 )
 """What other people's programs say of the gateway, a gateway for each of a hundred files and of two dozen published
 servers, every attack at every level of isolation, real containers and what is shipped for them, a thousand clients at
-once, dozens of gateways set up wrongly, pages in a browser, newcomers with an empty folder, and the documentation site.
-They run where they are named: `pytest tests/conformance`.
+once, dozens of gateways set up wrongly, pages in a browser, newcomers with an empty folder, the documentation site, and
+releases. They run where they are named: `pytest tests/conformance`.
 """
 
 Marks = dict[str, dict[str, list[str]]]

@@ -27,7 +27,7 @@ SENDER: Final = "import socket, sys; socket.create_connection(('127.0.0.1', {por
 class Newcomer:
     """A person, the folder in which they begin, and what their commands said.
 
-    `distribution` is what `uvx --from` takes: a wheel, with or without extras.
+    `distribution` is what `uvx --from` takes: a wheel.
     """
 
     folder: Path

@@ -43,21 +43,21 @@ Travel = Callable[[Path, str, AsyncExitStack], Awaitable[list[str]]]
 
 
 async def test_two_servers_answer_within_twenty_seconds(tmp_path: Path):
-    said = await measure(connect_two_servers, tmp_path, "", LIMIT_SECONDS)
+    said = await measure(connect_two_servers, tmp_path, LIMIT_SECONDS)
 
     assert json.loads(said[1])["timezone"] == "UTC"
     assert json.loads(said[2]) == {"entities": [], "relations": []}
 
 
 async def test_a_person_who_logs_in_is_answered_within_a_minute(tmp_path: Path):
-    said = await measure(log_in_to_demo, tmp_path, "[demo]", LIMIT_WITH_LOGIN_SECONDS)
+    said = await measure(log_in_to_demo, tmp_path, LIMIT_WITH_LOGIN_SECONDS)
 
     assert MAYA.email in said[-1]
 
 
-async def measure(travel: Travel, folder: Path, extras: str, limit_seconds: float) -> list[str]:
+async def measure(travel: Travel, folder: Path, limit_seconds: float) -> list[str]:
     """What the second newcomer was told. `pytest -o log_cli=true --log-level=info` shows how long each took."""
-    distribution = f"{await asyncio.to_thread(build_wheel, folder / 'wheel')}{extras}"
+    distribution = str(await asyncio.to_thread(build_wheel, folder / "wheel"))
     for name, limit in (("first", STEP_LIMIT_SECONDS), ("second", limit_seconds)):
         async with AsyncExitStack() as ending:
             began = time.monotonic()
@@ -89,7 +89,7 @@ async def log_in_to_demo(folder: Path, distribution: str, ending: AsyncExitStack
     browser = await ending.enter_async_context(open_browser(MAYA, folder))
     newcomer = make_newcomer(folder / "machine", distribution, browser)
     port = free_port()
-    running = newcomer.keep_running("demo", "--port", str(port), "--provider-port", str(free_port()))
+    running = newcomer.keep_running("demo", "--no-browser", "--port", str(port), "--provider-port", str(free_port()))
     stdout = await ending.enter_async_context(running)
     await stdout.wait_for("The demo runs.", limit_seconds=STEP_LIMIT_SECONDS)
     await newcomer.type("call", "gmail-mock", "whoami", "--url", f"http://localhost:{port}")

@@ -66,7 +66,8 @@ def test_what_is_no_object_has_no_members(text: bytes | None) -> None:
 
 
 def test_an_object_that_is_nested_too_deeply_has_no_members() -> None:
-    assert read_object(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}") is None
+    # Python 3.11 stops at 1,000 levels, 3.13 at 10,000.
+    assert read_object(b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}") is None
     assert read_object(b'{"b":"\\ud800","a":' + b"[" * 200_000 + b"]" * 200_000 + b"}") is None
 
 
