@@ -15,6 +15,7 @@ author = "The FluidMCP authors"
 project_copyright = author
 release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 language = "en"
+smartquotes = False
 
 extensions = ["myst_parser", "website.repository"]
 root_doc = "docs/index"

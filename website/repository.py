@@ -8,11 +8,13 @@ from typing import Any, Final
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.util.typing import ExtensionMetadata
 
 SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
 LINK: Final = re.compile(r"^ *- \[([^]<>]+)\]\(([^)#\s]+)\.md\)", re.MULTILINE)
+LISTS_OF_TESTS: Final = ("docs/promises", "docs/threats")
 
 
 def list_pages(start_page: str, folder: str) -> dict[str, list[str]]:
@@ -60,6 +62,13 @@ class FilesOfTheRepository(SphinxTransform):
         return target.is_relative_to(root) and not target.is_relative_to(root / "docs")
 
 
+def leave_out_of_search(app: Sphinx, env: BuildEnvironment) -> None:
+    """Two pages name every subject and the tests of it, and would be the first answer to whatever is searched."""
+    for page in LISTS_OF_TESTS:
+        if page in env.all_docs:
+            env.metadata[page]["nosearch"] = True
+
+
 def write_entrance(app: Sphinx, error: Exception | None) -> None:
     """The start page stands in `docs/`; whoever opens the folder of the site is led there."""
     if error is None:
@@ -74,5 +83,6 @@ def write_entrance(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("source-read", add_navigation)
     app.add_transform(FilesOfTheRepository)
+    app.connect("env-updated", leave_out_of_search)
     app.connect("build-finished", write_entrance)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
