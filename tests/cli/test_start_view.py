@@ -13,6 +13,7 @@ from tests.cli.terminal import LIMIT_SECONDS, Terminal, at_terminal
 from tests.cli.test_run import read_error
 from tests.cli.test_slow_starts import slow
 from tests.cli.test_start_checks import CLIENT, GOOD, MISSING, NEEDING, UNCLEAR, shell, with_login, write
+from tests.parts import require
 
 BOOM: Final = shell(r"printf '\033[2Jboom\n' >&2; exit 3")
 ODD: Final = GOOD | {"cwd": "/no\x1b[2Jwhere"}
@@ -73,6 +74,18 @@ async def test_a_terminal_shows_each_server_in_place_and_then_what_to_type(tmp_p
     assert "\x1b[2J" not in terminal.written, "nobody else steers the terminal"
     assert "\x1b[32m" in terminal.written
     assert terminal.written.count("\x1b[?25l") == terminal.written.count("\x1b[?25h"), "the cursor is back"
+
+
+@pytest.mark.needs("node", "server-memory")
+async def test_a_public_server_is_ready_with_its_tools(tmp_path: Path) -> None:
+    memory = {"command": str(require("node")), "args": [str(require("server-memory") / "dist" / "index.js")]}
+    port = free_port()
+    arguments = ("run", write(tmp_path, memory=memory), "--start-server", "--port", str(port))
+    async with at_terminal(*arguments, cwd=tmp_path, env={"MEMORY_FILE_PATH": str(tmp_path / "memory")}) as terminal:
+        await terminal.wait_for("In a browser: ")
+    assert re.fullmatch(rf"ready after [\d.]+ s 9 http://localhost:{port}/memory/mcp", read_table(terminal)["memory"])
+    line = f"Connect a client: fluidmcp connect claude-code memory --url http://localhost:{port}"
+    assert any(shown.startswith(line) for shown in terminal.screen)
 
 
 async def test_a_small_terminal_shows_what_is_under_way_and_in_the_end_all(tmp_path: Path) -> None:

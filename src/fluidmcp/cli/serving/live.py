@@ -22,7 +22,9 @@ from fluidmcp.cli.serving.slow_starts import StartObserver
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.observability.printable import make_printable
 
-LOOK_SECONDS: Final = 0.25
+LOOK_SECONDS: Final = 0.5
+DRAW_SECONDS: Final = 0.1
+"""Between two drawings, however many servers change: the same loop serves requests."""
 _HEADER: Final = ("PACKAGE", "STATE", "TOOLS", "ADDRESS")
 _SPARE_LINES: Final = 4
 """What of the screen is left to others while the table changes: its header, the line of the cursor, and two more."""
@@ -44,6 +46,7 @@ class LiveTable:
         self._missing = missing
         self._rows = {row.name: row for row in rows}
         self._drawn: list[ServerRow] = []
+        self._drawing: asyncio.TimerHandle | None = None
         self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
         self._live = Live(
             console=self._console, auto_refresh=False, redirect_stderr=sys.stderr.isatty(), vertical_overflow="crop"
@@ -62,6 +65,8 @@ class LiveTable:
             self._draw()
             yield self
         finally:
+            if self._drawing is not None:
+                self._drawing.cancel()
             _move(handlers, stderr)
             with contextlib.suppress(OSError):  # the terminal is gone
                 self._live.update(self._build(list(self._rows.values())))
@@ -70,16 +75,21 @@ class LiveTable:
     async def follow(self, name: str) -> None:
         while True:
             self._rows[name] = self._rows[name].move(self._gateway.describe_start(name))
-            self._draw()
+            self._draw_soon()
             await asyncio.sleep(LOOK_SECONDS)
 
     def end(self, result: CheckResult) -> None:
         name = result.name
         self._rows[name] = self._rows[name].end(result, self._entries[name], self._missing[name])
-        self._draw()
+        self._draw_soon()
+
+    def _draw_soon(self) -> None:
+        if self._drawing is None:
+            self._drawing = asyncio.get_running_loop().call_later(DRAW_SECONDS, self._draw)
 
     def _draw(self) -> None:
         """Draw what has changed; where there is no room for all rows, those that are under way come first."""
+        self._drawing = None
         rows = list(self._rows.values())
         room = max(1, self._console.height - _SPARE_LINES)
         if len(rows) > room:
