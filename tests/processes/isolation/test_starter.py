@@ -190,7 +190,9 @@ async def test_a_server_has_nothing_but_its_three_streams_and_the_signals_as_the
     child = await stage.launch(level, command="sh", args=("-c", "exec cat /proc/self/status"))
     await child.exited()
     status = [child.lines.get_nowait().split() for _ in range(child.lines.qsize())]
-    masks = {line[0]: int(line[1], 16) for line in status if line[0] in (b"SigBlk:", b"SigIgn:", b"SigCgt:")}
+    # Signal 32 is the C library's own: posix_spawn, which Python 3.13 starts processes with, leaves it ignored in them.
+    own = ~(1 << 31)
+    masks = {line[0]: int(line[1], 16) & own for line in status if line[0] in (b"SigBlk:", b"SigIgn:", b"SigCgt:")}
     assert masks == {b"SigBlk:": 0, b"SigIgn:": 0, b"SigCgt:": 0}
 
 
