@@ -67,13 +67,14 @@ class Registry:
         self.wheels.setdefault(name, {})[version] = f"{link}{path.rpartition('/')[2]}</a>"
 
     def environ(self, folder: Path, path: str) -> dict[str, str]:
-        """An environment whose npm and uv know this registry alone, with caches below `folder`."""
+        """An environment whose npm, uv and pip know this registry alone, with caches below `folder`."""
         return {
             "PATH": path,
             "HOME": str(folder),
             "npm_config_registry": f"{self.url}/",
             "npm_config_cache": str(folder / "npm"),
             "UV_DEFAULT_INDEX": f"{self.url}/simple",
+            "PIP_INDEX_URL": f"{self.url}/simple",
             "UV_CACHE_DIR": str(folder / "uv"),
         }
 

