@@ -490,3 +490,10 @@ async def test_a_redis_that_gateways_cannot_share_is_a_problem_with_its_reason(e
     gone = (await examine(shared))["Redis"]
     assert gone.level == "problem" and "Nothing listens there" in gone.text
     assert "the-password" not in f"{gone}{wrong}{few}"
+
+
+@pytest.mark.parametrize("typed", ["localhost:8099/mail/mcp", "mcp.example.com/mail/mcp", "localhost:8099"])
+async def test_an_address_without_its_beginning_is_told_what_it_lacks(typed: str) -> None:
+    done = await run_fluidmcp("doctor", typed)
+    assert (done.code, done.stdout) == (2, "")
+    assert f"Did you mean http://{typed}?" in done.stderr

@@ -40,7 +40,7 @@ _COMMANDS: Final = {
     "tools": ("fluidmcp.cli.calls.tools", "Show the tools of a package, or of all packages."),
     "call": ("fluidmcp.cli.calls.call", "Call a tool of a package, and print what it answers."),
     "completion": ("fluidmcp.cli.completion.command", "Let your shell complete commands, options and names."),
-    "doctor": ("fluidmcp.cli.doctor.command", "Check the OAuth set-up: what works, what does not, and what to do."),
+    "doctor": ("fluidmcp.cli.doctor.command", "Find what is wrong with a gateway, seen from outside, or with a login."),
     "login": ("fluidmcp.cli.account.login", "Log in at your OAuth provider and keep the tokens on this machine."),
     "logout": ("fluidmcp.cli.account.logout", "Remove the stored tokens, and revoke them where the provider can."),
     "status": ("fluidmcp.cli.account.status", "Show who is logged in, until when, and with which scopes."),

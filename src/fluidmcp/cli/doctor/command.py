@@ -1,5 +1,6 @@
 """`fluidmcp doctor`: the options and their help. What it does stands in `run` and `walking`, imported when called."""
 
+import re
 from pathlib import Path
 
 import click
@@ -8,6 +9,8 @@ from fluidmcp.cli import deferred
 from fluidmcp.cli.completion.names import complete_from, list_packages
 
 MAX_HOLD_SECONDS = 600.0
+_SCHEMELESS = re.compile(r"[\w.-]+(:\d+)?/.*/?(mcp|sse)/?|[\w.-]+:\d+/?", re.ASCII)
+"""An address of a gateway or a package whose beginning was left out."""
 
 _EPILOG = """\b
 Examples:
@@ -24,7 +27,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, short_help="Check the OAuth set-up: what works, what does not, and what to do.")
+@click.command(epilog=_EPILOG, short_help="Find what is wrong with a gateway, seen from outside, or with a login.")
 @click.argument(
     "target",
     metavar="[PACKAGE|FILE|URL]",
@@ -101,6 +104,8 @@ def doctor(
         return deferred.run_url_doctor(
             target, token_env=token_env, login=login, ca=ca, hold_seconds=hold_seconds, as_json=as_json
         )
+    if _SCHEMELESS.match(target) and not Path(target).exists():
+        raise click.UsageError(f"An address begins with https:// or http://. Did you mean http://{target}?")
     return deferred.run_package_doctor(target, public_url=public_url, allow_env=allow_env, as_json=as_json)
 
 
