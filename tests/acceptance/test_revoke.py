@@ -64,7 +64,9 @@ async def test_e21_a_person_is_out_until_allowed_and_a_restart_changes_nothing(t
             allowed = await run_fluidmcp("allow", "ada", env=env)
             assert allowed.stdout == "ada may log in again to all packages.\n"
             await wait_until(gateway, "ada", is_in=True)
-    assert (await run_fluidmcp("allow", "ada", env=env)).stdout == "ada was not shut out of all packages.\n"
+    assert (
+        await run_fluidmcp("allow", "ada", env=env)
+    ).stdout == "Nothing changed: no entry shuts ada out of all packages.\n"
     assert (await run_fluidmcp("revoke", "--list", env=env)).stdout == "Nobody is shut out.\n"
 
 

@@ -35,7 +35,7 @@ _DONE: Final[Mapping[tuple[Action, bool], str]] = {
     ("revoke", True): "{who} is shut out of {where}.",
     ("revoke", False): "{who} was shut out of {where} already.",
     ("allow", True): "{who} may log in again to {where}.",
-    ("allow", False): "{who} was not shut out of {where}.",
+    ("allow", False): "Nothing changed: no entry shuts {who} out of {where}.",
 }
 
 

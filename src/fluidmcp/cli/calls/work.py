@@ -143,7 +143,7 @@ async def _show_all_tools(gateway: Gateway, names: Sequence[str], options: CallO
                 tools = await caller.list_tools()
         except AuthError as error:
             said[name] = {"error": _describe(error)}
-            rows = [("  needs a login", f"fluidmcp tools {name}")]
+            rows = [("  needs a login", f"fluidmcp tools {name} logs in and shows them")]
         except GatewayAnswerError as error:
             said[name] = {"error": _describe(error)}
             rows = [("  failed", error.what[:_NAME_CHARACTERS])]
