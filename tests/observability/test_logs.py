@@ -160,7 +160,7 @@ def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypa
     lines = written.getvalue().splitlines()
     if log_format == "text":
         assert not is_told
-        assert [line.partition(" ERROR")[2] for line in lines] == ["   uvicorn.error: Invalid HTTP request received."]
+        assert [line.partition(" ERROR")[2] for line in lines] == ["   uvicorn: Invalid HTTP request received."]
         return
     assert is_told
     assert [(told["level"], told["logger"], told["message"]) for told in map(json.loads, lines)] == [

@@ -214,7 +214,7 @@ class AuthorizationServer:
         except (ProviderUnavailableError, StoreUnavailableError) as error:
             return request.answer_error("temporarily_unavailable", error.what)
         except ProviderAnswerError as error:
-            logger.warning("a login to %s cannot be finished: %s %s", self.package, error.what, error.why)
+            logger.warning("a login to %s cannot be finished: %s. %s", self.package, error.what, error.why)
             return request.answer_error("server_error", f"{error.what}. {error.why}")
         except LoginError as error:
             code = "access_denied" if error.status < 500 else "temporarily_unavailable"

@@ -95,6 +95,9 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = cut(record.message, MAX_MESSAGE_CHARACTERS)
         record.message = QUOTED.join(map(make_printable, text.split(QUOTED)))
+        if record.name == "uvicorn.error":
+            # What uvicorn calls all that is no access log. Beside "Started server process" people read an error.
+            record.name = "uvicorn"
         return super().formatMessage(record)
 
     def formatException(self, ei: _ExceptionInfo) -> str:
