@@ -122,7 +122,10 @@ async def test_what_is_not_below_the_base_is_not_there(stage: Stage) -> None:
         assert (await http.post("/open/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "ping"})).status_code == 404
         assert (await http.get("/docs", headers={"host": "evil.example"})).status_code == 421
         nothing = await http.get(f"{BASE}/nothing/here")
-        assert (nothing.status_code, nothing.json()["hint"]) == (404, f"The endpoints are listed at {BASE}/docs.")
+        assert (nothing.status_code, nothing.json()["hint"]) == (
+            404,
+            f"A package is at {BASE}/PACKAGE/mcp. The endpoints are listed at {BASE}/docs.",
+        )
 
 
 async def test_a_whole_login_stays_below_the_base(stage: Stage) -> None:

@@ -29,6 +29,14 @@ async def check_plain(running: RunningGateway) -> None:
             assert await ask(running, path, **headers) == (200, {"status": "ok"})
 
 
+async def test_a_query_without_its_value_is_told_what_to_write() -> None:
+    async with running_gateway([stdlib_entry("echo")]) as running:
+        for path in ("/health?detail", "/ready?detail="):
+            status, told = await ask(running, path)
+            assert (status, told["message"]) == (422, "The value of detail is not understood.")
+            assert "?detail=1" in told["hint"]
+
+
 def is_refusal(told: tuple[int, dict[str, Any]], status: int) -> bool:
     """Nothing of the packages is said."""
     return told[0] == status and not any(name in str(told[1]) for name in ("echo", "bare", "landlock", "packages"))

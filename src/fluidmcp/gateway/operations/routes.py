@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -74,10 +75,17 @@ def add_error_answers(app: FastAPI) -> None:
     async def answer_unrouted(request: Request, error: Exception) -> Response:
         status = cast(HTTPException, error).status_code
         what = "There is nothing here." if status == 404 else "The request is refused."
-        hint = f"The endpoints are listed at {request.scope.get('root_path', '')}/docs."
+        base = request.scope.get("root_path", "")
+        hint = f"A package is at {base}/PACKAGE/mcp. The endpoints are listed at {base}/docs."
         return await answer(request, RequestError(status, what, hint=hint))
 
+    async def answer_invalid(request: Request, error: Exception) -> Response:
+        names = sorted({str(fault["loc"][-1]) for fault in cast(RequestValidationError, error).errors()})
+        what = f"The value of {', '.join(names)} is not understood."
+        return await answer(request, RequestError(422, what, hint="In a query, write 1 or 0: ?detail=1."))
+
     app.add_exception_handler(FluidMCPError, answer)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_unrouted)
 
 
