@@ -74,7 +74,7 @@ async def test_a_person_logs_in_reads_tries_a_tool_and_logs_out(stage: LoginStag
         assert await page.get_by_text("For the operator").count() == 0
         await open_package(page, "try")
         await visit.log_in("Log in to try")
-        await page.get_by_text("You are ada here.").wait_for()
+        await page.get_by_text("Your provider's name for you is ada.").wait_for()
         ask = await visit.open_tool("ask")
         await ask.get_by_role("button", name="Run").click()
         await ask.get_by_label("Your name").fill("Ada")

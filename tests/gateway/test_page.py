@@ -58,7 +58,7 @@ async def test_a_gateway_that_nothing_guards_shows_its_packages_and_what_runs_he
         assert words in page.text
     assert re.search(r"<dt><bdi>progress</bdi></dt>", page.text), "the tools of what runs"
     assert "For the operator" in page.text and "1 of at most" in page.text
-    assert "Shown to who has the operator" in page.text
+    assert "whoever has the operator's credential" in page.text.replace("&#39;", "'")
 
 
 @pytest.mark.threat("E18")
@@ -106,6 +106,7 @@ async def test_an_address_of_no_package_says_so_in_words() -> None:
 
     assert page.status_code == 404
     assert "There is no such package" in page.text
+    assert '<a href="/">What is here</a>' in page.text
 
 
 @pytest.mark.parametrize(

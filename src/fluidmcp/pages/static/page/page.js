@@ -223,16 +223,26 @@ class PackagePart {
       this.showLoggedOut();
       keepFocus(this.person.querySelector("button"));
     });
-    replace(this.person, make("p", {}, "You are ", make("strong", {}, make("bdi", {}, await this.readName())), " here."), out);
+    replace(this.person, await this.describePerson(), out);
     keepFocus(out);
     await this.attempt(out, () => this.list());
   }
 
-  async readName() {
+  /** A subject alone may be a number that the person has never seen: it is said whose word for them it is. */
+  async describePerson() {
+    const person = await this.readPerson();
+    const name = person?.name ?? person?.email;
+    const show = (text) => make("strong", {}, make("bdi", {}, text));
+    if (name) return make("p", {}, "You are ", show(name), " here.");
+    if (person?.subject) return make("p", {}, "You are logged in. Your provider's name for you is ", show(person.subject), ".");
+    return make("p", {}, "You are logged in.");
+  }
+
+  async readPerson() {
     const response = await fetch(`${this.path}/me`, { headers: await this.credentials(), credentials: "omit", cache: "no-store" })
       .catch(() => null);
     const answer = response?.ok ? await response.json().catch(() => ({})) : {};
-    return answer.person?.name ?? answer.person?.email ?? answer.person?.subject ?? "somebody";
+    return answer.person;
   }
 
   async list() {
