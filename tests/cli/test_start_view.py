@@ -76,6 +76,18 @@ async def test_a_terminal_shows_each_server_in_place_and_then_what_to_type(tmp_p
     assert terminal.written.count("\x1b[?25l") == terminal.written.count("\x1b[?25h"), "the cursor is back"
 
 
+@pytest.mark.parametrize("columns", [60, 79])
+async def test_an_address_for_which_the_table_has_no_room_is_one_line_below_it(tmp_path: Path, columns: int) -> None:
+    port, name = free_port(), "a-name-as-long-as-those-are"
+    arguments = ("run", write(tmp_path, **{name: GOOD, "good": GOOD}), "--start-server", "--port", str(port))
+    async with at_terminal(*arguments, cwd=tmp_path, columns=columns) as terminal:
+        await terminal.wait_for("In a browser: ")
+    screen = terminal.screen
+    table = screen.index("PACKAGE                      STATE               TOOLS")
+    assert re.fullmatch(rf"{name}  ready after [\d.]+ s  18", screen[table + 1])
+    assert screen[table + 3 : table + 6] == ["", *(f"http://localhost:{port}/{each}/mcp" for each in (name, "good"))]
+
+
 @pytest.mark.needs("node", "server-memory")
 async def test_a_public_server_is_ready_with_its_tools(tmp_path: Path) -> None:
     memory = {"command": str(require("node")), "args": [str(require("server-memory") / "dist" / "index.js")]}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -26,8 +26,11 @@ LOOK_SECONDS: Final = 0.5
 DRAW_SECONDS: Final = 0.1
 """Between two drawings, however many servers change: the same loop serves requests."""
 _HEADER: Final = ("PACKAGE", "STATE", "TOOLS", "ADDRESS")
+_STATE_WIDTH: Final = 24
+"""Of `ready, waits for a login`. Longer states go on in the next line."""
 _SPARE_LINES: Final = 4
 """What of the screen is left to others while the table changes: its header, the line of the cursor, and two more."""
+_GAP: Final = "  "
 _STYLES: Final[dict[Mood, str]] = {"busy": "", "good": "green", "unsure": "yellow", "bad": "red"}
 
 
@@ -45,6 +48,7 @@ class LiveTable:
         self._entries = {entry.name: entry for entry in entries}
         self._missing = missing
         self._rows = {row.name: row for row in rows}
+        self._width = _measure(rows)
         self._drawn: list[ServerRow] = []
         self._drawing: asyncio.TimerHandle | None = None
         self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
@@ -69,7 +73,7 @@ class LiveTable:
                 self._drawing.cancel()
             _move(handlers, stderr)
             with contextlib.suppress(OSError):  # the terminal is gone
-                self._live.update(self._build(list(self._rows.values())))
+                self._live.update(self._build_last(list(self._rows.values())))
                 self._live.stop()
 
     async def follow(self, name: str) -> None:
@@ -100,17 +104,34 @@ class LiveTable:
         with contextlib.suppress(OSError):
             self._live.update(self._build(rows, more=len(self._rows) - len(rows)), refresh=True)
 
+    def _build_last(self, rows: Sequence[ServerRow]) -> Table | Group:
+        """What stays. An address is one line, to be copied: below the table where there is no room in it."""
+        table = self._build(rows)
+        addresses = [Text(row.address, overflow="fold") for row in rows if row.address]
+        return table if self._is_wide_enough() or not addresses else Group(table, Text(), *addresses)
+
+    def _is_wide_enough(self) -> bool:
+        return self._width <= self._console.width
+
     def _build(self, rows: Sequence[ServerRow], *, more: int = 0) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-        for title in _HEADER:
-            table.add_column(title, overflow="fold", no_wrap=title in ("PACKAGE", "TOOLS"))
+        table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="")
+        header = _HEADER if self._is_wide_enough() else _HEADER[:-1]
+        for title in header:
+            table.add_column(title, overflow="fold", no_wrap=title != "STATE")
         for row in rows:
             cells = (Text(row.name), Text(_clean(row.state), _STYLES[row.mood]), Text(row.tools), Text(row.address))
-            table.add_row(*cells)
+            table.add_row(*cells[: len(header)])
         if more:
             table.caption = Text(f"and {more} more")
             table.caption_justify = "left"
         return table
+
+
+def _measure(rows: Sequence[ServerRow]) -> int:
+    """What a table with addresses needs, before anything has started: nothing moves meanwhile."""
+    name = max((len(row.name) for row in rows), default=0)
+    address = max((len(row.address) for row in rows), default=0)
+    return name + _STATE_WIDTH + len("TOOLS") + address + 3 * len(_GAP)
 
 
 def _move(handlers: Iterable[logging.Handler], stream: TextIO) -> None:
