@@ -130,6 +130,14 @@ async def test_a_refused_connection_is_an_unavailable_provider() -> None:
     await fetcher.aclose()
 
 
+async def test_a_name_without_an_address_is_called_that() -> None:
+    fetcher = Fetcher()
+    with pytest.raises(ProviderUnavailableError) as caught:
+        await fetcher.get("https://nothing.invalid/token")
+    assert caught.value.why == "The name nothing.invalid has no address here."
+    await fetcher.aclose()
+
+
 @pytest.mark.threat("B26")
 @pytest.mark.parametrize(
     "url",

@@ -7,6 +7,7 @@ addresses that were checked.
 
 import asyncio
 import logging
+import socket
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -140,7 +141,9 @@ class Fetcher:
             logger.warning("cannot talk to %s: %s", host, type(error).__name__)
             raise ProviderUnavailableError(
                 "The provider cannot be reached",
-                why=f"The connection to {host} failed ({type(error).__name__}).",
+                why=f"The name {host} has no address here."
+                if isinstance(error, socket.gaierror)
+                else f"The connection to {host} failed ({type(error).__name__}).",
                 hint="Check the addresses of the provider and the network of the gateway.",
             ) from error
 
