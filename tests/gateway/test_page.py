@@ -109,6 +109,15 @@ async def test_an_address_of_no_package_says_so_in_words() -> None:
     assert '<a href="/">What is here</a>' in page.text
 
 
+async def test_the_page_of_the_api_says_of_every_endpoint_what_it_is_for() -> None:
+    """Without words, FastAPI makes them of the path: `/.Well-Known/Oauth-Authorization-Server/Mail`."""
+    async with running_gateway([stdlib_entry("mail", auth=BLOCK)], MAIL) as running:
+        paths = (await running.client.get("/openapi.json")).json()["paths"]
+    summaries = {(path, name): endpoint["summary"] for path, each in paths.items() for name, endpoint in each.items()}
+    assert len(summaries) > 20
+    assert [place for place, summary in summaries.items() if summary.startswith("/")] == []
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

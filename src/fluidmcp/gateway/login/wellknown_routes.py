@@ -21,9 +21,17 @@ def build_wellknown_router(
     """The routes of all documents; see `describe_documents`."""
     router = APIRouter(tags=["login for MCP clients"])
     for path, describe in describe_documents(authorization_servers, public_url=public_url, foreign=foreign).items():
-        router.add_api_route(path, _answer_with(describe), methods=["GET"], response_model=None, name=path)
+        router.add_api_route(
+            path, _answer_with(describe), methods=["GET"], response_model=None, name=path, summary=_summarise(path)
+        )
         router.add_api_route(path, answer_preflight, methods=["OPTIONS"], include_in_schema=False, name=path)
     return router
+
+
+def _summarise(path: str) -> str:
+    if "/oauth-protected-resource" in path:
+        return "Where to log in to this address (RFC 9728)"
+    return "The endpoints of its login (RFC 8414)"
 
 
 async def answer_preflight() -> Response:
