@@ -88,6 +88,19 @@ async def test_an_address_for_which_the_table_has_no_room_is_one_line_below_it(t
     assert screen[table + 3 : table + 6] == ["", *(f"http://localhost:{port}/{each}/mcp" for each in (name, "good"))]
 
 
+async def test_a_name_from_a_file_neither_steers_the_terminal_nor_ends_the_gateway(tmp_path: Path) -> None:
+    port = free_port()
+    servers = {"Grüße": GOOD, "bad\x1b[2J": GOOD, "long" * 1000: GOOD}
+    arguments = ("run", write(tmp_path, **servers), "--start-server", "--port", str(port))
+    # What a terminal is told whose encoding has no ü.
+    async with at_terminal(*arguments, cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"}, columns=200) as terminal:
+        await terminal.wait_for("In a browser: ")
+    table = read_table(terminal)
+    assert rf'http://localhost:{port}/gru-e/mcp ("Gr\xfc\xdfe" in' in table["gru-e"]
+    assert table[r"bad\x1b[2J"].startswith("failed: The name becomes part of the address")
+    assert any(name.startswith("longlong") and len(name) < 100 for name in table)
+
+
 @pytest.mark.needs("node", "server-memory")
 async def test_a_public_server_is_ready_with_its_tools(tmp_path: Path) -> None:
     memory = {"command": str(require("node")), "args": [str(require("server-memory") / "dist" / "index.js")]}

@@ -5,6 +5,7 @@ What is drawn steers nothing: control characters are escapes, and so is what the
 
 import asyncio
 import contextlib
+import io
 import logging
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -19,8 +20,8 @@ from fluidmcp.cli.output import make_encodable
 from fluidmcp.cli.serving.checks import CheckResult
 from fluidmcp.cli.serving.progress import Mood, ServerRow
 from fluidmcp.cli.serving.slow_starts import StartObserver
-from fluidmcp.config.entries import ServerEntry
-from fluidmcp.observability.printable import make_printable
+from fluidmcp.config.entries import MAX_NAME_CHARACTERS, ServerEntry
+from fluidmcp.observability.printable import cut, make_printable
 
 LOOK_SECONDS: Final = 0.5
 DRAW_SECONDS: Final = 0.1
@@ -60,8 +61,10 @@ class LiveTable:
     def drawn(self) -> Generator["LiveTable"]:
         """On the screen from here on; all rows of it stay when the block ends."""
         # Log handlers know stderr as it was, and would write into the table.
-        stderr = sys.stderr
+        stderr, stdout = sys.stderr, sys.stdout
         handlers = [each for each in logging.getLogger().handlers if getattr(each, "stream", None) is stderr]
+        # What is printed and logged meanwhile comes here too: a letter that the encoding lacks would end the gateway.
+        errors = _set_errors(stdout, "backslashreplace")
         try:
             with contextlib.suppress(OSError):
                 self._live.start()
@@ -75,6 +78,7 @@ class LiveTable:
             with contextlib.suppress(OSError):  # the terminal is gone
                 self._live.update(self._build_last(list(self._rows.values())))
                 self._live.stop()
+            _set_errors(stdout, errors)
 
     async def follow(self, name: str) -> None:
         while True:
@@ -107,7 +111,7 @@ class LiveTable:
     def _build_last(self, rows: Sequence[ServerRow]) -> Table | Group:
         """What stays. An address is one line, to be copied: below the table where there is no room in it."""
         table = self._build(rows)
-        addresses = [Text(row.address, overflow="fold") for row in rows if row.address]
+        addresses = [Text(self._clean(row.address), overflow="fold") for row in rows if row.address]
         return table if self._is_wide_enough() or not addresses else Group(table, Text(), *addresses)
 
     def _is_wide_enough(self) -> bool:
@@ -119,17 +123,22 @@ class LiveTable:
         for title in header:
             table.add_column(title, overflow="fold", no_wrap=title != "STATE")
         for row in rows:
-            cells = (Text(row.name), Text(_clean(row.state), _STYLES[row.mood]), Text(row.tools), Text(row.address))
+            name, state, address = map(self._clean, (cut(row.name, MAX_NAME_CHARACTERS), row.state, row.address))
+            cells = (Text(name), Text(state, _STYLES[row.mood]), Text(row.tools), Text(address))
             table.add_row(*cells[: len(header)])
         if more:
             table.caption = Text(f"and {more} more")
             table.caption_justify = "left"
         return table
 
+    def _clean(self, text: str) -> str:
+        # Not for sys.stdout, in whose place is one of rich's own while the table is drawn: it tells no encoding.
+        return make_encodable(make_printable(text), cast(TextIO, self._console.file))
+
 
 def _measure(rows: Sequence[ServerRow]) -> int:
     """What a table with addresses needs, before anything has started: nothing moves meanwhile."""
-    name = max((len(row.name) for row in rows), default=0)
+    name = max((min(len(row.name), MAX_NAME_CHARACTERS) for row in rows), default=0)
     address = max((len(row.address) for row in rows), default=0)
     return name + _STATE_WIDTH + len("TOOLS") + address + 3 * len(_GAP)
 
@@ -139,5 +148,9 @@ def _move(handlers: Iterable[logging.Handler], stream: TextIO) -> None:
         cast("logging.StreamHandler[TextIO]", handler).setStream(stream)
 
 
-def _clean(text: str) -> str:
-    return make_encodable(make_printable(text), sys.stdout)
+def _set_errors(stream: TextIO, errors: str) -> str:
+    """What the stream does from here on with a letter that its encoding lacks; what it did before."""
+    before = stream.errors or errors
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors=errors)
+    return before
