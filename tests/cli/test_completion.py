@@ -2,13 +2,14 @@
 
 import asyncio
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from fluidmcp.cli.main import commands, run_commands
-from fluidmcp.packages.sources.lock import Lock, LockedPackage, write_lock
+from fluidmcp.packages.sources.lock import Lock, LockedPackage, read_lock, write_lock
 from tests.acceptance.harness import BIN, environment, run_fluidmcp
 from tests.cli.terminal import at_terminal
 from tests.cli.test_run import GOOD, install
@@ -73,6 +74,18 @@ async def test_what_was_installed_by_name_is_proposed_as_it_is_written(tmp_path:
     write_lock(folder, Lock().with_package(package))
     assert await propose(tmp_path, "fluidmcp", "uninstall", "") == (["npm:some-server"], "")
     assert (await propose(tmp_path, "fluidmcp", "run", "np"))[0] == ["npm:some-server"]
+
+
+@pytest.mark.parametrize("name", ["$(touch pwned)", "a;b", "`id`", "a b", "x\nplain,evil", "a*", "--help\x1b[2J"])
+async def test_no_name_is_proposed_that_a_shell_would_take_for_more(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / ".fmcp-packages"
+    folder.mkdir()
+    hostile = LockedPackage(
+        source="npm", name=name, version="1.0.0", integrity=("i",), tree="t", entry_point="e", contents="c"
+    )
+    write_lock(folder, Lock().with_package(hostile).with_package(replace(hostile, name="@some/server")))
+    assert name in {package.name for package in read_lock(folder).packages.values()}
+    assert await propose(tmp_path, "fluidmcp", "uninstall", "") == (["npm:@some/server"], "")
 
 
 async def test_known_servers_providers_and_files_are_proposed(tmp_path: Path) -> None:
