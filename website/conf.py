@@ -4,8 +4,9 @@ The sources are the Markdown files where they stand, so that they read the same 
 """
 
 import sys
-import tomllib
 from pathlib import Path
+
+from fluidmcp import __version__
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -13,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 project = "FluidMCP"
 author = "The FluidMCP authors"
 project_copyright = author
-release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+release = __version__
 language = "en"
 smartquotes = False
 

@@ -32,7 +32,6 @@ def build_site(folder: Path, *, root: Path = ROOT) -> subprocess.CompletedProces
 def make_repository(folder: Path) -> Path:
     """A small one: two pages and a start page that leads to them, and a file that is no page."""
     shutil.copytree(ROOT / "website", folder / "website", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "src").mkdir()
     (folder / "src" / "code.py").write_text("pass\n", encoding="utf-8")
     (folder / "docs").mkdir()
