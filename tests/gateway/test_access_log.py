@@ -197,11 +197,13 @@ async def test_a_stream_is_a_line_when_it_has_ended(has_front: bool, lines: Line
         assert await lines.seen() == ("mirror", "GET", 200)
 
 
+@pytest.mark.parametrize("is_stateless", [False, True])
 @WAYS
-async def test_a_client_that_goes_away_leaves_a_line(has_front: bool, lines: Lines) -> None:
+async def test_a_client_that_goes_away_leaves_a_line(has_front: bool, is_stateless: bool, lines: Lines) -> None:
     async with running_mirror(lines, has_front=has_front) as running, open_gate() as gate:
+        message, head = stateless("tools/call", **talk(gate)["params"]) if is_stateless else (talk(gate), ())
         async with connected(running) as wire:
-            wire.send(post(talk(gate), f"Accept: {BOTH}"))
+            wire.send(post(message, *head, f"Accept: {BOTH}"))
             assert await gate.arrived() == "a"
         gate.let_go()
         assert await lines.seen("package", "method") == ("mirror", "tools/call")
