@@ -3,6 +3,7 @@
 import pytest
 
 from fluidmcp.config.auth_block import AuthBlock
+from fluidmcp.config.providers.table import PRESETS
 from fluidmcp.errors import ConfigurationError
 from tests.entries import read_entry
 
@@ -243,6 +244,21 @@ def test_a_list_of_people_is_refused_where_nothing_tells_who_somebody_is(key: st
     assert f"mcpServers.gmail-mock.auth.{key} cannot be checked, because nothing tells who somebody is" in why
     assert load({key: ["example.com"], "scopes": ["openid"]}).names_who_is_allowed
     assert load({key: ["example.com"], "introspection_url": "https://a.example/i"}).names_who_is_allowed
+
+
+@pytest.mark.parametrize("provider", ["github", "gitlab", "slack", "atlassian"])
+def test_mail_domains_are_refused_where_the_provider_tells_no_mail_address(provider: str):
+    preset = PRESETS[provider]
+    login, token = (url.replace("{host}", f"{provider}.com") for url in (preset.authorization_url, preset.token_url))
+    own: dict[str, object] = {"authorization_url": login, "token_url": token, "scopes": ["api"]}
+    assert load({**own, "allowed_subjects": ["4711"]}).names_who_is_allowed
+    why = refuse({**own, "allowed_domains": ["example.com"]})
+    assert "auth.allowed_domains lets nobody in, because this provider tells no mail address" in why
+    told = {**own, "scopes": ["api", "openid", "email"], "allowed_domains": ["example.com"]}
+    if provider == "github":
+        assert "tells no mail address" in refuse(told)
+    else:
+        assert load(told).names_who_is_allowed
 
 
 def test_contradictions_are_refused():

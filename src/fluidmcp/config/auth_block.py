@@ -336,6 +336,12 @@ def _check_people(reader: ObjectReader, block: AuthBlock) -> None:
             'add "openid" to scopes, or give an introspection_url or a userinfo_url'
         )
         reader.fault(lists[0], text)
+    elif block.allowed_domains and not _tells_mail_domain(block):
+        text = (
+            "lets nobody in, because this provider tells no mail address: name people in allowed_subjects, or add "
+            '"openid" and "email" to scopes, where it has them'
+        )
+        reader.fault("allowed_domains", text)
     for key in ("allowed_subjects", "allowed_domains"):
         if key in reader and reader.get(key) == []:
             reader.fault(key, "is an empty list, which lets nobody in; leave it out or name somebody")
@@ -355,6 +361,22 @@ def _names_people(block: AuthBlock) -> bool:
         return True
     is_jwt = block.validation in (None, "jwt") and block.audience is not None and issuer_of_jwts(block) is not None
     return is_jwt or bool(block.introspection_url or block.userinfo_url or known.userinfo)
+
+
+def _tells_mail_domain(block: AuthBlock) -> bool:
+    """Whether what tells whose a token is (`_names_people`, or an ID token) may tell a verified mail address too."""
+    known = known_of(block)
+    own = block.validation or known.check
+    if own == "github":
+        return False  # it has no ID tokens
+    if "openid" in block.scopes:
+        return True
+    if own == "gitlab":
+        return False
+    is_jwt = block.validation in (None, "jwt") and block.audience is not None and issuer_of_jwts(block) is not None
+    # Answers in words of the provider's own are read for the person alone.
+    has_userinfo = known.userinfo.dialect == "oidc" if known.userinfo else block.userinfo_url is not None
+    return is_jwt or bool(block.introspection_url) or has_userinfo
 
 
 def issuer_of_jwts(block: AuthBlock) -> str | None:

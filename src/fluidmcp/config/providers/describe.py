@@ -66,7 +66,11 @@ def _sends_json(preset: Preset) -> bool:
 
 
 def _tell_identity(preset: Preset) -> str:
-    if preset.check is not None or preset.dialect != "oidc":
+    if preset.check in ("github", "gitlab") or preset.dialect != "oidc":
+        # GitHub has no ID tokens, which tell the verified mail address.
+        domains = "needs the scopes openid and email" if preset.check == "gitlab" else "cannot be used"
+        return f"the provider tells it of each token; allowed_domains {domains}"
+    if preset.check is not None:
         return "the provider tells it of each token"
     if preset.userinfo_url is not None:
         return "told by the userinfo endpoint, and by an ID token for the scope openid"
