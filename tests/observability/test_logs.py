@@ -169,6 +169,13 @@ def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypa
     ]
 
 
+def test_an_error_that_ends_a_command_is_told_at_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    with configured("json", monkeypatch) as written:
+        logging.getLogger().setLevel(logging.CRITICAL)
+        assert tell(logging.ERROR, "no such file")
+    assert json.loads(written.getvalue())["message"] == "no such file"
+
+
 def test_what_can_be_printed_stays() -> None:
     assert make_printable("Grüße, 世界") == "Grüße, 世界"
     assert make_printable("\t\ud800") == "\\t\\ud800"

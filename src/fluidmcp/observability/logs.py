@@ -73,10 +73,10 @@ def configure_logging(level: str, log_format: LogFormat = "text") -> None:
 
 
 def tell(level: int, text: str) -> bool:
-    """Say in the log what is printed elsewhere; False, and nothing said, where the log is for people."""
+    """Say in the log, at any level, what is printed elsewhere; False, and nothing said, where the log is for people."""
     if not any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
         return False
-    logging.getLogger(OUTPUT).log(level, "%s", text)
+    logging.getLogger(OUTPUT).handle(logging.LogRecord(OUTPUT, level, "", 0, "%s", (text,), None))
     return True
 
 
