@@ -114,9 +114,13 @@ async def test_refused_calls_are_lines_too_and_no_name_ends_its_line(has_front: 
         assert (await running.client.post(f"/{hostile}/mcp", json=PING)).status_code == 404
         package, method, status = await lines.seen()
         assert (package[:4], len(package) < 200, method, status) == ("ada\n", True, None, 404)
-        foreign = await running.client.post("/mirror/mcp", json=PING, headers={"origin": "https://evil.example"})
-        assert foreign.status_code == 403
-        assert await lines.seen() == ("mirror", None, 403)
+        head = {"origin": "https://evil.example", "x-request-id": "mine"}
+        foreign = await running.client.post("/mirror/mcp", json=PING, headers=head)
+        assert (foreign.status_code, foreign.headers["x-request-id"]) == (403, "mine")
+        assert await lines.seen("package", "method", "status", "request_id") == ("mirror", None, 403, "mine")
+        twice = [*head.items(), ("x-request-id", "other")]
+        assert (await running.client.post("/mirror/mcp", json=PING, headers=twice)).status_code == 403
+        assert await lines.seen("status", "request_id") not in ((403, "mine"), (403, "other"))
         assert (await running.rpc("mirror", "ping", **{"mcp-session-id": "unknown"})).status_code == 404
         assert await lines.seen() == ("mirror", "ping", 404)
         assert (await running.client.post("/mirror/mcp", content=b"x")).status_code == 400

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
-from fluidmcp.gateway.calls.observer import NOT_ANSWERED, Call
+from fluidmcp.gateway.calls.observer import NOT_ANSWERED, REQUEST_ID_HEADER, Call
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.front.base_path import BasePath
@@ -49,13 +49,14 @@ class GatewayApp:
             return  # no lifespan and no WebSocket is served
         method, path = cast(str, scope["method"]), self._base_path.take_off(cast(str, scope["path"]))
         body = RequestBody(receive, self._max_body_bytes)
+        pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
         try:
-            pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
             headers = self._head_guard.read(pairs, path or "")
             if path is None:
                 raise RequestError(404, "There is nothing here.", hint=f"The gateway is at {self._base_path.base}.")
         except RequestError as error:
-            await send_answer(error_reply(error), self._streams, body, send, self._open_call(method, path or "", {}))
+            call = self._open_call(method, path or "", _read_request_id(pairs))
+            await send_answer(error_reply(error), self._streams, body, send, call)
             return
         if not self._core.is_mcp_path(path):
             early = (
@@ -131,6 +132,12 @@ def _build_request(scope: Scope, path: str, headers: Mapping[str, str], body: Re
         read_body=body.read,
         watch_disconnect=body.watch_disconnect,
     )
+
+
+def _read_request_id(pairs: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """All that is read of a head which is refused; none where it is given twice."""
+    found = [value.decode("latin-1") for name, value in pairs if name.lower() == REQUEST_ID_HEADER.encode()]
+    return {REQUEST_ID_HEADER: found[0]} if len(found) == 1 else {}
 
 
 def _end_unanswered(call: Call | None) -> None:
