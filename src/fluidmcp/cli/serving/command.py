@@ -136,7 +136,7 @@ class _RunCommand(click.Command):
 @click.option(
     "--access-log/--no-access-log",
     default=None,
-    help="A line of the log for each call.  [default: FMCP_ACCESS_LOG, else with --log-format json]",
+    help="A line of the log for each call.  [default: FMCP_ACCESS_LOG, else with --log-format json or level debug]",
 )
 @click.option(
     "--install",
