@@ -152,5 +152,6 @@ def _set_errors(stream: TextIO, errors: str) -> str:
     """What the stream does from here on with a letter that its encoding lacks; what it did before."""
     before = stream.errors or errors
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors=errors)
+        with contextlib.suppress(OSError):  # it writes what waits, and the terminal may be gone
+            stream.reconfigure(errors=errors)
     return before
