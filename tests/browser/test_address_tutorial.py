@@ -19,7 +19,7 @@ async def test_somebody_with_an_address_gets_to_an_answer() -> None:
     words = re.findall(r"\*\*(.+?)\*\*", PAGE)
     login, allow, run, connect, logout = [word for word in words if not word.endswith((".", "?"))]
     async with (
-        start_fluidmcp("demo", "--provider-port", str(free_port())) as gateway,
+        start_fluidmcp("demo", "--no-browser", "--provider-port", str(free_port())) as gateway,
         open_chromium() as browser,
         visiting(browser, f"{gateway.url}/gmail-mock/mcp") as visit,
     ):

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fluidmcp.errors import UserError
-from tests.release import interpreters
+from tests.release import interpreters, trial
 from tests.release.artefacts import File, check_private, compare_files
 from tests.release.attestations import ENDING, attest, check_attestation
 from tests.release.bill import check_bill, drop_foreign_addresses
@@ -145,6 +145,12 @@ def test_a_ci_that_does_not_give_its_identity_gets_no_attestations(tmp_path: Pat
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", raising=False)
     assert attest([tmp_path / "x.whl"]).startswith("No attestations: the identity of this CI cannot be asked for")
+
+
+async def test_no_browser_opens_at_whoever_makes_a_release(tmp_path: Path):
+    with pytest.raises(UserError) as refused:
+        await trial.try_demo(["sh", "-c", 'echo "$@"', "sh"], tmp_path)
+    assert "--no-browser --port" in refused.value.why
 
 
 def test_an_interpreter_is_found_by_its_version_and_one_that_is_not_here_is_named():

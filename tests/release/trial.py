@@ -58,6 +58,7 @@ async def try_demo(command: Sequence[str | Path], empty: Path) -> None:
     port, provider_port = free_port(), free_port()
     demo = await asyncio.create_subprocess_exec(
         *map(str, command),
+        "--no-browser",
         "--port",
         str(port),
         "--provider-port",
