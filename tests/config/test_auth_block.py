@@ -253,7 +253,7 @@ def test_mail_domains_are_refused_where_the_provider_tells_no_mail_address(provi
     own: dict[str, object] = {"authorization_url": login, "token_url": token, "scopes": ["api"]}
     assert load({**own, "allowed_subjects": ["4711"]}).names_who_is_allowed
     why = refuse({**own, "allowed_domains": ["example.com"]})
-    assert "auth.allowed_domains lets nobody in, because this provider tells no mail address" in why
+    assert "auth.allowed_domains names nobody, because this provider tells no mail address" in why
     told = {**own, "scopes": ["api", "openid", "email"], "allowed_domains": ["example.com"]}
     if provider == "github":
         assert "tells no mail address" in refuse(told)

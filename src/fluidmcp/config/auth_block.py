@@ -338,7 +338,7 @@ def _check_people(reader: ObjectReader, block: AuthBlock) -> None:
         reader.fault(lists[0], text)
     elif block.allowed_domains and not _tells_mail_domain(block):
         text = (
-            "lets nobody in, because this provider tells no mail address: name people in allowed_subjects, or add "
+            "names nobody, because this provider tells no mail address: name people in allowed_subjects, or add "
             '"openid" and "email" to scopes, where it has them'
         )
         reader.fault("allowed_domains", text)
