@@ -76,6 +76,7 @@ async def test_a_person_logs_in_reads_tries_a_tool_and_logs_out(stage: LoginStag
         await visit.log_in("Log in to try")
         await page.get_by_text("Your provider's name for you is ada.").wait_for()
         ask = await visit.open_tool("ask")
+        assert await page.locator("#package-try > summary .state").inner_text() == "Running"
         await ask.get_by_role("button", name="Run").click()
         await ask.get_by_label("Your name").fill("Ada")
         await ask.get_by_role("button", name="Answer").click()

@@ -255,6 +255,10 @@ class PackagePart {
       replace(this.offers, ...before);
       throw error;
     }
+    // It has answered, whatever it was when the page came.
+    const state = this.element.querySelector("summary .state");
+    state.className = "state state-running";
+    state.textContent = "Running";
     const list = make("div", { class: "offers" }, showTools(tools, this.client));
     this.offers.replaceWith(list);
     this.offers = list;
