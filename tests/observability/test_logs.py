@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
@@ -80,6 +81,22 @@ def test_an_object_says_when_how_bad_whose_and_what() -> None:
         "message": "Grüße\n, 3",
     }
     assert datetime.fromisoformat(told["time"]).timestamp() == 1_790_000_000.25
+
+
+@pytest.mark.parametrize("kind", [TextFormatter, JsonFormatter])
+def test_a_time_is_whole_though_another_thread_writes_one(
+    kind: type[TextFormatter] | type[JsonFormatter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formatter, write, meanwhile = kind(), time.strftime, list[str]()
+
+    def interrupted(form: str, at: time.struct_time) -> str:
+        monkeypatch.setattr(time, "strftime", write)
+        meanwhile.append(formatter.write_event("fluidmcp.x", Event("call", {}), 1_790_000_000.25))
+        return write(form, at)
+
+    monkeypatch.setattr(time, "strftime", interrupted)
+    line = formatter.write_event("fluidmcp.x", Event("call", {}), 1_790_000_000.25)
+    assert meanwhile == [line]
 
 
 def test_an_object_holds_the_traceback() -> None:

@@ -216,16 +216,16 @@ class _Clock:
     def __init__(self, form: str, convert: Callable[[float], time.struct_time]) -> None:
         self._form = form
         self._convert = convert
-        self._second = -1
-        self._written = ""
+        self._last = (-1, "")
 
     def read(self, at: float) -> tuple[str, int]:
         """The second of a time since the epoch as text, and its milliseconds."""
         second = int(at)
-        if second != self._second:
-            self._second = second
-            self._written = time.strftime(self._form, self._convert(second))
-        return self._written, int((at - second) * 1000)
+        known, written = self._last  # both at once: another thread may write a time as well
+        if second != known:
+            written = time.strftime(self._form, self._convert(second))
+            self._last = (second, written)
+        return written, int((at - second) * 1000)
 
 
 def _mark(text: str) -> str:
