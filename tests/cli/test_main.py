@@ -59,7 +59,8 @@ async def test_the_help_names_every_command_and_option():
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["rum"], "Error: No such command 'rum'."),
+        (["rum"], "Error: There is no command 'rum'. Did you mean run?"),
+        (["serve"], "Error: No such command 'serve'."),
         (["run"], "Error: Missing argument 'PACKAGE'."),
         (["run", "x", "--nope"], "Error: No such option '--nope'."),
         (["run", "x", "--port", "0"], "Error: Invalid value for '--port'"),

@@ -11,6 +11,7 @@ import keyword
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -65,6 +66,13 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and (near := get_close_matches(args[0], _COMMANDS, n=1)):
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean {near[0]}?")
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """The commands of the table; click's own way would import each of them."""
         if incomplete[:1] == "-":
@@ -82,9 +90,11 @@ def commands() -> None:
     """Run MCP servers behind one HTTP gateway.
 
     \b
+      fluidmcp demo                                       try it, with nothing to configure
       fluidmcp run test/gmail-mock@1.0.0 --start-server   a package
       fluidmcp run all --start-server                     every installed package
-      fluidmcp run config.json --start-server             a file with "mcpServers"
+      fluidmcp run config.json --start-server             a file with "mcpServers", or that of an editor
+      fluidmcp connect cursor --write                     what runs, into the file of an editor
 
     Each package answers at http://localhost:8099/PACKAGE/mcp. A package with an "auth" block has its own login at
     http://localhost:8099/PACKAGE/auth/login.
