@@ -243,7 +243,7 @@ def parse_entry(
         error = ConfigurationError(
             f"The entry {show_key(name)} in {context.source} is not valid.",
             why="; ".join(found) + ("" if found[-1].endswith("?") else "."),
-            hint="Correct the file and run the command again.",
+            hint="Correct the file, or export what it needs, and run the command again.",
         )
         hide_values(error, expander.hidden)
         raise error
