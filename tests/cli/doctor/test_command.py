@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
 
+import httpx2
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.harness import BIN, environment, free_port, run_fluidmcp
+from tests.acceptance.harness import BIN, environment, free_port, run_fluidmcp, start_fluidmcp
 from tests.acceptance.nginx import Nginx
 from tests.acceptance.test_behind_nginx import stage_behind_nginx
+from tests.cli.test_start_checks import GOOD, write
 
 LIMIT_SECONDS: Final = 60.0
 SECRET: Final = "a-token-that-must-not-be-seen"
@@ -40,6 +42,17 @@ async def test_a_gateway_that_is_fine_is_a_table_and_exit_code_0(nginx: Nginx) -
     assert "warning at connection, Claude, ChatGPT [not_public]" in lines
     assert lines[-1] == "No problem found."
     assert "\x1b" not in done.stdout
+
+
+async def test_no_session_and_no_server_process_is_left_behind(tmp_path: Path) -> None:
+    servers = write(tmp_path, good=GOOD)
+    async with (
+        start_fluidmcp("run", servers, "--start-server", "--port", str(free_port()), cwd=tmp_path) as gateway,
+        httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=LIMIT_SECONDS) as client,
+    ):
+        done = await run_fluidmcp("doctor", f"{gateway.url}/good/mcp", "--hold", "0")
+        assert done.code == 0, done
+        assert (await client.get("/health?detail=1")).json()["processes"] <= 1, "that of the check at start"
 
 
 async def test_json_has_all_that_the_table_has(nginx: Nginx) -> None:
@@ -107,6 +120,7 @@ async def test_levels_have_colours_on_a_terminal_that_wants_them(more: dict[str,
         env=environment({"TERM": "xterm", **more}),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=terminal,
+        stderr=terminal,
     )
     os.close(terminal)
     try:
@@ -115,5 +129,6 @@ async def test_levels_have_colours_on_a_terminal_that_wants_them(more: dict[str,
         shown = os.read(controller, 65_536).decode()
     finally:
         os.close(controller)
+    assert shown.startswith("Taking the steps of each client."), "nobody waits in front of nothing"
     assert "unreachable" in shown
     assert ("\x1b[31mproblem" in shown) == is_coloured

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def run_url_doctor(
             hint="Use https in the address, or leave --token-env and --login out.",
         )
     wishes = Wishes(token=token, hold_seconds=hold_seconds, show_login=_show_login if login else None)
+    if sys.stderr.isatty():
+        print_notice("Taking the steps of each client. This takes some seconds.")
     report = asyncio.run(_walk(address, ca, wishes))
     if as_json:
         print_line(json.dumps(report.as_document()))

@@ -92,6 +92,14 @@ def encode_initialize(client: ClientProfile) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).encode()
 
 
+async def _end_session(opened: Answer, client: ClientProfile, address: Address, caller: Caller) -> None:
+    """A session that is left open keeps its server process until the gateway's limit of idle time."""
+    session = opened.header("mcp-session-id")
+    if session:
+        named = {"mcp-session-id": session, "mcp-protocol-version": client.protocol_version}
+        await caller.call("DELETE", address.url, call_headers(client) | named)
+
+
 async def go(client: ClientProfile, address: Address, caller: Caller, track: Track) -> Way:
     """Walk until the login page, or until something is in the way, which is noted in `track`."""
     way = Way()
@@ -106,6 +114,7 @@ async def go(client: ClientProfile, address: Address, caller: Caller, track: Tra
     if answer.status == 200:
         failed = judge_rpc_error(answer)
         way.is_open = failed is None or not track.add(failed)
+        await _end_session(answer, client, address, caller)
         track.passed("first call")
         return way
     track.passed("first call")
