@@ -82,6 +82,18 @@ async def test_a_gateway_that_runs_is_asked_for_its_packages_and_their_logins(tm
     assert "has no package nope" in unknown.stderr
 
 
+async def test_a_gateway_that_wants_a_token_of_its_own_is_told_of_and_no_login_promised(tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"mcpServers": {"clock": CONFIG["mcpServers"]["clock"]}}))
+    env = {"FMCP_SECURE_TOKEN": "a-token-of-this-gateway-0123456789"}
+    async with start_fluidmcp("run", str(config), "--start-server", "--secure", env=env) as gateway:
+        shown = await connect_really(tmp_path, "codex", "clock", "--url", gateway.url)
+
+    assert shown.code == 0, shown.stderr
+    assert "codex mcp login" not in shown.stdout
+    assert "Authorization: Bearer TOKEN" in shown.stderr
+
+
 async def test_packages_of_similar_names_are_all_connected(tmp_path: Path):
     config = tmp_path / "config.json"
     entry = CONFIG["mcpServers"]["clock"]

@@ -122,13 +122,21 @@ async def test_a_refused_token_is_replaced_and_not_for_ever():
     assert refused.given == ["first", "first+"]
 
 
-@pytest.mark.parametrize(("status", "seen"), [("405 No", "open"), ("401 No", "login"), ("404 No", "missing")])
-async def test_a_package_is_looked_at_without_starting_it(status: str, seen: str):
+@pytest.mark.parametrize(
+    ("status", "challenge", "seen"),
+    [
+        ("405 No", "", "open"),
+        ("401 No", 'www-authenticate: Bearer resource_metadata="https://gw.example/x"\r\n', "login"),
+        ("401 No", 'www-authenticate: Bearer realm="fluidmcp"\r\n', "token"),
+        ("404 No", "", "missing"),
+    ],
+)
+async def test_a_package_is_looked_at_without_starting_it(status: str, challenge: str, seen: str):
     heads: list[bytes] = []
 
     def reply(head: bytes) -> bytes:
         heads.append(head)
-        return write_reply(b"{}", status=status)
+        return write_reply(b"{}", status=status, more=challenge)
 
     async with answering(reply) as gateway:
         assert await gateway.look("a b") == seen

@@ -82,6 +82,11 @@ async def _look(gateway: Gateway, package: str) -> Endpoint:
             f"The gateway at {gateway.url} has no package {package}.",
             hint="Its start output names them; fluidmcp tools lists them where the gateway is on this machine.",
         )
+    if seen == "token":
+        print_warning(
+            f"{package} wants a token, and the gateway has no login that leads to one, as with --secure. Add "
+            "the header Authorization: Bearer TOKEN to the entry; it is not in what is shown or written here."
+        )
     return make_endpoint(gateway.url, package, needs_login=seen == "login")
 
 

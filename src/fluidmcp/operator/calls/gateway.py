@@ -18,8 +18,10 @@ LOOK_SECONDS: Final = 10.0
 """How long the answers that need no server process may take."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
-Look = Literal["open", "login", "missing"]
-"""A package that takes everybody; one that wants a token; none of that name."""
+Look = Literal["open", "login", "token", "missing"]
+"""A package that takes everybody; one with a login for clients; one that wants a token from elsewhere (`--secure`);
+none of that name.
+"""
 
 
 class Gateway:
@@ -39,10 +41,12 @@ class Gateway:
             GatewayUnreachableError: nobody answers.
             GatewayAnswerError: what answers is no gateway.
         """
-        status, _ = await self._get(self.endpoint(package), {"accept": "text/event-stream"})
+        status, _, challenge = await self._get(self.endpoint(package), {"accept": "text/event-stream"})
         match status:
             case 405:
                 return "open"
+            case 401 if "resource_metadata" not in challenge:
+                return "token"
             case 401 | 403:
                 return "login"
             case 404:
@@ -56,7 +60,7 @@ class Gateway:
         Raises as `look`.
         """
         headers = {} if authorization is None else {"authorization": authorization}
-        status, body = await self._get(f"{self.url}/health?detail=1", {"accept": "application/json", **headers})
+        status, body, _ = await self._get(f"{self.url}/health?detail=1", {"accept": "application/json", **headers})
         if status in (401, 403):
             return None
         try:
@@ -72,7 +76,8 @@ class Gateway:
             raise self._not_a_gateway(status)
         return names
 
-    async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
+        """Status, body, and the challenge of a 401."""
         body = bytearray()
         try:
             async with asyncio.timeout(LOOK_SECONDS), self.http.stream("GET", url, headers=dict(headers)) as response:
@@ -80,7 +85,7 @@ class Gateway:
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         raise self._not_a_gateway(response.status_code)
-                return response.status_code, bytes(body)
+                return response.status_code, bytes(body), response.headers.get("www-authenticate", "")
         except (httpx2.TransportError, TimeoutError) as error:
             raise explain_transport(error, self.url) from error
 
