@@ -115,7 +115,8 @@ function buildTokenForm(faults, isSecond) {
   const input = make("input", { type: "password", id: "gateway-token", autocomplete: "off", required: true });
   const button = make("button", { class: isSecond ? "secondary slim" : "primary slim" }, "Use this token");
   const label = make("label", { for: "gateway-token" }, isSecond ? "Or use an access token" : "Access token");
-  const words = make("p", { class: "small" }, "The operator prints one with ", make("code", {}, "fluidmcp token"),
+  const words = make("p", { class: "small" }, isSecond ? "The operator prints one with "
+    : "The operator has it: the one of --secure, or what is printed by ", make("code", {}, "fluidmcp token"),
     ". It stays in this page, and is gone when the page closes.");
   const form = make("form", {}, make("div", { class: "field" }, label, input, words), button);
   form.addEventListener("submit", (event) => {
