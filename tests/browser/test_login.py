@@ -247,6 +247,7 @@ async def test_the_pages_fit_a_phone_and_their_text_stands_out(stage: Stage, sch
     page = await context.new_page()
     await page.goto(stage.demo.login_url)
     for _ in range(2):
+        await page.wait_for_load_state()  # with its styles: a click ends when the next page begins
         assert await page.evaluate("document.documentElement.scrollWidth") <= 320
         assert await page.locator("h1").count() == 1
         for selector in ("main p", "main .detail", ".notice", "footer", "main button"):

@@ -66,22 +66,23 @@ async def leave(world: World, person: Person, row: Row) -> str:
 
 
 async def stays(tag: str, *, expected: bool) -> bool:
-    """Whether any of it is left, in the end: those that are others all the time may be overlooked once, not always."""
-    looks = 0
+    """Whether any of it is left, in the end: those that are others all the time may be overlooked once, not always.
+
+    What is expected is waited for; what is not is gone when that many looks in a row see none.
+    """
+    looks, is_seen = 0, False
     with suppress(TimeoutError):
         async with asyncio.timeout(LIMIT_SECONDS):
-            while looks < LOOKS:
-                if not is_tagged(tag):
-                    looks += 1
-                elif expected:
+            while expected or looks < LOOKS:
+                is_seen = is_tagged(tag)
+                if is_seen and expected:
                     break
-                else:
-                    looks = 0
+                looks = 0 if is_seen else looks + 1
                 await asyncio.sleep(0.02)
     for process in find_tagged(tag):
         with suppress(psutil.Error):
             process.kill()
-    return looks < LOOKS
+    return is_seen if expected else looks < LOOKS
 
 
 @pytest.mark.threat("E04")
