@@ -60,7 +60,7 @@ async def test_a_terminal_shows_each_server_in_place_and_then_what_to_type(tmp_p
     assert table["odd"] == r"failed: /no\x1b[2Jwhere is not a directory. -"
     assert table["mail"] == f"ready, waits for a login - {url}/mail/mcp"
     assert table["needing"] == f"ready, waits for a login - {url}/needing/mcp"
-    assert table["unclear"] == f"may start after a login, see the warning - {url}/unclear/mcp"
+    assert table["unclear"] == f"may start after a login: see the warning - {url}/unclear/mcp"
     summary = screen.index("5 of 8 ready; not ready: broken (cannot start), missing (cannot start), odd (cannot start)")
     assert screen[summary + 1 : summary + 4] == [
         "",

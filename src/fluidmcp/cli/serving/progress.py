@@ -33,7 +33,7 @@ class ServerRow:
     tools: str = "-"
 
     def fail(self, error: FluidMCPError) -> "ServerRow":
-        return replace(self, state=f"failed: {error.why or error.what}", mood="bad", address="")
+        return replace(self, state=describe_failure(error), mood="bad", address="")
 
     def move(self, progress: StartProgress | None) -> "ServerRow":
         """The same while its start goes on."""
@@ -41,16 +41,21 @@ class ServerRow:
 
     def end(self, result: CheckResult, entry: ServerEntry, missing: Sequence[str]) -> "ServerRow":
         """The same when its start is over. `missing` are the variables that its login needs and that are not set."""
-        if result.error is not None and not result.is_usable:
-            return self.fail(result.error)
-        if missing:
-            return replace(self, state=f"needs {' and '.join(missing)}", mood="unsure")
-        if result.error is not None and result.verdict == "unclear":
-            return replace(self, state="may start after a login, see the warning", mood="unsure")
-        if entry.auth is not None:
-            return replace(self, state=f"ready, {_name_wait(entry)}", mood="good")
-        tools = "-" if result.tools is None else str(result.tools)
-        return replace(self, state=f"ready after {_show_seconds(result.seconds)}", mood="good", tools=tools)
+        end = judge_end(result, entry, missing)
+        if end.mood == "bad":
+            return replace(self, state=end.state, mood="bad", address="")
+        tools = self.tools if end.tools is None else str(end.tools)
+        return replace(self, state=end.state, mood=end.mood, tools=tools)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartEnd:
+    """How a start ended: in a table, and as what follows the name in a line. No line says ready: the last one does."""
+
+    state: str
+    line: str
+    mood: Mood
+    tools: int | None = None
 
 
 class StartView(Protocol):
@@ -81,7 +86,8 @@ class PlainLines:
         self.follow = SlowStarts(gateway, say).follow
 
     def end(self, result: CheckResult) -> None:
-        self._say(f"{result.name} {describe_end(result, self._entries[result.name], self._missing[result.name])}")
+        end = judge_end(result, self._entries[result.name], self._missing[result.name])
+        self._say(f"{result.name} {end.line}")
 
 
 def can_draw(environ: Mapping[str, str]) -> bool:
@@ -107,18 +113,27 @@ def open_view(
         yield table
 
 
-def describe_end(result: CheckResult, entry: ServerEntry, missing: Sequence[str]) -> str:
-    """How a start ended, as what follows the name in a line. The word of the last line, ready, is not in it."""
+def judge_end(result: CheckResult, entry: ServerEntry, missing: Sequence[str]) -> StartEnd:
+    """`missing` are the variables that its login needs and that are not set."""
     if result.error is not None and not result.is_usable:
-        return f"failed: {result.error.why or result.error.what}"
+        failed = describe_failure(result.error)
+        return StartEnd(state=failed, line=failed, mood="bad")
     if missing:
-        return f"needs {' and '.join(missing)} before anybody can log in"
+        needs = f"needs {' and '.join(missing)}"
+        return StartEnd(state=needs, line=f"{needs} before anybody can log in", mood="unsure")
     if result.error is not None and result.verdict == "unclear":
-        return "may start after a login: see the warning"
+        unsure = "may start after a login: see the warning"
+        return StartEnd(state=unsure, line=unsure, mood="unsure")
     if entry.auth is not None:
-        return _name_wait(entry)
+        wait = _name_wait(entry)
+        return StartEnd(state=f"ready, {wait}", line=wait, mood="good")
+    took = f"after {_show_seconds(result.seconds)}"
     tools = "" if result.tools is None else f", {result.tools} {'tool' if result.tools == 1 else 'tools'}"
-    return f"answers after {_show_seconds(result.seconds)}{tools}"
+    return StartEnd(state=f"ready {took}", line=f"answers {took}{tools}", mood="good", tools=result.tools)
+
+
+def describe_failure(error: FluidMCPError) -> str:
+    return f"failed: {error.why or error.what}"
 
 
 def describe_progress(progress: StartProgress) -> str:
