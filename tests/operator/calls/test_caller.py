@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from fluidmcp.errors import FluidMCPError, GatewayAnswerError, GatewayUnreachableError, NotLoggedInError
+from fluidmcp.observability.printable import CUT
 from fluidmcp.operator.calls.caller import MAX_WORDS, PackageCaller, Person, TokenSource, encode_header_value
 from fluidmcp.operator.calls.gateway import Gateway, reach
 from fluidmcp.protocol.stateless import decode_header_value
@@ -182,7 +183,7 @@ async def test_a_long_error_is_cut():
         with pytest.raises(GatewayAnswerError) as caught:
             await call(gateway)
 
-    assert caught.value.what == "m" * (MAX_WORDS - 3) + "..."
+    assert caught.value.what == "m" * MAX_WORDS + CUT
 
 
 @pytest.mark.parametrize("text", ["plain", "Süd", " padded ", "=?base64?eA==?=", "", "a\nb"])

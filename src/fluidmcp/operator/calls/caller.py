@@ -16,6 +16,7 @@ import msgspec
 
 from fluidmcp import __version__
 from fluidmcp.errors import FluidMCPError, GatewayAnswerError, NotLoggedInError
+from fluidmcp.observability.printable import cut
 from fluidmcp.operator.calls.gateway import Gateway, explain_transport
 from fluidmcp.protocol.stateless import (
     CLIENT_CAPABILITIES,
@@ -216,8 +217,8 @@ class PackageCaller:
         what = message.get("message") or message.get("error")
         if not isinstance(what, str):
             raise GatewayAnswerError(f"The answer of {self._gateway.url} is none (HTTP {status}).", status=status)
-        why, hint = (_cut(str(message.get(name) or "")) for name in ("why", "hint"))
-        raise GatewayAnswerError(_cut(what), why=why, hint=hint, status=status)
+        why, hint = (cut(str(message.get(name) or ""), MAX_WORDS) for name in ("why", "hint"))
+        raise GatewayAnswerError(cut(what, MAX_WORDS), why=why, hint=hint, status=status)
 
     def _note_progress(self, params: object) -> None:
         if self._person.note_progress is None or not isinstance(params, dict):
@@ -225,17 +226,13 @@ class PackageCaller:
         told = cast(Json, params)
         amounts = [_show_amount(told[name]) for name in ("progress", "total") if told.get(name) is not None]
         parts = (" of ".join(amounts), str(told.get("message") or ""))
-        self._person.note_progress(_cut(" ".join(part for part in parts if part)))
+        self._person.note_progress(cut(" ".join(part for part in parts if part), MAX_WORDS))
 
 
 class _RefusedTokenError(FluidMCPError):
     def __init__(self, challenge: str) -> None:
         super().__init__("The token was refused.")
         self.challenge = challenge
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 3] + "..."
 
 
 def _show_amount(value: object) -> str:
@@ -311,7 +308,7 @@ def _explain_error(error: Json, status: int) -> GatewayAnswerError:
     code = error.get("code")
     if code == MISSING_CAPABILITY:
         return _cannot_ask()
-    what = _cut(str(error.get("message") or "The request failed."))
+    what = cut(str(error.get("message") or "The request failed."), MAX_WORDS)
     return GatewayAnswerError(what, rpc_code=code if isinstance(code, int) else None, status=status)
 
 
