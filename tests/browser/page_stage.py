@@ -50,8 +50,10 @@ class Visit:
         await self.page.locator("details.tool").first.wait_for()
 
     async def open_tool(self, name: str) -> Locator:
+        """Open a tool, and wait for its form, or what stands for it: the page makes that after the click has ended."""
         tool = self.tool(name)
         await tool.locator("summary").first.click()
+        await tool.locator("form, .fault").first.wait_for()
         return tool
 
     async def run(self, name: str) -> Locator:
