@@ -136,10 +136,34 @@ async def test_the_client_finds_what_was_written_and_misses_what_was_removed(
 
 
 @each_program
+async def test_the_client_sends_the_token_that_is_in_the_variable(program: Program, tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"mcpServers": {"clock": {"command": sys.executable, "args": ["-I", STDLIB]}}}))
+    secret = {"FMCP_SECURE_TOKEN": "a-token-of-this-gateway-0123456789"}
+    async with start_fluidmcp("run", str(config), "--start-server", "--secure", env=secret) as gateway:
+        args = ("connect", program.key, "clock", "--url", gateway.url, "--token-env", "FMCP_SECURE_TOKEN", "--write")
+        written = await run_fluidmcp(*args, env={"HOME": str(tmp_path)})
+        listed = await run((*program.command, *program.ask), tmp_path, {**dict(program.env), **secret})
+        wrong = {"FMCP_SECURE_TOKEN": "another-token-0123456789"}
+        refused = await run((*program.command, *program.ask), tmp_path, {**dict(program.env), **wrong})
+
+    assert written.code == 0, written.stderr
+    said = listed.stdout + listed.stderr
+    if program.key == "codex":
+        (server,) = json.loads(listed.stdout)
+        assert server["transport"]["bearer_token_env_var"] == "FMCP_SECURE_TOKEN"
+        assert server["auth_status"] == "bearer_token"
+    else:
+        assert said.count("Connected") == 1, said
+        assert "Connected" not in (refused.stdout + refused.stderr).replace("Disconnected", "")
+
+
+@each_program
+@pytest.mark.parametrize("variable", ["", "MY_TOKEN"])
 async def test_the_command_that_is_shown_writes_the_same_entry(
-    program: Program, gateway: RunningGateway, tmp_path: Path
+    program: Program, gateway: RunningGateway, tmp_path: Path, variable: str
 ):
-    endpoint = make_endpoint(gateway.url, "clock")
+    endpoint = make_endpoint(gateway.url, "clock", token_variable=variable)
     command = describe_client(program.key, [endpoint]).parts[0]
     name = shlex.split(command.text)[0]
     starter = tmp_path / name

@@ -19,6 +19,8 @@ from fluidmcp.config.urls import is_host_name
 from fluidmcp.observability.logs import LOG_FORMATS, LogFormat
 from fluidmcp.protocol.forwarded import TrustedProxies, parse_trusted_proxies
 
+SECURE_TOKEN: Final = "FMCP_SECURE_TOKEN"
+"""The variable of the token of `--secure`, also where clients are told to look for it."""
 MAX_COUNT = 100_000
 MAX_LOGIN_COUNT = 10_000_000
 TOKEN_DESCRIPTION = "1 to 8192 characters of printable ASCII without spaces, and not begin with fmcp1."
@@ -246,7 +248,7 @@ class Environment:
     max_logins_per_address: int = _variable("FMCP_MAX_LOGINS_PER_ADDRESS", _LOGINS, 200)
     max_login_requests_per_address: int = _variable("FMCP_MAX_LOGIN_REQUESTS_PER_ADDRESS", _LOGINS, 300)
     allow_private_providers: bool = _variable("FMCP_ALLOW_PRIVATE_PROVIDERS", _FLAG, False)
-    secure_token: Secret | None = _optional("FMCP_SECURE_TOKEN", _TOKEN_KIND)
+    secure_token: Secret | None = _optional(SECURE_TOKEN, _TOKEN_KIND)
     seal_keys: tuple[Secret, ...] = _variable("FMCP_SEAL_KEYS", _SEAL_KEYS, ())
     redis_url: Secret | None = _optional("FMCP_REDIS_URL", _REDIS_URL)
     deny_list: str | None = _optional("FMCP_DENY_LIST", _TEXT)

@@ -6,8 +6,10 @@ import stat
 import sys
 import tomllib
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from fluidmcp.cli.connect.files import BACKUP_SUFFIX, find_client_file
@@ -91,7 +93,71 @@ async def test_a_gateway_that_wants_a_token_of_its_own_is_told_of_and_no_login_p
 
     assert shown.code == 0, shown.stderr
     assert "codex mcp login" not in shown.stdout
-    assert "Authorization: Bearer TOKEN" in shown.stderr
+    assert "--token-env FMCP_SECURE_TOKEN" in shown.stderr
+
+
+async def test_the_last_line_of_a_start_with_secure_connects_as_it_stands(tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"mcpServers": {"clock": CONFIG["mcpServers"]["clock"]}}))
+    env = {"FMCP_SECURE_TOKEN": "a-token-of-this-gateway-0123456789"}
+    async with start_fluidmcp("run", str(config), "--start-server", "--secure", env=env) as gateway:
+        line = await gateway.stdout.wait_for("Connect a client: fluidmcp ")
+        args = line.partition("Connect a client: fluidmcp ")[2].partition("   (or")[0].split()
+        home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+        written = await run_fluidmcp(*args, "--write", env={**home, **env})
+        cursor = ("connect", "cursor", "--write", "--url", gateway.url, "--token-env", "FMCP_SECURE_TOKEN")
+        all_of_them = await run_fluidmcp(*cursor, env={**home, **env})
+        refused = await run_fluidmcp(*args, env={**home, "FMCP_SECURE_TOKEN": "another-token-0123456789"})
+        async with httpx2.AsyncClient() as http:
+            headers = {"accept": "text/html", "authorization": f"Bearer {env['FMCP_SECURE_TOKEN']}"}
+            page = unescape((await http.get(f"{gateway.url}/", headers=headers)).text)
+
+    assert "--token-env" in args
+    assert [done.code for done in (written, all_of_them, refused)] == [0, 0, 0]
+    assert "Warning" not in written.stderr + all_of_them.stderr
+    assert "clock refuses the token that is in FMCP_SECURE_TOKEN now." in refused.stderr
+    url = f"{gateway.url}/clock/mcp"
+    assert json.loads((tmp_path / ".claude.json").read_text())["mcpServers"]["clock"] == {
+        "type": "http",
+        "url": url,
+        "headers": {"Authorization": "Bearer ${FMCP_SECURE_TOKEN}"},
+    }
+    assert json.loads((tmp_path / ".cursor" / "mcp.json").read_text())["mcpServers"]["clock"] == {
+        "url": url,
+        "headers": {"Authorization": "Bearer ${env:FMCP_SECURE_TOKEN}"},
+    }
+    for text in ("--header 'Authorization: Bearer ${FMCP_SECURE_TOKEN}'", "--bearer-token-env-var FMCP_SECURE_TOKEN"):
+        assert text in page
+    assert "Claude logs in, and sends no token of yours" in page
+    assert "codex mcp login" not in page and "/auth/login gives" not in page
+    assert env["FMCP_SECURE_TOKEN"] not in page
+    assert env["FMCP_SECURE_TOKEN"] not in "".join(done.stdout + done.stderr for done in (written, all_of_them))
+
+
+@pytest.mark.parametrize("key", [key for key, client in FILE_CLIENTS.items() if client.token_members is not None])
+def test_an_entry_that_is_there_gets_the_tokens_variable_once(connect: Connect, tmp_path: Path, nowhere: str, key: str):
+    path = find_client_file(FILE_CLIENTS[key], {"HOME": str(tmp_path)})
+    args = (key, "mail", "--url", nowhere, "--write")
+    connect(*args)
+
+    first = connect(*args, "--token-env", "MY_TOKEN")
+    content = path.read_bytes()
+    second = connect(*args, "--token-env", "OTHER_TOKEN")
+
+    assert first.code == second.code == 0, first.stderr + second.stderr
+    assert "Added the token's variable to mail" in first.stdout
+    assert b"MY_TOKEN" in content
+    assert "has mail already" in second.stdout, "what somebody has put there is left alone"
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("key", ["claude-desktop", "zed", "claude", "chatgpt"])
+def test_a_client_that_takes_no_token_from_a_variable_says_so(connect: Connect, tmp_path: Path, nowhere: str, key: str):
+    done = connect(key, "mail", "--url", nowhere, "--token-env", "MY_TOKEN")
+
+    assert done.code == 2
+    assert "cannot take a token from a variable" in done.stderr
+    assert os.listdir(tmp_path) == []
 
 
 async def test_packages_of_similar_names_are_all_connected(tmp_path: Path):
@@ -227,6 +293,8 @@ def test_the_file_of_opencode_that_is_there_is_the_one(tmp_path: Path):
         (("chatgpt", "m", "--write"), "chatgpt has no file to write"),
         (("cursor", "m", "--url", "ftp://x"), "The address of the gateway must begin with https://"),
         (("cursor", "m", "--as", "a b"), "cannot be used in every client"),
+        (("cursor", "m", "--remove", "--token-env", "X"), "--token-env is for what is shown or written"),
+        (("cursor", "m", "--token-env", "$X"), "takes the name of an environment variable, not a token"),
     ],
 )
 def test_what_cannot_be_done_is_a_mistake_of_the_command_line(connect: Connect, args: tuple[str, ...], what: str):

@@ -1,6 +1,7 @@
 """What `fluidmcp connect` does."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from fluidmcp.errors import GatewayUnreachableError, UnknownPackageError, UserEr
 from fluidmcp.operator.calls.gateway import Gateway, list_packages, reach
 from fluidmcp.packages.clients.editing import edit_client_file, read_client_file
 from fluidmcp.packages.clients.endpoint import Endpoint, make_client_name, make_endpoint, tell_apart
-from fluidmcp.packages.clients.planning import Plan, Put, Remove, Replace, plan_adding, plan_removing
+from fluidmcp.packages.clients.planning import Change, Plan, Put, Remove, Replace, plan_adding, plan_removing
 from fluidmcp.packages.clients.snippets import Snippet, describe_client
 from fluidmcp.packages.clients.table import FILE_CLIENTS, FileClient
 
@@ -24,9 +25,14 @@ _HEADINGS: Final = {
     "file": "Into {caption}:",
     "code": "{caption}:",
 }
+_LOGIN_ALONE: Final = ("claude", "chatgpt")
+"""Clients of whom nobody but themselves decides what they send."""
+_VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-def connect_client(key: str, package: str | None, *, url: str | None, own_name: str, write: bool, remove: bool) -> None:
+def connect_client(
+    key: str, package: str | None, *, url: str | None, own_name: str, token_env: str, write: bool, remove: bool
+) -> None:
     """Show, write or remove.
 
     Raises:
@@ -43,7 +49,9 @@ def connect_client(key: str, package: str | None, *, url: str | None, own_name: 
     if remove and client is not None:
         _remove(client, gateway_url, package)
         return
-    endpoints = asyncio.run(_find_endpoints(gateway_url, package))
+    if token_env:
+        _check_token_variable(key, token_env)
+    endpoints = asyncio.run(_find_endpoints(gateway_url, package, token_env))
     if own_name:
         endpoints = [replace(endpoints[0], name=_check_name(own_name))]
     snippet = describe_client(key, endpoints)
@@ -63,31 +71,59 @@ def _check_name(name: str) -> str:
     return name
 
 
-async def _find_endpoints(gateway_url: str, package: str | None) -> list[Endpoint]:
+def _check_token_variable(key: str, name: str) -> None:
+    if not _VARIABLE_NAME.fullmatch(name):
+        raise UserError(
+            "--token-env takes the name of an environment variable, not a token.",
+            why="A name has letters, digits and underscores, and begins with no digit.",
+            hint="Put the token into a variable, and name that: --token-env FMCP_SECURE_TOKEN",
+        )
+    client = FILE_CLIENTS.get(key)
+    if key in _LOGIN_ALONE:
+        raise UserError(
+            f"{key} cannot take a token from a variable.",
+            why="It logs in, and sends no token of yours.",
+            hint="Use another client, or a gateway with logins (--oauth).",
+        )
+    if client is not None and client.token_members is None:
+        raise UserError(
+            f"{key} cannot take a token from a variable.",
+            why=f"{client.title} puts no variable into a header, so the token itself would have to stand in its file.",
+            hint="Leave --token-env out, and put the header Authorization: Bearer TOKEN in by hand.",
+        )
+
+
+async def _find_endpoints(gateway_url: str, package: str | None, token_env: str) -> list[Endpoint]:
     """One for the package, or for each of the gateway, in its order; whether they want a login is asked there."""
+    token = read_environment().get(token_env, "").strip() if token_env else ""
+    authorization = f"Bearer {token}" if token else None
     async with reach(gateway_url) as gateway:
         if package is not None:
             try:
-                return [await _look(gateway, package)]
+                return [await _look(gateway, package, token_env, authorization)]
             except GatewayUnreachableError as error:
                 print_warning(f"{error.what} Whether it has a package {package} is not known.")
-                return [make_endpoint(gateway_url, package)]
-        return tell_apart([await _look(gateway, name) for name in await list_packages(gateway)])
+                return [make_endpoint(gateway_url, package, token_variable=token_env)]
+        names = await list_packages(gateway, authorization)
+        return tell_apart([await _look(gateway, name, token_env, authorization) for name in names])
 
 
-async def _look(gateway: Gateway, package: str) -> Endpoint:
+async def _look(gateway: Gateway, package: str, token_env: str, authorization: str | None) -> Endpoint:
     seen = await gateway.look(package)
     if seen == "missing":
         raise UnknownPackageError(
             f"The gateway at {gateway.url} has no package {package}.",
             hint="Its start output names them; fluidmcp tools lists them where the gateway is on this machine.",
         )
-    if seen == "token":
+    if seen != "open" and authorization is not None and await gateway.look(package, authorization) != "open":
+        print_warning(f"{package} refuses the token that is in {token_env} now.")
+    elif seen == "token" and not token_env:
         print_warning(
-            f"{package} wants a token, and the gateway has no login that leads to one, as with --secure. Add "
-            "the header Authorization: Bearer TOKEN to the entry; it is not in what is shown or written here."
+            f"{package} wants a token, and the gateway has no login that leads to one, as with --secure. Put the token "
+            "into an environment variable, and name it: --token-env FMCP_SECURE_TOKEN. It is not in what is shown or "
+            "written here."
         )
-    return make_endpoint(gateway.url, package, needs_login=seen == "login")
+    return make_endpoint(gateway.url, package, needs_login=seen == "login", token_variable=token_env)
 
 
 def _show(snippet: Snippet, client: FileClient | None) -> None:
@@ -143,11 +179,22 @@ def _remove(client: FileClient, gateway_url: str, package: str | None) -> None:
 
 def _save(client: FileClient, plan: Plan, path: Path, content: bytes, *, before: bytes | None, shown: str) -> None:
     copy = write_client_bytes(path, content, before=before, shown=shown)
-    verbs = {Put: "Added", Replace: "Changed the address of", Remove: "Removed"}
-    for kind, verb in verbs.items():
-        names = [change.name for change in plan.changes if type(change) is kind]
-        if not names:
-            continue
+    done: dict[str, list[str]] = {}
+    for change in plan.changes:
+        done.setdefault(_name_change(change), []).append(change.name)
+    for verb, names in done.items():
         print_line(f"{verb} {', '.join(names)}: {shown}, the file of {client.title}.")
     if copy is not None:
         print_line(f"As it was before: {copy}")
+
+
+def _name_change(change: Change) -> str:
+    match change:
+        case Put():
+            return "Added"
+        case Replace(what="address"):
+            return "Changed the address of"
+        case Replace():
+            return "Added the token's variable to"
+        case Remove():
+            return "Removed"

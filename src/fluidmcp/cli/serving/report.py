@@ -9,6 +9,7 @@ from fluidmcp.cli.output import print_error, print_line, print_warning
 from fluidmcp.cli.serving.checks import CheckResult
 from fluidmcp.config.auth_block import AuthBlock
 from fluidmcp.config.entries import ServerEntry
+from fluidmcp.config.environment import SECURE_TOKEN
 from fluidmcp.config.listening.choose import DEFAULT_PORT
 from fluidmcp.config.logins.keys import KeysBlock
 from fluidmcp.config.logins.read import find_keys, has_login_page, list_logins
@@ -67,10 +68,12 @@ def describe_address(entry: ServerEntry, settings: GatewaySettings) -> str:
 def describe_connection(entries: Sequence[ServerEntry], settings: GatewaySettings) -> tuple[str, ...]:
     """How to connect a client, as a line to paste, and the page that says more."""
     # A guarded gateway tells nobody its packages, so one is named.
-    name = f" {entries[0].name}" if len(entries) == 1 or settings.guard is not None else ""
+    entry = next((entry for entry in entries if entry.auth is None), entries[0])
+    name = f" {entry.name}" if len(entries) == 1 or settings.guard is not None else ""
+    token = f" --token-env {SECURE_TOKEN}" if settings.guard == "secure" and entry.auth is None else ""
     url = "" if settings.public_url == f"http://localhost:{DEFAULT_PORT}" else f" --url {settings.public_url}"
     return (
-        f"Connect a client: fluidmcp connect claude-code{name}{url}   (or cursor, vscode, codex, ...)",
+        f"Connect a client: fluidmcp connect claude-code{name}{url}{token}   (or cursor, vscode, codex, ...)",
         f"In a browser: {settings.public_url}/",
     )
 

@@ -10,6 +10,7 @@ from fluidmcp.authentication.principal import Principal
 from fluidmcp.authorization_server.consent import RememberedConsent
 from fluidmcp.authorization_server.page_client import CALLBACK_PATH, PAGE_CLIENT_ID
 from fluidmcp.bridge.channel import Channel
+from fluidmcp.config.environment import SECURE_TOKEN
 from fluidmcp.config.redirects import describe_redirect
 from fluidmcp.config.urls import split_public_url
 from fluidmcp.gateway.composition import GatewayParts
@@ -97,7 +98,18 @@ class PageViews:
     def _list_endpoints(self, names: Sequence[str]) -> dict[str, Endpoint]:
         logins = self._parts.logins
         needing = {name: logins.request_guard is not None or logins.auths[name] is not None for name in names}
-        endpoints = [make_endpoint(self._url, name, needs_login=needs) for name, needs in needing.items()]
+        # Where a package has a login of its own too, two headers are needed, and no client's file leads to that.
+        is_secure = self._parts.settings.guard == "secure"
+        variables = {name: SECURE_TOKEN for name in names if is_secure and logins.auths[name] is None}
+        endpoints = [
+            make_endpoint(
+                self._url,
+                name,
+                needs_login=needs and name not in variables,
+                token_variable=variables.get(name, ""),
+            )
+            for name, needs in needing.items()
+        ]
         return dict(zip(names, tell_apart(endpoints), strict=True))
 
     def _build_package(

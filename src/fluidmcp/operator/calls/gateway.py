@@ -34,14 +34,17 @@ class Gateway:
     def endpoint(self, package: str) -> str:
         return f"{self.url}/{quote(package, safe='')}/mcp"
 
-    async def look(self, package: str) -> Look:
+    async def look(self, package: str, authorization: str | None = None) -> Look:
         """Whether there is such a package, and whether it wants a login; no server process is started.
+
+        With an `Authorization` of somebody: whether it takes that, which makes it "open".
 
         Raises:
             GatewayUnreachableError: nobody answers.
             GatewayAnswerError: what answers is no gateway.
         """
-        status, _, challenge = await self._get(self.endpoint(package), {"accept": "text/event-stream"})
+        headers = {} if authorization is None else {"authorization": authorization}
+        status, _, challenge = await self._get(self.endpoint(package), {"accept": "text/event-stream", **headers})
         match status:
             case 405:
                 return "open"

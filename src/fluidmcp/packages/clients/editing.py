@@ -117,9 +117,10 @@ def _apply_to_json(text: str, change: Change) -> str:
     if isinstance(change, Remove):
         return remove_member(text, place, member)
     entry = find_object(text, *change.place, change.name)
-    if entry is None or (key := entry.find(change.key)) is None:
-        raise LookupError(change.key)
-    return replace_member(text, key, change.value)
+    if entry is None:
+        raise LookupError(change.name)
+    key = entry.find(change.key)
+    return put_member(text, entry, change.key, change.value) if key is None else replace_member(text, key, change.value)
 
 
 def _apply_to_toml(text: str, change: Change) -> str:

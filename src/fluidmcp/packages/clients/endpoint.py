@@ -24,12 +24,14 @@ class Endpoint:
     """Where it answers: `https://host/base/package/mcp`."""
     needs_login: bool = False
     """Whether a caller must be somebody; programs without a login of their own are then shown where the token goes."""
+    token_variable: str = ""
+    """The environment variable in which the client finds the token to send, instead of a login; empty for none."""
 
 
-def make_endpoint(gateway_url: str, package: str, *, needs_login: bool = False) -> Endpoint:
+def make_endpoint(gateway_url: str, package: str, *, needs_login: bool = False, token_variable: str = "") -> Endpoint:
     """The endpoint of a package; `gateway_url` is the gateway's public address and may have a path."""
     url = f"{gateway_url.rstrip('/')}/{quote(package, safe='')}/mcp"
-    return Endpoint(make_client_name(package), url, needs_login)
+    return Endpoint(make_client_name(package), url, needs_login, token_variable)
 
 
 def make_client_name(package: str) -> str:

@@ -6,7 +6,7 @@ name that leads somewhere else is never touched.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 from fluidmcp.config.reading import as_object, name_type, show_key
@@ -32,12 +32,14 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Another value of one key of an entry."""
+    """Another value of one key of an entry, which may not have had one."""
 
     place: Path
     name: str
     key: str
     value: object
+    what: Literal["address", "token"] = "address"
+    """What it says, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +66,25 @@ def plan_adding(
     Raises:
         ConfigurationError: the servers are no object, or an entry of that name is another server.
     """
-    place, servers = _find_servers(document, client, shown)
+    places = _list_places(document, client)
+    servers = {
+        name: (place, entry) for place in places for name, entry in _read_servers(document, place, shown).items()
+    }
     changes: list[Change] = []
     kept: list[str] = []
     for endpoint in endpoints:
-        same = next((name for name, entry in servers.items() if _read_url(entry) == endpoint.url), None)
+        same = next((name for name, (_, entry) in servers.items() if _read_url(entry) == endpoint.url), None)
         if same is not None:
-            kept.append(same)
+            place, entry = servers[same]
+            added = _add_token(place, same, entry, client, endpoint.token_variable)
+            changes += added
+            kept += () if added else (same,)
         elif endpoint.name not in servers:
-            changes.append(Put(place, endpoint.name, client.make_entry(endpoint)))
+            changes.append(Put(places[-1], endpoint.name, client.make_entry(endpoint)))
         else:
-            changes.append(_move(place, endpoint, servers[endpoint.name], shown))
+            place, entry = servers[endpoint.name]
+            changes += _move(place, endpoint, entry, shown)
+            changes += _add_token(place, endpoint.name, entry, client, endpoint.token_variable)
     return Plan(tuple(changes), tuple(kept))
 
 
@@ -115,17 +125,18 @@ def apply_plan(document: Mapping[str, object], plan: Plan) -> dict[str, object]:
     return changed
 
 
-def _find_servers(document: Mapping[str, object], client: FileClient, shown: str) -> tuple[Path, dict[str, object]]:
-    """Where new entries go, and all that are there."""
-    places = _list_places(document, client)
-    servers: dict[str, object] = {}
-    for place in places:
-        servers |= _read_servers(document, place, shown)
-    return places[-1], servers
+def _add_token(place: Path, name: str, entry: object, client: FileClient, variable: str) -> list[Replace]:
+    """What the entry lacks to send the token in that variable. One that sends something already is left as it is."""
+    if not variable or client.token_members is None or _shows_credentials(as_object(entry) or {}):
+        return []
+    return [Replace(place, name, key, value, "token") for key, value in client.token_members(variable).items()]
 
 
 def _list_places(document: Mapping[str, object], client: FileClient) -> tuple[Path, ...]:
-    """One, but for opencode 2, which has one more level beside the old one. A server may be called "servers", too."""
+    """One, but for opencode 2, which has one more level beside the old one. A server may be called "servers", too.
+
+    New entries go into the last one.
+    """
     top = as_object(document.get(client.member))
     below = None if top is None else as_object(top.get("servers"))
     if client.key == "opencode" and below is not None and not isinstance(below.get("type"), str):
@@ -167,7 +178,7 @@ def _is_of(url: str, gateway_url: str) -> bool:
     return below != url and below.count("/") == 1 and below.endswith("/mcp")
 
 
-def _move(place: Path, endpoint: Endpoint, entry: object, shown: str) -> Replace:
+def _move(place: Path, endpoint: Endpoint, entry: object, shown: str) -> list[Replace]:
     """The entry with another address, where it is the same package of a gateway that moved."""
     members = as_object(entry) or {}
     old = _read_url(entry)
@@ -185,9 +196,10 @@ def _move(place: Path, endpoint: Endpoint, entry: object, shown: str) -> Replace
         )
     key = next((key for key in _URL_KEYS if members.get(key) == old), None)
     if key is not None:
-        return Replace(place, endpoint.name, key, endpoint.url)
+        return [Replace(place, endpoint.name, key, endpoint.url)]
     arguments = cast("list[object]", members["args"])
-    return Replace(place, endpoint.name, "args", [endpoint.url if text == old else text for text in arguments])
+    moved = [endpoint.url if text == old else text for text in arguments]
+    return [Replace(place, endpoint.name, "args", moved)]
 
 
 def _shows_credentials(members: Mapping[str, object]) -> bool:

@@ -84,11 +84,30 @@ def _file_part(client: FileClient, endpoints: Sequence[Endpoint]) -> Part:
 def _finish(client: FileClient, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
     needing = [endpoint for endpoint in endpoints if endpoint.needs_login]
     login = (client.login.format(name=needing[0].name),) if needing and client.login else ()
-    return (client.then, *login) if client.then else login
+    return tuple(text for text in (client.then, *login, *_explain_token(client, endpoints)) if text)
+
+
+def _explain_token(client: FileClient, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
+    variables = list(dict.fromkeys(endpoint.token_variable for endpoint in endpoints if endpoint.token_variable))
+    if variables and client.token_members is None:
+        by_hand = '"--header", "Authorization: Bearer TOKEN" after the address'
+        header = '"headers": {"Authorization": "Bearer TOKEN"} beside the address'
+        return (
+            f"{client.title} puts no variable into a header, so the token itself has to stand in its file: add "
+            f"{by_hand if client.key == CLAUDE_DESKTOP.key else header}.",
+        )
+    return tuple(
+        f"{client.title} sends the token that it finds in the environment variable {variable}, which must be set "
+        f"where {client.title} is started. The token itself is not in the file."
+        for variable in variables
+    )
 
 
 def _describe_claude_code(endpoints: Sequence[Endpoint]) -> Snippet:
-    commands = [f"claude mcp add --transport http --scope user {e.name} {shlex.quote(e.url)}" for e in endpoints]
+    commands = [
+        f"claude mcp add --transport http --scope user {e.name} {shlex.quote(e.url)}{_write_header_option(e)}"
+        for e in endpoints
+    ]
     parts = (_command(commands), _file_part(CLAUDE_CODE, endpoints))
     return Snippet(CLAUDE_CODE.key, CLAUDE_CODE.title, parts, _finish(CLAUDE_CODE, endpoints))
 
@@ -100,7 +119,7 @@ def _describe_claude(endpoints: Sequence[Endpoint]) -> Snippet:
         *(f"Name: {endpoint.name}, URL: {endpoint.url}" for endpoint in endpoints),
         "Choose Connect beside it, and log in if a page opens.",
     ]
-    return Snippet("claude", "Claude", _steps(steps), _warn_of_private(endpoints, "Claude"))
+    return Snippet("claude", "Claude", _steps(steps), _warn_of_service(endpoints, "Claude"))
 
 
 def _describe_claude_desktop(endpoints: Sequence[Endpoint]) -> Snippet:
@@ -125,15 +144,28 @@ def _describe_vscode(endpoints: Sequence[Endpoint]) -> Snippet:
 
 
 def _describe_codex(endpoints: Sequence[Endpoint]) -> Snippet:
-    commands = [f"codex mcp add {e.name} --url {shlex.quote(e.url)}" for e in endpoints]
+    commands = [
+        f"codex mcp add {e.name} --url {shlex.quote(e.url)}"
+        + (f" --bearer-token-env-var {e.token_variable}" if e.token_variable else "")
+        for e in endpoints
+    ]
     parts = (_command(commands), _file_part(CODEX, endpoints))
     return Snippet(CODEX.key, CODEX.title, parts, _finish(CODEX, endpoints))
 
 
 def _describe_gemini(endpoints: Sequence[Endpoint]) -> Snippet:
-    commands = [f"gemini mcp add --transport http --scope user {e.name} {shlex.quote(e.url)}" for e in endpoints]
+    commands = [
+        f"gemini mcp add --transport http --scope user {e.name} {shlex.quote(e.url)}{_write_header_option(e)}"
+        for e in endpoints
+    ]
     parts = (_command(commands), _file_part(GEMINI, endpoints))
     return Snippet(GEMINI.key, GEMINI.title, parts, _finish(GEMINI, endpoints))
+
+
+def _write_header_option(endpoint: Endpoint) -> str:
+    """For the commands of clients that put `${NAME}` into headers; last, because both take several values there."""
+    header = f"Authorization: Bearer ${{{endpoint.token_variable}}}"
+    return f" --header {shlex.quote(header)}" if endpoint.token_variable else ""
 
 
 def _describe_file_alone(client: FileClient) -> Callable[[Sequence[Endpoint]], Snippet]:
@@ -152,21 +184,21 @@ def _describe_chatgpt(endpoints: Sequence[Endpoint]) -> Snippet:
         *(f"Name: {endpoint.name}, MCP server URL: {endpoint.url}, Authentication: {login}" for endpoint in endpoints),
         "Confirm that you trust it, choose Create, and log in if a page opens.",
     ]
-    return Snippet("chatgpt", "ChatGPT", _steps(steps), _warn_of_private(endpoints, "ChatGPT"))
+    return Snippet("chatgpt", "ChatGPT", _steps(steps), _warn_of_service(endpoints, "ChatGPT"))
 
 
 def _describe_curl(endpoints: Sequence[Endpoint]) -> Snippet:
     call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     commands = [
         f"curl -X POST {shlex.quote(endpoint.url)} -H 'Content-Type: application/json'"
-        + (' -H "Authorization: Bearer $TOKEN"' if endpoint.needs_login else "")
+        + (f' -H "Authorization: Bearer ${_name_variable(endpoint)}"' if _wants_token(endpoint) else "")
         + f" -d {shlex.quote(call)}"
         for endpoint in endpoints
     ]
     remarks = tuple(
         f"$TOKEN is the access token that {endpoint.url.removesuffix('/mcp')}/auth/login gives."
         for endpoint in endpoints
-        if endpoint.needs_login
+        if endpoint.needs_login and not endpoint.token_variable
     )
     return Snippet("curl", "curl", (_command(commands),), remarks)
 
@@ -193,7 +225,7 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-HEADERS = {{"Authorization": f"Bearer {{os.environ['TOKEN']}}"}}
+HEADERS = {{"Authorization": f"Bearer {{os.environ['{variable}']}}"}}
 
 
 async def main():
@@ -212,17 +244,27 @@ def _describe_python(endpoints: Sequence[Endpoint]) -> Snippet:
         Part(
             "code",
             f"{endpoint.name}, with the MCP SDK (pip install 'mcp>=2')",
-            (_PYTHON_WITH_TOKEN if endpoint.needs_login else _PYTHON).format(url=json.dumps(endpoint.url)),
+            (_PYTHON_WITH_TOKEN if _wants_token(endpoint) else _PYTHON).format(
+                url=json.dumps(endpoint.url), variable=_name_variable(endpoint)
+            ),
             "python",
         )
         for endpoint in endpoints
     ]
     remarks = (
         ("The SDK's OAuthClientProvider logs in by itself, and renews its token.",)
-        if any(endpoint.needs_login for endpoint in endpoints)
+        if any(endpoint.needs_login and not endpoint.token_variable for endpoint in endpoints)
         else ()
     )
     return Snippet("python", "Python", tuple(parts), remarks)
+
+
+def _wants_token(endpoint: Endpoint) -> bool:
+    return endpoint.needs_login or bool(endpoint.token_variable)
+
+
+def _name_variable(endpoint: Endpoint) -> str:
+    return endpoint.token_variable or "TOKEN"
 
 
 _DESCRIBE: Final[dict[str, Callable[[Sequence[Endpoint]], Snippet]]] = {
@@ -252,10 +294,13 @@ def _steps(lines: Sequence[str]) -> tuple[Part, ...]:
     return tuple(Part("step", "", line) for line in lines)
 
 
-def _warn_of_private(endpoints: Sequence[Endpoint], who: str) -> tuple[str, ...]:
-    if all(is_reachable_from_outside(endpoint.url) for endpoint in endpoints):
-        return ()
-    return (
-        f"{who} calls from servers of its own, so the gateway needs a public https address; this one is not, as far as "
-        "can be told.",
-    )
+def _warn_of_service(endpoints: Sequence[Endpoint], who: str) -> tuple[str, ...]:
+    warnings: list[str] = []
+    if any(endpoint.token_variable for endpoint in endpoints):
+        warnings.append(f"{who} logs in, and sends no token of yours: a gateway with --secure cannot let it in.")
+    if not all(is_reachable_from_outside(endpoint.url) for endpoint in endpoints):
+        warnings.append(
+            f"{who} calls from servers of its own, so the gateway needs a public https address; this one is not, as "
+            "far as can be told."
+        )
+    return tuple(warnings)

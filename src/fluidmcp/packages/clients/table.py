@@ -45,12 +45,41 @@ class FileClient:
     """The first one that is there is used; the first one is made where none is."""
     member: str
     """Under which key at the top of the file the servers stand, by name."""
-    make_entry: Callable[[Endpoint], Entry]
+    describe: Callable[[Endpoint], Entry]
+    """The entry without a token."""
     language: Literal["json", "toml"] = "json"
     then: str = ""
     """What the person does after that."""
     login: str = ""
     """How the client is made to log in, with `{name}` for the name of the server."""
+    token_members: Callable[[str], Entry] | None = None
+    """What an entry has in addition, so that the client sends the token in this environment variable. None where the
+    client puts no variable into a header: the token itself would have to stand in the file.
+    """
+
+    def make_entry(self, endpoint: Endpoint) -> Entry:
+        """The entry of a package; with its token's variable, where the client takes one."""
+        entry = self.describe(endpoint)
+        if not endpoint.token_variable or self.token_members is None:
+            return entry
+        return {**entry, **self.token_members(endpoint.token_variable)}
+
+
+def _make_token_writer(reference: str) -> Callable[[str], Entry]:
+    """For clients with `headers`; `reference` is how they write the value of the variable NAME."""
+
+    def write(variable: str) -> Entry:
+        return {"headers": {"Authorization": f"Bearer {reference.replace('NAME', variable)}"}}
+
+    return write
+
+
+_SHELL_STYLE: Final = _make_token_writer("${NAME}")
+_EDITOR_STYLE: Final = _make_token_writer("${env:NAME}")
+
+
+def _write_codex_token(variable: str) -> Entry:
+    return {"bearer_token_env_var": variable}
 
 
 def _make_typed_entry(endpoint: Endpoint) -> Entry:
@@ -88,6 +117,7 @@ CLAUDE_CODE: Final = FileClient(
     _make_typed_entry,
     then="Start Claude Code again, or type /mcp in it.",
     login="Type /mcp in Claude Code, choose {name}, and authenticate.",
+    token_members=_SHELL_STYLE,
 )
 CLAUDE_DESKTOP: Final = FileClient(
     "claude-desktop",
@@ -106,6 +136,7 @@ CURSOR: Final = FileClient(
     _make_plain_entry,
     then="Cursor reads it at once.",
     login="In Cursor's settings, under MCP, choose Connect beside {name}.",
+    token_members=_EDITOR_STYLE,
 )
 VSCODE: Final = FileClient(
     "vscode",
@@ -115,6 +146,7 @@ VSCODE: Final = FileClient(
     _make_typed_entry,
     then="In VS Code: MCP: List Servers, choose it, Start.",
     login="VS Code asks when it starts the server.",
+    token_members=_EDITOR_STYLE,
 )
 CODEX: Final = FileClient(
     "codex",
@@ -125,6 +157,7 @@ CODEX: Final = FileClient(
     language="toml",
     then="Start Codex again.",
     login="codex mcp login {name}",
+    token_members=_write_codex_token,
 )
 GEMINI: Final = FileClient(
     "gemini",
@@ -134,6 +167,7 @@ GEMINI: Final = FileClient(
     _make_gemini_entry,
     then="Start Gemini CLI again.",
     login="Type /mcp auth {name} in Gemini CLI.",
+    token_members=_SHELL_STYLE,
 )
 WINDSURF: Final = FileClient(
     "windsurf",
@@ -143,6 +177,7 @@ WINDSURF: Final = FileClient(
     _make_windsurf_entry,
     then="Press Refresh in the MCP panel of Windsurf.",
     login="Windsurf opens the browser when it connects.",
+    token_members=_EDITOR_STYLE,
 )
 ZED: Final = FileClient(
     "zed",
@@ -161,6 +196,7 @@ OPENCODE: Final = FileClient(
     _make_opencode_entry,
     then="Start opencode again.",
     login="opencode mcp auth {name}",
+    token_members=_make_token_writer("{env:NAME}"),
 )
 
 FILE_CLIENTS: Final[Mapping[str, FileClient]] = {
