@@ -195,6 +195,38 @@ async def test_e19_a_tool_that_is_nonsense_is_left_out_and_the_others_are_listed
     assert re.findall(r"<dt><bdi>(\w+)</bdi></dt>", page.text) == ["good", "repeated"]
 
 
+@pytest.mark.threat("E18")
+async def test_e18_a_browser_that_leaves_out_mcp_is_sent_to_the_page_of_that_name_whether_it_is_there_or_not(
+    guarded: RunningGateway,
+) -> None:
+    answers = {name: await guarded.client.get(f"/{name}", headers=HTML) for name in ("echo", "mail", "nothing")}
+    for name, answer in answers.items():
+        assert (answer.status_code, answer.headers["location"], answer.content) == (302, f"/{name}/mcp", b"")
+    assert (await guarded.client.get("/echo/", headers=HTML)).headers["location"] == "/echo/mcp"
+    shown = [await guarded.client.get(answer.headers["location"], headers=HTML) for answer in answers.values()]
+    assert len({page.text for page in shown}) == 1 and "Log in to this gateway" in shown[0].text
+    for path in ("/docs", "/deny-list", "/auth", "/a/b", "/.well-known", "/-", "/%5cevil.example"):
+        assert (await guarded.client.get(path, headers=HTML)).status_code == 401, path
+
+
+async def test_below_a_path_the_short_address_leads_to_the_page_and_programs_have_their_404() -> None:
+    async with running_gateway([stdlib_entry("echo")], base_path="/tools") as running:
+        short = await running.client.get("/echo", headers=HTML)
+        page = await running.client.get(short.headers["location"].removeprefix("/tools"), headers=HTML)
+        typo = await running.client.get("/eco", headers=HTML, follow_redirects=True)
+        programs = [
+            await running.client.get("/echo"),
+            await running.client.get("/echo", headers={"accept": "text/html, text/event-stream"}),
+            await running.client.post("/echo", headers=HTML, json={}),
+        ]
+
+    assert (short.status_code, short.headers["location"]) == (302, "/tools/echo/mcp")
+    assert page.status_code == 200 and 'id="package-echo"' in page.text
+    assert typo.status_code == 404 and "There is no such package" in typo.text
+    for answer in programs:
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+
+
 async def test_a_page_under_another_name_of_this_machine_goes_to_the_gateways_own() -> None:
     async with running_gateway([stdlib_entry("echo")]) as running:
         port = httpx2.URL(running.url).port

@@ -17,7 +17,7 @@ from fluidmcp.gateway.guard import HeadGuard
 from fluidmcp.gateway.health import answer_health, answer_ready
 from fluidmcp.gateway.http import HttpReply, HttpRequest, Receive, RequestBody, Send, send_answer, send_reply
 from fluidmcp.gateway.late_web import LateWeb
-from fluidmcp.gateway.page.opened import is_opened_by_a_person
+from fluidmcp.gateway.page.opened import is_opened_by_a_person, send_to_page
 from fluidmcp.protocol.forwarded import FORWARDED_FOR
 from fluidmcp.undo import undo_on_failure
 
@@ -60,7 +60,8 @@ class GatewayApp:
             return
         if not self._core.is_mcp_path(path):
             early = (
-                await self._find_refusal(method, path, headers)
+                (send_to_page(path, headers, base=self._base_path.base) if method == "GET" else None)
+                or await self._find_refusal(method, path, headers)
                 or answer_health(method, path, _query_of(scope))
                 or answer_ready(method, path, _query_of(scope), self._state)
             )
