@@ -379,3 +379,41 @@ async def test_googles_and_githubs_own_checks_are_found_by_their_endpoints(
     guard = await guards.create(**values)
     assert any(kind in line for line in guard.describe())
     assert any("operator alone" in line for line in guard.describe())
+
+
+GITHUB: dict[str, Any] = {
+    "token_endpoint": "https://github.com/login/oauth/access_token",
+    "client_id": "id",
+    "client_secret": Secret("s"),
+    "scope": "read:user",
+}
+GITLAB: dict[str, Any] = {"token_endpoint": "https://gitlab.com/oauth/token", "client_id": "id", "scope": "read_user"}
+
+
+@pytest.mark.parametrize("is_exposed", [False, True])
+@pytest.mark.parametrize("provider", [GITHUB, GITHUB | {"validation": "github"}, GITLAB])
+async def test_mail_domains_at_a_provider_that_tells_none_would_let_nobody_in(
+    guards: Guards, provider: dict[str, Any], is_exposed: bool
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await guards.create(**provider, allowed_email_domains=("corp.example",), is_exposed=is_exposed)
+    assert "nobody but the operator" in caught.value.what
+    assert "FMCP_OAUTH_ALLOWED_EMAIL_DOMAINS" in caught.value.why
+    assert "FMCP_OAUTH_ALLOWED_SUBJECTS" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        GITHUB | {"allowed_subjects": ("1000001",)},
+        GITHUB | {"userinfo_endpoint": "https://id.corp.example/userinfo"},
+        GITHUB | {"introspection_endpoint": "https://id.corp.example/introspect"},
+        GITLAB | {"scope": "openid email"},
+        GITLAB | {"required_scopes": ("openid",)},
+        {"token_endpoint": "https://oauth2.googleapis.com/token", "client_id": "id"},
+    ],
+)
+async def test_mail_domains_are_taken_where_something_may_tell_one_or_people_are_named_too(
+    guards: Guards, values: dict[str, Any]
+) -> None:
+    assert await guards.create(**values, allowed_email_domains=("corp.example",))

@@ -330,13 +330,14 @@ def _check_people(reader: ObjectReader, block: AuthBlock) -> None:
     lists = [key for key in ("allowed_subjects", "allowed_domains") if reader.get(key)]
     if lists and block.allow_any_user:
         reader.fault("allow_any_user", f"is true although {show_key(lists[0])} is given; keep one of them")
-    if lists and "openid" not in block.scopes and not _names_people(block):
+    rules = list_rules(block)
+    if lists and not rules:
         text = (
             "cannot be checked, because nothing tells who somebody is: "
             'add "openid" to scopes, or give an introspection_url or a userinfo_url'
         )
         reader.fault(lists[0], text)
-    elif block.allowed_domains and not _tells_mail_domain(block):
+    elif block.allowed_domains and "allowed_domains" not in rules:
         text = (
             "names nobody, because this provider tells no mail address: name people in allowed_subjects, or add "
             '"openid" and "email" to scopes, where it has them'
@@ -345,6 +346,13 @@ def _check_people(reader: ObjectReader, block: AuthBlock) -> None:
     for key in ("allowed_subjects", "allowed_domains"):
         if key in reader and reader.get(key) == []:
             reader.fault(key, "is an empty list, which lets nobody in; leave it out or name somebody")
+
+
+def list_rules(block: AuthBlock) -> tuple[str, ...]:
+    """The keys that may name those who are let in, beside `allow_any_user`: what its provider tells decides."""
+    if "openid" not in block.scopes and not _names_people(block):
+        return ()
+    return ("allowed_domains", "allowed_subjects") if _tells_mail_domain(block) else ("allowed_subjects",)
 
 
 def _check_scopes(reader: ObjectReader, block: AuthBlock) -> None:

@@ -16,7 +16,13 @@ from fluidmcp.authentication.allowed import AllowRule
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.authentication.verifiers.answers import read_time
 from fluidmcp.authentication.verifiers.cached import CachedVerifier, TokenRefusedError
-from fluidmcp.authentication.verifiers.choose import JwtRule, Kind, ProviderChecks, build_verifiers
+from fluidmcp.authentication.verifiers.choose import (
+    JwtRule,
+    Kind,
+    ProviderChecks,
+    build_verifiers,
+    may_tell_mail_domains,
+)
 from fluidmcp.authentication.verifiers.jwt_form import LEEWAY_SECONDS, looks_like_jwt, read_token
 from fluidmcp.authentication.verifiers.static import is_same_token
 from fluidmcp.config import oauth
@@ -123,8 +129,8 @@ class GatewayAuth:
         """Find out how tokens can be checked (with an issuer: by discovery).
 
         Raises:
-            ConfigurationError: nothing can check tokens, or the gateway is exposed and nobody is named; says what to
-                set.
+            ConfigurationError: nothing can check tokens, the gateway is exposed and nobody is named, or only by mail
+                domains that this provider tells of nobody; says what to set.
             NotLoggedInError: the operator's own token is all that could be accepted, and there is none.
             ProviderUnavailableError, ProviderAnswerError: discovery is needed and fails.
         """
@@ -154,6 +160,8 @@ class GatewayAuth:
                 hint=f"Set {oauth.ALLOWED_SUBJECTS}, {oauth.ALLOWED_EMAIL_DOMAINS} or {oauth.ALLOW_ANY_USER}=1, "
                 f"or {oauth.VALIDATION}=operator for yourself alone.",
             )
+        elif guard._rule.domains and not guard._rule.subjects:
+            _require_mail_domains(settings, checks)
         return guard
 
     async def authenticate(self, token: str) -> Principal:
@@ -448,6 +456,17 @@ async def _require_operator(settings: OAuthSettings, operator: OperatorToken) ->
         why="--oauth accepts the operator's own token, and there is none.",
         hint=f"Run `fluidmcp login`, or set {oauth.ACCESS_TOKEN}",
     )
+
+
+def _require_mail_domains(settings: OAuthSettings, checks: ProviderChecks) -> None:
+    """Raises ConfigurationError: people are named by their mail domain alone, and nothing can tell that of anybody."""
+    if not may_tell_mail_domains(checks, scopes=(*settings.scope.split(), *settings.required_scopes)):
+        raise ConfigurationError(
+            "This gateway would let in nobody but the operator.",
+            why=f"{oauth.ALLOWED_EMAIL_DOMAINS} goes by verified mail addresses, and this provider tells none.",
+            hint=f"Name people in {oauth.ALLOWED_SUBJECTS}"
+            + (f", or add openid and email to {oauth.SCOPE}." if checks.own == "gitlab" else "."),
+        )
 
 
 def _origin(provider: ProviderMetadata) -> str:

@@ -1,11 +1,14 @@
 """`fluidmcp catalogue`: the list, and what it says of one server."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
 from fluidmcp.cli.catalogue.show import plan_registration, tell_next_commands, tell_remarks, tell_what_to_do
 from fluidmcp.cli.main import EXIT_USAGE, run_commands
+from fluidmcp.config.auth_block import parse_auth_block
+from fluidmcp.config.reading import ObjectReader
 from fluidmcp.packages.catalogue.known_server import KnownServer
 from fluidmcp.packages.catalogue.table import KNOWN_SERVERS
 from tests.packages.catalogue.known import KEYS, LINES, OPEN
@@ -98,11 +101,53 @@ def test_what_to_register_to_export_to_type_and_to_know_stands_in_this_order(cap
         "fluidmcp run --file 'my file' --start-server --public-url https://gw.example.com",
         "Then log in at https://gw.example.com/lines/auth/login, or give an MCP client https://gw.example.com/lines/mcp",
         "Note: At this address others can reach the gateway, which then wants to be told who is let in: put "
-        '"allowed_domains", "allowed_subjects" or "allow_any_user": true into auth.',
+        '"allow_any_user": true into auth.',
         "Note: A person's token in LINES_API_KEY or LINES_KEY goes out without Bearer.",
         "Note: Where its API has another address, put that into env as LINES_URL.",
         "Note: It surprises.",
     ]
+
+
+def is_valid(auth: Mapping[str, object]) -> bool:
+    reader = ObjectReader(auth, path="auth", faults=[])
+    return parse_auth_block(reader, allowed_env_names=frozenset()) is not None
+
+
+@pytest.mark.parametrize("name", [name for name, server in KNOWN_SERVERS.items() if "provider" in server.entry["auth"]])
+def test_who_is_let_in_is_proposed_by_what_the_provider_tells(name: str, capsys: pytest.CaptureFixture[str]):
+    auth = KNOWN_SERVERS[name].entry["auth"]
+    (remark,) = [line for line in say(KNOWN_SERVERS[name], capsys, public_url="https://gw.example") if "let in" in line]
+    now, _, later = remark.partition(" into auth")
+    assert '"allow_any_user": true' in now
+    scopes = [*auth.get("scopes", ()), *[scope for scope in ("openid", "email") if f'"{scope}"' in later]]
+    for key, value in (("allowed_domains", "corp.example"), ("allowed_subjects", "ada")):
+        assert (f'"{key}"' in now) is is_valid({**auth, key: [value]}), key
+        assert f'"{key}"' not in later or is_valid({**auth, "scopes": scopes, key: [value]}), key
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("github", 'put "allowed_subjects" or "allow_any_user": true into auth.'),
+        ("linear", 'put "allow_any_user": true into auth.'),
+        (
+            "gitlab",
+            'put "allowed_subjects" or "allow_any_user": true into auth; "allowed_domains" needs "openid" '
+            'and "email" in its scopes.',
+        ),
+        (
+            "gmail",
+            'put "allow_any_user": true into auth; "allowed_domains" and "allowed_subjects" need "openid" '
+            'and "email" in its scopes.',
+        ),
+        ("microsoft-365", 'put "allow_any_user": true into auth; "allowed_subjects" needs "openid" in its scopes.'),
+    ],
+)
+def test_a_provider_that_tells_no_mail_address_gets_no_rule_about_it(
+    name: str, words: str, capsys: pytest.CaptureFixture[str]
+):
+    (remark,) = [line for line in say(KNOWN_SERVERS[name], capsys, public_url="https://gw.example") if "let in" in line]
+    assert remark.endswith(f"who is let in: {words}")
 
 
 def test_a_provider_that_wants_https_is_told_before_the_login_fails(capsys: pytest.CaptureFixture[str]):

@@ -1,6 +1,6 @@
 """Builds the verifiers of a provider from what is known of it. The same for a package and for the whole gateway."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +83,14 @@ def build_verifiers(
     if checks.userinfo is not None:
         add("userinfo", UserinfoCheck(endpoint=checks.userinfo, issuer=checks.issuer, fetcher=fetcher))
     return verifiers
+
+
+def may_tell_mail_domains(checks: ProviderChecks, *, scopes: Collection[str]) -> bool:
+    """Whether a check, or an ID token of a login with these scopes, may tell a verified mail address of somebody."""
+    if checks.jwt is not None or checks.introspection_url is not None or checks.userinfo is not None:
+        return True
+    # Of their own checks only Google's tells one; GitHub has no ID tokens, GitLab has them for the scope openid.
+    return checks.own != "github" and (checks.own != "gitlab" or "openid" in scopes)
 
 
 def _build_own(

@@ -11,6 +11,7 @@ from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.errors import UserError
 from fluidmcp.packages.catalogue.describe import (
     describe_needs,
+    describe_rules,
     entry_to_copy,
     find_provider,
     has_redirect,
@@ -103,8 +104,8 @@ class Registration:
             found.append(f"{preset.title} wants a redirect URI with https: reach the gateway so, and add --public-url.")
         if not is_loopback_host(urlsplit(self.public_url).hostname or ""):
             found.append(
-                "At this address others can reach the gateway, which then wants to be told who is let in: put "
-                '"allowed_domains", "allowed_subjects" or "allow_any_user": true into auth.'
+                "At this address others can reach the gateway, which then wants to be told who is let in: "
+                + describe_rules(self.server)
                 if has_redirect(self.server)
                 else "At this address others can reach the gateway, which then wants a login of its own: start it with "
                 '--oauth or --secure, or put "allow_any_user": true into auth.'

@@ -3,24 +3,26 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from fluidmcp.config.auth_block import list_rules, parse_auth_block
 from fluidmcp.config.filling.templates import ACCESS_TOKEN
 from fluidmcp.config.logins.keys import PersonKey
 from fluidmcp.config.providers.fill import default_variables
 from fluidmcp.config.providers.preset import Preset
 from fluidmcp.config.providers.table import find_preset
-from fluidmcp.config.reading import as_object, list_texts
+from fluidmcp.config.reading import ObjectReader, as_object, list_texts
 from fluidmcp.packages.catalogue.find import read_package
 from fluidmcp.packages.catalogue.known_server import EMPTY, KnownServer
 
 _ONE_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]*\}")
 _TOKEN: Final = f"${{{ACCESS_TOKEN}"
+_ANYBODY: Final = '"allow_any_user": true'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,45 @@ def has_redirect(server: KnownServer) -> bool:
     """Whether its login is at a provider, with which a redirect URI is registered."""
     auth = read_auth(server)
     return "provider" in auth or "authorization_url" in auth
+
+
+def describe_rules(server: KnownServer) -> str:
+    """What to put into its `auth` to say who is let in: only what its provider tells of people, and for which scopes.
+
+    The names of keys stand in double quotes.
+    """
+    reader = ObjectReader(dict(read_auth(server)), path="auth", faults=[])
+    block = parse_auth_block(reader, allowed_env_names=frozenset())
+    if block is None:
+        return f"put {_ANYBODY} into auth."
+    rules = list_rules(block)
+    text = f"put {_enumerate((*_quote(rules), _ANYBODY), 'or')} into auth"
+    scopes = _list_identity_scopes(find_provider(server))
+    with_scopes = list_rules(replace(block, scopes=(*block.scopes, *scopes)))
+    others = [key for key in with_scopes if key not in rules and ("email" in scopes or key != "allowed_domains")]
+    if not others:
+        return f"{text}."
+    needs = "needs" if len(others) == 1 else "need"
+    return f"{text}; {_enumerate(_quote(others), 'and')} {needs} {_enumerate(_quote(scopes), 'and')} in its scopes."
+
+
+def _list_identity_scopes(preset: Preset | None) -> tuple[str, ...]:
+    """The scopes for which an ID token says who somebody is; none where there are no ID tokens."""
+    if preset is None:
+        return ()
+    if preset.check in ("google", "gitlab"):
+        return ("openid", "email")
+    # Entra ID, for one, does not say whether it verified an address.
+    return ("openid",) if preset.issuer is not None or "openid" in preset.scopes else ()
+
+
+def _quote(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f'"{name}"' for name in names)
+
+
+def _enumerate(names: Sequence[str], word: str) -> str:
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last
 
 
 def list_exports(server: KnownServer) -> tuple[Export, ...]:
