@@ -180,8 +180,20 @@ async def test_a_client_id_that_is_not_exported_is_named_at_start(tmp_path: Path
         line = await gateway.stderr.wait_for("Warning:")
         assert "the login of mail cannot work before GOOGLE_CLIENT_ID" in line
     done = await run_fluidmcp("run", "mail", cwd=tmp_path)
-    assert done.code == 0
+    what, why, hint = read_error(done)
+    assert what == "The login of mail cannot work."
+    assert why == "It needs GOOGLE_CLIENT_ID, which is not set."
+    assert hint == "Export it, and run the command again."
     assert done.stdout.splitlines()[-1].endswith("needs GOOGLE_CLIENT_ID")
+
+
+async def test_a_login_that_cannot_work_is_no_failure_beside_a_server_that_is_good(tmp_path: Path):
+    config = write(tmp_path, good=GOOD, mail=GOOD | {"auth": AUTH})
+    done = await run_fluidmcp("run", config, cwd=tmp_path)
+    assert done.code == 0
+    assert "The login of mail cannot work." in done.stderr
+    dying = await run_fluidmcp("run", write(tmp_path, mail=GOOD | {"auth": AUTH}, dying=DYING), cwd=tmp_path)
+    assert dying.code == 1, "a server was started and failed"
 
 
 # Files, several servers, several packages

@@ -2,7 +2,8 @@
 
 One bad server never stops the good ones: it is reported, and its neighbours run. Mistakes that show before anything
 is started (a wrong entry, a command that is not there, a variable that is missing) end the command with exit code 2
-when no good server is left; servers that were started and failed end it with exit code 1 when all of them did.
+when no good server is left; servers that were started and failed end it with exit code 1 when all of them did. A login
+that lacks its client id is such a mistake where nothing is served; a gateway goes on, and says so to whoever logs in.
 """
 
 import contextlib

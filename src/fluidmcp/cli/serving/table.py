@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fluidmcp.cli import deferred
-from fluidmcp.cli.output import print_notice, print_table
+from fluidmcp.cli.output import print_error, print_notice, print_table
 from fluidmcp.cli.serving.checks import CheckResult, check_servers
 from fluidmcp.cli.serving.report import build_login_url, describe_failure, report_failure, report_mistakes
 from fluidmcp.cli.serving.serve import run_in_loop, stop_on_signals
@@ -61,9 +61,12 @@ def show_table(
     for name, result in results.items():
         if name not in faults:
             report_failure(result)
-    if any(result.is_usable for result in results.values()):
+    unusable = [name for name, variables in missing.items() if variables and results[name].is_usable]
+    for name in unusable:
+        print_error(_login_cannot_work(name, missing[name]), subject=name)
+    if any(result.is_usable and name not in unusable for name, result in results.items()):
         return 0
-    return EXIT_MISTAKE if len(faults) == len(loaded.servers) else EXIT_NONE_STARTED
+    return EXIT_MISTAKE if len(faults) + len(unusable) == len(loaded.servers) else EXIT_NONE_STARTED
 
 
 async def _check_all(
@@ -100,6 +103,15 @@ async def _check_all(
         finally:
             await gateway.close()
         return stop.exit_code if stop.requested.is_set() else None
+
+
+def _login_cannot_work(name: str, variables: Sequence[str]) -> ConfigurationError:
+    """A gateway would serve it all the same, and tell whoever logs in: here it is what was to be found."""
+    return ConfigurationError(
+        f"The login of {name} cannot work.",
+        why=f"It needs {' and '.join(variables)}, which {'is' if len(variables) == 1 else 'are'} not set.",
+        hint=f"Export {'it' if len(variables) == 1 else 'them'}, and run the command again.",
+    )
 
 
 def _describe_status(
