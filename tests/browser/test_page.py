@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.browser.chromium import open_chromium
 from tests.browser.page_stage import visiting
@@ -125,6 +125,43 @@ async def test_a_form_has_a_field_for_each_argument_and_says_what_is_wrong(stage
             "size": "large",
             "tags": ["home"],
         }
+        assert visit.trouble == []
+
+
+async def test_of_very_many_values_the_first_are_proposed_and_each_is_checked(stage: PageStage) -> None:
+    async with visiting(stage.browser, stage.part) as visit:
+        await visit.try_tools()
+        choose = await visit.open_tool("choose")
+        zone, number = choose.get_by_label("zone"), choose.get_by_label("number (optional)")
+        flag, tags = choose.get_by_label("flag (optional)"), choose.get_by_label("tags (optional)")
+        await expect(number).to_have_value("7")
+        assert await choose.locator("option").count() == 3 * 200 + 200 + 1, "not one for each of 50,000 values"
+        assert await choose.locator("input[type=checkbox]").count() == 0
+        await expect(choose.get_by_label("few (optional)").locator("option")).to_have_count(201)
+        await expect(zone).to_have_accessible_description("One of 50000 values. Where it runs.")
+        await expect(tags).to_have_accessible_description("Some of 1000 values, each on a line of its own.")
+
+        run = choose.get_by_role("button", name="Run")
+        await run.click()
+        await expect(choose.get_by_text("This is needed.")).to_be_visible()
+        await zone.fill("zone-50000")
+        await run.click()
+        await expect(choose.get_by_text("This is none of its values.")).to_be_visible()
+        await expect(zone).to_have_attribute("aria-invalid", "true")
+        await expect(zone).to_be_focused()
+        await zone.fill("zone-49999")
+        await flag.fill("Flag 310")
+        await tags.fill("tag-1\nnothing\n")
+        await run.click()
+        await expect(choose.get_by_text("This is none of its values: nothing")).to_be_visible()
+        await tags.fill("\n".join(f"tag-{number}" for number in range(4)))
+        await run.click()
+        await expect(choose.get_by_text("Choose at most 3.")).to_be_visible()
+        await tags.fill("tag-999\ntag-2")
+        await run.click()
+        await expect(choose.get_by_text("It answered.")).to_be_visible()
+        answer = json.loads(await choose.locator(".answer pre").inner_text())
+        assert answer == {"zone": "zone-49999", "number": 7, "flag": "f310", "tags": ["tag-999", "tag-2"]}
         assert visit.trouble == []
 
 
@@ -304,6 +341,7 @@ async def test_the_page_fits_a_phone_and_stands_out(stage: PageStage, scheme: st
         await fill.get_by_role("button", name="Run").click()
         await fill.get_by_text("This is needed.").first.wait_for()
         await visit.open_tool("add")
+        await visit.open_tool("choose")
         for tab in await page.get_by_role("tab").all():
             await tab.click()
             assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE
@@ -324,9 +362,9 @@ async def test_the_page_fits_a_phone_and_stands_out(stage: PageStage, scheme: st
 async def test_every_field_and_every_picture_has_a_name(stage: PageStage) -> None:
     async with visiting(stage.browser, stage.part) as visit:
         await visit.try_tools()
-        for name in ("fill", "ask", "picture", "sound", "steps"):
+        for name in ("fill", "choose", "ask", "picture", "sound", "steps"):
             tool = await visit.open_tool(name)
-            if name != "fill":
+            if name not in ("fill", "choose"):
                 await tool.get_by_role("button", name="Run").click()
                 await tool.locator(".answer").locator("img, audio, form, pre").first.wait_for()
         nameless = await visit.page.evaluate(

@@ -2,6 +2,7 @@
 
     add {a, b}             the sum, as text and as structured content
     fill {...}             every kind of field; answers with its arguments as JSON
+    choose {...}           arguments of very many values each; answers as fill does
     picture, sound {}      a PNG, a WAV              drawing {}     an SVG with a script
     huge {}                an image of 50 MB         links {}       links to a web page and to a script
     markup {}              HTML as text              nothing {}     an answer without content
@@ -51,6 +52,18 @@ FILL: Json = {
     "required": ["title", "count", "place"],
     "$defs": {"place": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
 }
+MANY = 1_000
+CHOOSE: Json = {
+    "type": "object",
+    "properties": {
+        "zone": {"enum": [f"zone-{number}" for number in range(50_000)], "description": "Where it runs."},
+        "number": {"enum": [*range(MANY)], "default": 7},
+        "flag": {"oneOf": [{"const": f"f{number}", "title": f"Flag {number}"} for number in range(MANY)]},
+        "tags": {"type": "array", "items": {"enum": [f"tag-{number}" for number in range(MANY)]}, "maxItems": 3},
+        "few": {"enum": [f"few-{number}" for number in range(200)]},
+    },
+    "required": ["zone"],
+}
 PLAIN: Json = {"type": "object", "properties": {}}
 ADD: Json = {
     "type": "object",
@@ -63,6 +76,7 @@ TOOLS: dict[str, Json] = {
     "located": REGION,
     "add": ADD,
     "fill": FILL,
+    "choose": CHOOSE,
     "steps": HANGS,
     **{
         name: PLAIN
@@ -125,7 +139,7 @@ def call(request_id: object, name: str, arguments: Json, token: object) -> None:
         case "add":
             total = arguments["a"] + arguments["b"]
             answer(request_id, text(str(total)), structuredContent={"sum": total})
-        case "fill":
+        case "fill" | "choose":
             answer(request_id, text(json.dumps(arguments, sort_keys=True)))
         case "picture":
             answer(request_id, {"type": "image", "mimeType": "image/png", "data": encoded(png())})

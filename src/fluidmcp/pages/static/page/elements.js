@@ -2,7 +2,7 @@
 
 const SAFE_ATTRIBUTES = new Set([
   "aria-describedby", "aria-label", "aria-labelledby", "aria-live", "aria-controls", "aria-selected", "autocomplete",
-  "checked", "class", "controls", "for", "hidden", "id", "max", "maxlength", "min", "minlength", "multiple", "name",
+  "checked", "class", "controls", "for", "hidden", "id", "list", "max", "maxlength", "min", "minlength", "multiple", "name",
   "open", "placeholder", "required", "role", "rows", "selected", "spellcheck", "step", "tabindex", "type", "value",
   "alt", "disabled",
 ]);

@@ -3,6 +3,8 @@ import { make, newId, words } from "./elements.js";
 
 const MAX_DEPTH = 3;
 const MAX_FIELDS = 100;
+// More would take seconds to build, and nobody reads them: the first are proposed, and what is typed is looked up.
+const MAX_CHOICES = 200;
 const LONG_TEXT_CHARACTERS = 200;
 const FORMATS = { email: "email", uri: "url", date: "date" };
 
@@ -97,6 +99,7 @@ function buildField(name, schema, root, isRequired, depth, counter) {
   const label = typeof schema.title === "string" && schema.title ? schema.title : name;
   const about = typeof schema.description === "string" ? schema.description : "";
   const choices = choicesOf(schema);
+  if (choices && choices.length > MAX_CHOICES) return typedChoiceField(label, about, isRequired, schema, choices);
   if (choices) return choiceField(label, about, isRequired, schema, choices);
   switch (schema.type) {
     case "boolean":
@@ -108,8 +111,9 @@ function buildField(name, schema, root, isRequired, depth, counter) {
       return textField(label, about, isRequired, schema);
     case "array": {
       const several = choicesOf(simplify(schema.items, root));
-      return several ? severalField(label, about, isRequired, schema, several)
-        : jsonField(label, about, isRequired, schema, "[]");
+      if (several === null) return jsonField(label, about, isRequired, schema, "[]");
+      const field = several.length > MAX_CHOICES ? typedSeveralField : severalField;
+      return field(label, about, isRequired, schema, several);
     }
     case "object": {
       const nested = depth < MAX_DEPTH && isRequired ? buildObject(schema, root, depth + 1, counter) : null;
@@ -211,6 +215,59 @@ function choiceField(label, about, isRequired, schema, choices) {
   return wrap(label, about, isRequired, input, (at) => (at === "" ? missing(isRequired) : choices[Number(at)].value));
 }
 
+/** Finds the value of what somebody typed: its words, or the value itself. Throws FormFault where there is none. */
+function makeLookup(choices) {
+  let values = null;
+  return (text, fault = "This is none of its values.") => {
+    // Of equal keys the last one counts: the first choice of equal words, and words before values.
+    values ??= new Map([
+      ...choices.map((choice) => [words(choice.value), choice.value]),
+      ...choices.map((choice) => [choice.words, choice.value]).reverse(),
+    ]);
+    if (!values.has(text)) throw new FormFault(fault);
+    return values.get(text);
+  };
+}
+
+/** A choice of too many values for a list of all of them. */
+function typedChoiceField(label, about, isRequired, schema, choices) {
+  const proposed = make("datalist", { id: newId() });
+  proposed.append(...choices.slice(0, MAX_CHOICES).map((choice) => make("option", { value: choice.words })));
+  const input = make("input", { type: "text", list: proposed.id, autocomplete: "off", spellcheck: "false" });
+  if (schema.default !== undefined && schema.default !== null) {
+    input.value = choices.find((choice) => choice.value === schema.default)?.words ?? "";
+  }
+  const lookUp = makeLookup(choices);
+  const hint = `One of ${choices.length} values.${about ? ` ${about}` : ""}`;
+  const field = wrap(label, hint, isRequired, input, (text) => (text === "" ? missing(isRequired) : lookUp(text)));
+  field.element.append(proposed);
+  return field;
+}
+
+/** Several of too many values for a box for each. */
+function typedSeveralField(label, about, isRequired, schema, choices) {
+  const input = make("textarea", { rows: 4, spellcheck: "false" });
+  const chosen = new Set(Array.isArray(schema.default) ? schema.default : []);
+  input.value = choices.filter((choice) => chosen.has(choice.value)).map((choice) => choice.words).join("\n");
+  const lookUp = makeLookup(choices);
+  const hint = `Some of ${choices.length} values, each on a line of its own.${about ? ` ${about}` : ""}`;
+  return wrap(label, hint, isRequired, input, (text) => {
+    const lines = text.split("\n").filter((line) => line !== "");
+    if (lines.length === 0 && !isRequired) return undefined;
+    const values = lines.map((line) => lookUp(line, `This is none of its values: ${line}`));
+    checkCount(values, schema);
+    return values;
+  });
+}
+
+/** Throws FormFault for a list that is too short or too long. */
+function checkCount(values, schema) {
+  const least = schema.minItems ?? 0;
+  const most = schema.maxItems ?? Infinity;
+  if (values.length < least) throw new FormFault(`Choose at least ${least}.`);
+  if (values.length > most) throw new FormFault(`Choose at most ${most}.`);
+}
+
 function severalField(label, about, isRequired, schema, choices) {
   const chosen = Array.isArray(schema.default) ? schema.default : [];
   const boxes = choices.map((choice) => make("input", { type: "checkbox", checked: chosen.includes(choice.value) }));
@@ -224,13 +281,15 @@ function severalField(label, about, isRequired, schema, choices) {
     const values = choices.filter((_, at) => boxes[at].checked).map((choice) => choice.value);
     fault.hidden = true;
     if (values.length === 0 && !isRequired) return undefined;
-    const least = schema.minItems ?? 0;
-    const most = schema.maxItems ?? Infinity;
-    if (values.length >= least && values.length <= most) return values;
-    fault.textContent = values.length < least ? `Choose at least ${least}.` : `Choose at most ${most}.`;
-    fault.hidden = false;
-    boxes[0]?.focus();
-    throw new FormFault(fault.textContent);
+    try {
+      checkCount(values, schema);
+    } catch (error) {
+      fault.textContent = error.message;
+      fault.hidden = false;
+      boxes[0]?.focus();
+      throw error;
+    }
+    return values;
   };
   return { element: make("fieldset", {}, legend, note, ...lines, fault), read };
 }
