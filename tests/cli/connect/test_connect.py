@@ -239,6 +239,22 @@ def test_the_file_keeps_its_mode_and_its_link_and_a_private_copy_stays_beside_it
     assert sorted(os.listdir(real.parent)) == sorted([copy.name, real.name])
 
 
+def test_other_names_of_the_file_are_said_to_keep_what_it_held(connect: Connect, tmp_path: Path, nowhere: str):
+    path, other = tmp_path / ".cursor" / "mcp.json", tmp_path / "dotfiles.json"
+    path.parent.mkdir()
+    path.write_text("{}")
+    os.link(path, other)
+    args = ("cursor", "mail", "--url", nowhere, "--write")
+
+    done = connect(*args)
+
+    assert done.code == 0 and "/mail/mcp" in path.read_text()
+    warning = "Warning: ~/.cursor/mcp.json had another name on this disk (a hard link), which keeps the old content."
+    assert warning in done.stderr.splitlines()
+    assert other.read_text() == "{}"
+    assert "hard link" not in connect(*args, "--remove").stderr, "it has one name now"
+
+
 @pytest.mark.parametrize("content", [b'{"mcpServers": {', b"\xff", b'{"mcpServers": 3}', b'{"a": 1, "a": 2}'])
 def test_a_broken_file_is_left_alone(connect: Connect, tmp_path: Path, nowhere: str, content: bytes):
     path = tmp_path / ".cursor" / "mcp.json"

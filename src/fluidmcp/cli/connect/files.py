@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from fluidmcp.cli.files.whole_file import create_file, overwrite_file, replace_file
+from fluidmcp.cli.output import print_warning
 from fluidmcp.errors import ConfigurationError, UserError
 from fluidmcp.packages.clients.editing import MAX_CLIENT_FILE_BYTES
 from fluidmcp.packages.clients.table import FileClient, Place
@@ -48,8 +49,8 @@ def read_client_bytes(path: Path, *, shown: str) -> bytes | None:
 def write_client_bytes(path: Path, content: bytes, *, before: bytes | None, shown: str) -> Path | None:
     """Put another content in the place of `before`; where the copy of that is, None if there was none.
 
-    The file keeps its mode, and its owner where we may set it. A link stays a link: what it leads to is written. A new
-    file, and each copy, can be read by its owner alone.
+    The file keeps its mode, and its owner where we may set it. A link stays a link: what it leads to is written. Other
+    names of the file keep what it held, and a warning says so. A new file and each copy are for its owner alone.
 
     Raises:
         ConfigurationError: it cannot be written, or was changed by somebody else in the meantime; it is as it was.
@@ -69,8 +70,18 @@ def write_client_bytes(path: Path, content: bytes, *, before: bytes | None, show
     copy = real.with_name(real.name + BACKUP_SUFFIX)
     if before:
         overwrite_file(copy, before, shown=str(copy))
+    has_other_names = _count_names(real) > 1
     replace_file(real, content, before=before, shown=shown)
+    if has_other_names:
+        print_warning(f"{shown} had another name on this disk (a hard link), which keeps the old content.")
     return copy if before else None
+
+
+def _count_names(path: Path) -> int:
+    try:
+        return path.stat().st_nlink
+    except OSError:
+        return 1  # whoever writes it says what is wrong
 
 
 def _locate(place: Place, environ: Mapping[str, str], *, is_mac: bool) -> Path:
