@@ -42,7 +42,7 @@ async def call_in_many_ways(gateway: RunningGateway) -> None:
         assert (await client.post(f"/{quote(HOSTILE)}/mcp", json=message)).status_code == 404
         reply = await client.post("/echo/mcp", json={**message, "method": HOSTILE + "x" * 100_000, "params": {}})
         assert reply.status_code == 200
-        # uvicorn says that itself.
+        # uvicorn says that itself, and it is a call of no package.
         assert (await client.get("/health", headers={"bad": "\x1b"})).status_code == 400
         assert (await client.post("/echo/mcp", json=message, headers={"x-request-id": "the last"})).status_code == 200
 
@@ -69,8 +69,9 @@ async def test_each_line_of_the_log_is_one_object(tmp_path: Path) -> None:
         ("echo", "tools/call", 200)
     ] * 3
     assert calls[0]["request_id"] == "mine-1"
-    assert [line["status"] for line in calls[3:]] == [calls[3]["status"], 404, 200, 200]
+    assert [line["status"] for line in calls[3:]] == [calls[3]["status"], 404, 200, 400, 200]
     assert calls[4]["package"].startswith("x\n{")
+    assert [calls[6][name] for name in ("package", "method", "milliseconds", "person")] == [None] * 4
     assert "canary" not in gateway.stderr.text
     assert "forged" not in [line["message"] for line in told]
 
@@ -83,7 +84,7 @@ async def test_in_text_a_call_is_a_line_where_it_is_asked_for(tmp_path: Path) ->
         await call_in_many_ways(gateway)
         await gateway.stop()
     lines = [line for line in gateway.stderr.lines if ACCESS in line]
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert all(line.endswith(" person=-") for line in lines)
     # What a server wrote is marked, and a name that holds a line of its own begins none.
     assert all(line.startswith("  | ") or ACCESS in line for line in gateway.stderr.lines if "forged" in line)

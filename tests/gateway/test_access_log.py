@@ -1,75 +1,28 @@
 """One line for each call, with and without the front: what it says, what it never says, and that it is one line."""
 
-import asyncio
 import hashlib
 import hmac
-import json
-import logging
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from fluidmcp.config.secret import Secret
 from fluidmcp.gateway.calls.observer import Call, EndedCall
-from fluidmcp.observability.logs import Event, JsonFormatter, TextFormatter
-from tests.gateway.front.messages import BOTH, PING, mirror_entry, open_gate, open_session, post, stateless, talk
-from tests.gateway.front.wire import LIMIT_SECONDS, connected
+from tests.gateway.call_lines import Lines, running_mirror, written_lines
+from tests.gateway.front.messages import BOTH, PING, open_gate, open_session, post, stateless, talk
+from tests.gateway.front.wire import connected
 from tests.gateway.guards import KnownTokens, gate_token
-from tests.gateway.running import RunningGateway, running_gateway, stdlib_entry
+from tests.gateway.running import running_gateway, stdlib_entry
 
 WAYS = pytest.mark.parametrize("has_front", [True, False])
-FIELDS = ["package", "method", "status", "milliseconds", "request_id", "person"]
 KEY = "a2V5" * 10 + "a2U="
 HOSTILE = "ada\n2026-01-01 00:00:00,000 INFO    fluidmcp.access: package=forged\x1b[2J\u2028" + "x" * 1_000_000
 
 
-class Lines(logging.Handler):
-    """What is written of calls, from here on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        assert isinstance(record.msg, Event)
-        for formatter in (TextFormatter(), JsonFormatter()):
-            line = formatter.format(record)
-            assert line.isprintable(), line
-            assert len(line) < 2000, line
-        told = json.loads(JsonFormatter().format(record))
-        assert list(told) == ["time", "level", "logger", "message", *FIELDS]
-        self._events.put_nowait({name: told[name] for name in FIELDS})
-
-    async def next(self) -> dict[str, Any]:
-        async with asyncio.timeout(LIMIT_SECONDS):
-            return await self._events.get()
-
-    def is_empty(self) -> bool:
-        return self._events.empty()
-
-    async def seen(self, *names: str) -> tuple[Any, ...]:
-        told = await self.next()
-        return tuple(told[name] for name in names or ("package", "method", "status"))
-
-
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    handler, logger = Lines(), logging.getLogger("fluidmcp.access")
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-
-
-@asynccontextmanager
-async def running_mirror(lines: Lines, **options: Any) -> AsyncGenerator[RunningGateway]:
-    """A gateway whose server runs, so that calls take the front where there is one."""
-    async with running_gateway([mirror_entry()], access_log=True, **options) as running:
-        if options.get("guard") is None:
-            await running.rpc("mirror", "mirror/echo")
-            await lines.next()
-        yield running
+    with written_lines() as handler:
+        yield handler
 
 
 @WAYS
@@ -242,9 +195,13 @@ async def test_whoever_observes_is_told_once_with_what_is_known() -> None:
         def note_end(self, call: EndedCall) -> None:
             told.append(call)
 
+        def close(self) -> None:
+            pass
+
     call = Call(Observer(), "echo", "GET", {"x-request-id": "mine"})
     call.end(200)
     (ended,) = told
     assert (ended.package, ended.method, ended.status, ended.principal) == ("echo", "GET", 200, None)
     assert call.headers == ((b"x-request-id", b"mine"),)
+    assert ended.seconds is not None
     assert ended.seconds >= 0

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
-from fluidmcp.gateway.calls.observer import NOT_ANSWERED, REQUEST_ID_HEADER, Call
+from fluidmcp.gateway.calls.observer import ANSWERED, NOT_ANSWERED, REQUEST_ID_HEADER, Call
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.errors import answer_always, error_reply
 from fluidmcp.gateway.front.base_path import BasePath
@@ -81,6 +81,9 @@ class GatewayApp:
                 reply = await self._core.handle(request)
             finally:
                 body.end_watches()
+        if call is not None and ANSWERED in scope:  # this reply reaches nobody
+            call.end(scope[ANSWERED])
+            call = None
         await send_answer(reply, self._streams, body, send, call)
 
     def _open_call(self, method: str, path: str, headers: Mapping[str, str]) -> Call | None:

@@ -197,6 +197,8 @@ class Gateway:
         await parts.logins.client_fetcher.aclose()
         if parts.logins.shared is not None:
             await parts.logins.shared.aclose()
+        if parts.calls.observer is not None:
+            parts.calls.observer.close()
 
 
 def _is_for_others(settings: GatewaySettings) -> bool:

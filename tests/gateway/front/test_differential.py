@@ -156,7 +156,7 @@ LENGTHS = [
     *(b"%d" % (len(BODY) + n) for n in (-1, 1, MAX_BYTES)), b"%d\r\nX: y" % len(BODY), b"%d\n" % len(BODY),
     b"%d\r" % len(BODY), b"%d\r\n" % len(BODY),
 ]  # fmt: skip
-_NO_HTTP = re.compile(rb"HTTP/1.1 400 Bad Request[^{}]*Invalid HTTP request received\.$")
+_NO_HTTP = re.compile(rb'HTTP/1.1 400 Bad Request[^{}]*\{"error":"malformed_request"[^{}]*\}$')
 _DATE = re.compile(rb"\r\ndate: [^\r]*")
 
 

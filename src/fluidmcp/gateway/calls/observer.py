@@ -2,6 +2,9 @@
 
 A call is one HTTP request at an MCP endpoint, refused ones too. `gateway/app` and `gateway/front` open it and end it,
 the core says whose it is and the endpoint which MCP method; where nobody observes, there is none.
+
+What the HTTP server refuses before its path was looked at (a head that is too slow, too large or no HTTP, a connection
+too many) is a call of no package: it could have been one at an MCP endpoint.
 """
 
 import re
@@ -16,18 +19,21 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,64}", re.ASCII)
 NOT_ANSWERED: Final = 0
 """In the place of a status: the gateway ended, or the connection, before there was one."""
+ANSWERED: Final = "fluidmcp.answered"
+"""The member of an ASGI scope with the status that the HTTP server answered in the place of the application."""
 
 
 class EndedCall(NamedTuple):
     """What there is to say of a call. Nothing that was sent is in it but names, which may be anything of any length."""
 
-    package: str
-    """As the client wrote it; there may be none of that name."""
+    package: str | None
+    """As the client wrote it; there may be none of that name. None: it was refused before that was looked at."""
     method: str
     """Of MCP; GET or DELETE for requests without a message, empty where the message was not read."""
     status: int
-    seconds: float
-    """From the head of the request to the end of the reply, or of the stream that it is."""
+    seconds: float | None
+    """From the head of the request to the end of the reply, or of the stream that it is. None: the HTTP server refused
+    it before it was complete."""
     request_id: str
     """Of at most 64 characters that mean nothing anywhere."""
     principal: Principal | None
@@ -41,13 +47,17 @@ class CallObserver(Protocol):
         """Called in the event loop, once for each call; must not wait, and must not raise."""
         ...
 
+    def close(self) -> None:
+        """The gateway ends: say what was held back."""
+        ...
+
 
 class Call:
     """A call that goes on."""
 
     __slots__ = ("_begun_at", "_observer", "method", "package", "principal", "request_id")
 
-    def __init__(self, observer: CallObserver, package: str, method: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, observer: CallObserver, package: str | None, method: str, headers: Mapping[str, str]) -> None:
         """`headers` by lower-case name: a proxy or client may have given the request an id already."""
         self._observer = observer
         self._begun_at = perf_counter()
@@ -64,6 +74,12 @@ class Call:
         return ((REQUEST_ID_HEADER.encode(), self.request_id.encode()),)
 
     def end(self, status: int) -> None:
-        """To be called once."""
-        seconds = perf_counter() - self._begun_at
+        """This or `refuse` is to be called, once."""
+        self._tell(status, perf_counter() - self._begun_at)
+
+    def refuse(self, status: int) -> None:
+        """As `end`, for a request that the HTTP server refuses, which does not note when each one begins."""
+        self._tell(status, None)
+
+    def _tell(self, status: int, seconds: float | None) -> None:
         self._observer.note_end(EndedCall(self.package, self.method, status, seconds, self.request_id, self.principal))

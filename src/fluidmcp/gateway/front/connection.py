@@ -10,7 +10,7 @@ import logging
 import select
 import sys
 from collections.abc import Callable, Coroutine, Sized
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import httptools
 from uvicorn.config import Config
@@ -18,6 +18,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from fluidmcp.gateway.calls.observer import ANSWERED, NOT_ANSWERED, Call, CallObserver
 from fluidmcp.gateway.front.limits import ConnectionLimits
 
 LINGER_SECONDS: Final = 5.0
@@ -27,20 +28,40 @@ MAX_HEAD_BYTES: Final = 65536
 """What a head may have that is not complete: the parser of uvicorn keeps any length of it."""
 
 _CLOSING: Final = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-_TIMED_OUT: Final = (
+
+
+class Refusal(NamedTuple):
+    """A reply that is the last one of its connection."""
+
+    status: int
+    head: bytes
+    """The status line, and header fields of its own."""
+    body: bytes
+
+
+_TIMED_OUT: Final = Refusal(
+    408,
     b"HTTP/1.1 408 Request Timeout\r\n",
     b'{"error":"request_timeout","message":"The request did not arrive in time.",'
     b'"hint":"Send it at once, or let the operator raise FMCP_HEADER_SECONDS or lower FMCP_MIN_BODY_RATE."}',
 )
-_BROKEN: Final = (
+_BROKEN: Final = Refusal(
+    500,
     b"HTTP/1.1 500 Internal Server Error\r\n",
     b'{"error":"internal_error","message":"Something went wrong inside the gateway."}',
 )
-_HEAD_TOO_LARGE: Final = (
+_MALFORMED: Final = Refusal(
+    400,
+    b"HTTP/1.1 400 Bad Request\r\n",
+    b'{"error":"malformed_request","message":"Invalid HTTP request received."}',
+)
+_HEAD_TOO_LARGE: Final = Refusal(
+    431,
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
     b'{"error":"head_too_large","message":"The header fields of the request are too large."}',
 )
-_NO_ROOM: Final = (
+_NO_ROOM: Final = Refusal(
+    503,
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n",
     b'{"error":"too_many_connections","message":"The gateway has as many connections as it may."}',
 )
@@ -90,9 +111,12 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        observer: CallObserver | None = None,
     ) -> None:
+        """`observer` is told of requests that are refused here."""
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits
+        self._observer = observer
         self.address = ""
         self.is_between = True
         """Whether the parser is between two requests."""
@@ -104,6 +128,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """What came since the piece of data in which a request began; of its head, as long as that is not complete."""
         self._is_thrown_away = False
         """Whether nothing that still comes is looked at."""
+        self._is_refused = False
+        """Whether a request was refused here; it is the last one that is looked at."""
         self._body_bytes = 0
         """What came of a body since it was looked at."""
         self.is_expected = False
@@ -238,9 +264,10 @@ class LimitedProtocol(HttpToolsProtocol):
         ):
             logger.exception("unexpected error while a request was read")
             self._break_off(_BROKEN)
-        elif self._is_next_reply_free:
-            super().send_400_response(msg)
-        elif self._has_cycle and not self.is_between:
+            return
+        is_free, is_in_body = self._is_next_reply_free, self._has_cycle and not self.is_between
+        self._reply_early(_MALFORMED)
+        if is_free or is_in_body:
             self.transport.close()
         else:
             self._is_thrown_away = True
@@ -293,16 +320,39 @@ class LimitedProtocol(HttpToolsProtocol):
             return not self.cycle.response_started and not self.pipeline
         return not self.is_answering
 
-    def _break_off(self, reply: tuple[bytes, bytes]) -> None:
+    def _break_off(self, refusal: Refusal) -> None:
         """Close the connection in the midst of a request, with a reply where none has begun."""
         self._is_thrown_away = True
-        self._reply_early(reply)
+        self._reply_early(refusal)
         self._wire.close()
 
-    def _reply_early(self, reply: tuple[bytes, bytes]) -> None:
-        if self._is_next_reply_free and not self.transport.is_closing():
-            head, body = reply
-            self._wire.write(head + _CLOSING % (len(body), body))
+    def _reply_early(self, refusal: Refusal) -> None:
+        is_free = self._is_next_reply_free and not self.transport.is_closing()
+        fields = self._note_refusal(refusal.status if is_free else NOT_ANSWERED)
+        if is_free:
+            self._wire.write(refusal.head + fields + _CLOSING % (len(refusal.body), refusal.body))
+
+    def _note_refusal(self, status: int) -> bytes:
+        """Tell whoever looks on of the request that arrives, which is refused; the header fields that the reply gets.
+
+        A request that the application has ends there: it is the application that tells of it.
+        """
+        if self._is_refused:
+            return b""
+        self._is_refused = True
+        if self._has_cycle and not self.is_between and not (self.pipeline and self.pipeline[0][0] is self.cycle):
+            if status != NOT_ANSWERED:
+                cast(dict[str, Any], self.cycle.scope)[ANSWERED] = status
+            return b""
+        call = None if self._observer is None else self._open_refused(self._observer)
+        if call is None:
+            return b""
+        call.refuse(status)
+        return b"".join([b"%b: %b\r\n" % field for field in call.headers])
+
+    def _open_refused(self, observer: CallObserver) -> Call:
+        """What is known of the request that arrives. Its head is not read: it may be half of one, or anything."""
+        return Call(observer, None, "", {})
 
     def _close_gently(self) -> None:
         """Close the connection, but not in the face of a client that still sends: it would not see its reply."""

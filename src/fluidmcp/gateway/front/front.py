@@ -36,9 +36,10 @@ def choose_protocol(parts: GatewayParts) -> Callable[..., Any] | str:
         )
         return "httptools"
     limits = ConnectionLimits(parts.settings.connections, parts.state, proxies=parts.settings.trusted_proxies)
+    observer = parts.calls.observer
     if not parts.settings.has_front:
-        return partial(LimitedProtocol, limits=limits)
-    return partial(FrontProtocol, limits=limits, shared=Shared(parts))
+        return partial(LimitedProtocol, limits=limits, observer=observer)
+    return partial(FrontProtocol, limits=limits, observer=observer, shared=Shared(parts))
 
 
 def _read_version(text: str) -> tuple[int, ...]:

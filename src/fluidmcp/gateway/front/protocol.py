@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from fluidmcp.config.urls import split_public_url
 from fluidmcp.errors import RequestError
-from fluidmcp.gateway.calls.observer import Call
+from fluidmcp.gateway.calls.observer import Call, CallObserver
 from fluidmcp.gateway.composition import GatewayParts
 from fluidmcp.gateway.core import Passage
 from fluidmcp.gateway.errors import answer_now
@@ -200,6 +200,8 @@ class FrontProtocol(LimitedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._arriving is not None:
+            self._note_refusal(400)  # as `RequestBody.read` has it, for what does not come this way
         self._before_length = b""
         self._head = self._arriving = None
         self._parts.clear()
@@ -257,6 +259,14 @@ class FrontProtocol(LimitedProtocol):
         self._single = head
         parts, self._parts = self._parts, []
         self._begin(head, caller, parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _open_refused(self, observer: CallObserver) -> Call:
+        if self._arriving is None:
+            return super()._open_refused(observer)
+        head, caller = self._arriving
+        call = Call(observer, head.passage.package.name, "", head.passage.request.headers)
+        call.principal = caller.principal
+        return call
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
