@@ -16,6 +16,7 @@ from tests.gateway.running import running_gateway, stdlib_entry
 
 WAYS = pytest.mark.parametrize("has_front", [True, False])
 KEY = "a2V5" * 10 + "a2U="
+ANSWER = {"jsonrpc": "2.0", "id": 1, "result": 1}
 HOSTILE = "ada\n2026-01-01 00:00:00,000 INFO    fluidmcp.access: package=forged\x1b[2J\u2028" + "x" * 1_000_000
 
 
@@ -132,6 +133,43 @@ async def test_a_person_is_told_by_a_digest_that_needs_the_key(has_front: bool, 
     plain |= {hmac.digest(b"", guess, "sha256").hex()[:16] for guess in guesses}
     assert first[0] not in plain
     assert len(first[0]) == 16
+
+
+@WAYS
+async def test_a_batch_is_one_line_with_its_methods_and_their_number(has_front: bool, lines: Lines) -> None:
+    async with running_mirror(lines, has_front=has_front) as running:
+        session = await open_session(running, "2025-03-26")
+        await lines.next()
+        told = {"jsonrpc": "2.0", "method": "notifications/told"}
+        many = [{**PING, "id": number, "method": f"mirror/{number}"} for number in range(100)]
+        for batch, methods in (
+            ([PING, {**PING, "id": 2}, told], "mirror/echo, notifications/told"),
+            (
+                [{"no": "message"}, {**PING, "method": "initialize"}, {"jsonrpc": "2.0", "id": 1, "result": 1}],
+                "initialize",
+            ),
+            ([{"no": "message"}], None),
+            (many, ", ".join(f"mirror/{number}" for number in range(8))),
+        ):
+            for headers in ({}, {"mcp-session-id": session}):
+                reply = await running.client.post("/mirror/mcp", json=batch, headers=headers)
+                line = await lines.next()
+                assert (line["package"], line["method"], line["status"]) == ("mirror", "batch", reply.status_code)
+                assert (line["messages"], line["methods"]) == (len(batch), methods)
+                assert line["milliseconds"] > 0
+        hostile = [{**PING, "method": f"{number}{HOSTILE}"} for number in range(8)]
+        await running.client.post("/mirror/mcp", json=hostile)
+        line = await lines.next()
+        assert line["methods"].startswith("0ada\n2026")
+        assert len(line["methods"]) < 200
+        # One that is refused as a whole is a batch as well; what is no array of messages is nothing.
+        reply = await running.client.post("/mirror/mcp", json=[PING], headers={"mcp-protocol-version": "2025-11-25"})
+        line = await lines.next()
+        assert (line["method"], line["status"], line["messages"], line["methods"]) == ("batch", 400, 1, None)
+        assert (await running.client.post("/mirror/mcp", json=[])).status_code == 400
+        line = await lines.next()
+        assert (line["method"], line["status"], "messages" in line) == (None, 400, False)
+        assert lines.is_empty()
 
 
 @WAYS

@@ -33,7 +33,7 @@ class AccessLog:
     def note_end(self, call: EndedCall) -> None:
         if call.package is None and not self._may_tell(call.status):
             return
-        principal = call.principal
+        principal, batch = call.principal, call.batch
         fields: dict[str, str | int | float | None] = {
             "package": _cut_name(call.package),
             "method": _cut_name(call.method),
@@ -42,6 +42,9 @@ class AccessLog:
             "request_id": call.request_id,
             "person": None if principal is None else self._people.of(principal.issuer, principal.subject),
         }
+        if batch is not None:
+            fields["messages"] = batch.count
+            fields["methods"] = _cut_name(", ".join([cut(method, MAX_NAME_CHARACTERS) for method in batch.methods]))
         self._log.add(Event("call", fields))
 
     def close(self) -> None:

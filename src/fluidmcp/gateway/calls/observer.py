@@ -21,6 +21,26 @@ NOT_ANSWERED: Final = 0
 """In the place of a status: the gateway ended, or the connection, before there was one."""
 ANSWERED: Final = "fluidmcp.answered"
 """The member of an ASGI scope with the status that the HTTP server answered in the place of the application."""
+BATCH: Final = "batch"
+"""In the place of a method: several messages in one array."""
+MAX_BATCH_METHODS: Final = 8
+"""How many methods of a batch are told by name."""
+
+
+class Batch:
+    """The messages of a batch, as far as they were read."""
+
+    __slots__ = ("count", "methods")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        """How many there are, read or not."""
+        self.methods: list[str] = []
+        """Each once, in the order of the messages; the first MAX_BATCH_METHODS, of any length."""
+
+    def note(self, method: str) -> None:
+        if method and len(self.methods) < MAX_BATCH_METHODS and method not in self.methods:
+            self.methods.append(method)
 
 
 class EndedCall(NamedTuple):
@@ -29,7 +49,7 @@ class EndedCall(NamedTuple):
     package: str | None
     """As the client wrote it; there may be none of that name. None: it was refused before that was looked at."""
     method: str
-    """Of MCP; GET or DELETE for requests without a message, empty where the message was not read."""
+    """Of MCP; GET or DELETE for requests without a message, BATCH for a batch, empty where no message was read."""
     status: int
     seconds: float | None
     """From the head of the request to the end of the reply, or of the stream that it is. None: the HTTP server refused
@@ -38,6 +58,8 @@ class EndedCall(NamedTuple):
     """Of at most 64 characters that mean nothing anywhere."""
     principal: Principal | None
     """Whose it was, as far as that became known."""
+    batch: Batch | None = None
+    """Where the method is BATCH."""
 
 
 class CallObserver(Protocol):
@@ -55,7 +77,7 @@ class CallObserver(Protocol):
 class Call:
     """A call that goes on."""
 
-    __slots__ = ("_begun_at", "_observer", "method", "package", "principal", "request_id")
+    __slots__ = ("_begun_at", "_observer", "batch", "method", "package", "principal", "request_id")
 
     def __init__(self, observer: CallObserver, package: str | None, method: str, headers: Mapping[str, str]) -> None:
         """`headers` by lower-case name: a proxy or client may have given the request an id already."""
@@ -63,6 +85,7 @@ class Call:
         self._begun_at = perf_counter()
         self.package = package
         self.method = method
+        self.batch: Batch | None = None
         self.principal: Principal | None = None
         told = headers.get(REQUEST_ID_HEADER)
         is_told = told is not None and _REQUEST_ID.fullmatch(told) is not None
@@ -73,6 +96,11 @@ class Call:
         """What the reply says of it."""
         return ((REQUEST_ID_HEADER.encode(), self.request_id.encode()),)
 
+    def begin_batch(self, count: int) -> Batch:
+        """It is a batch of so many messages."""
+        self.method, self.batch = BATCH, Batch(count)
+        return self.batch
+
     def end(self, status: int) -> None:
         """This or `refuse` is to be called, once."""
         self._tell(status, perf_counter() - self._begun_at)
@@ -82,4 +110,6 @@ class Call:
         self._tell(status, None)
 
     def _tell(self, status: int, seconds: float | None) -> None:
-        self._observer.note_end(EndedCall(self.package, self.method, status, seconds, self.request_id, self.principal))
+        self._observer.note_end(
+            EndedCall(self.package, self.method, status, seconds, self.request_id, self.principal, self.batch)
+        )

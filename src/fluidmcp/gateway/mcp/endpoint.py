@@ -206,10 +206,11 @@ class McpEndpoint:
     async def _answer_batch(self, request: HttpRequest, texts: list[bytes], caller: Caller) -> HttpReply:
         """Several messages in one array: only clients of 2025-03-26 may send them; the answers come as one array."""
         request.require_wait()
+        noted = None if request.call is None else request.call.begin_batch(len(texts))
         session_id = request.headers.get(SESSION_HEADER)
         version = request.headers.get(VERSION_HEADER)
         if session_id is not None:
-            return await self._sessions.post_batch(texts, caller, session_id)
+            return await self._sessions.post_batch(texts, caller, session_id, noted)
         if version not in (None, BATCH_VERSION):
             raise RequestError(400, f"The revision {version} has no batches of messages.", hint="Send one at a time.")
         lease = await self._servers.acquire(caller.principal, caller.held)
@@ -221,7 +222,7 @@ class McpEndpoint:
             return _send_bare(lease, message, wants_notifications=False)
 
         try:
-            return await answer_batch(texts, send)
+            return await answer_batch(texts, send, noted)
         finally:
             lease.release()
 

@@ -10,6 +10,7 @@ from fluidmcp.authentication.person import Held
 from fluidmcp.authentication.principal import Principal
 from fluidmcp.bridge.exchange import Exchange
 from fluidmcp.errors import FluidMCPError
+from fluidmcp.gateway.calls.observer import Batch
 from fluidmcp.gateway.errors import encode_rpc_error
 from fluidmcp.gateway.http import EMPTY_HEADERS, HttpReply
 from fluidmcp.protocol.headers import ReplyForm
@@ -69,14 +70,21 @@ class Message:
         self.method = "" if method is UNSET else method
 
 
-async def answer_batch(texts: list[bytes], send: Callable[[Message], Exchange | None]) -> HttpReply:
-    """The answers to several messages as one array (2025-03-26, "Batching"); `send` returns None where none comes."""
+async def answer_batch(
+    texts: list[bytes], send: Callable[[Message], Exchange | None], noted: Batch | None
+) -> HttpReply:
+    """The answers to several messages as one array (2025-03-26, "Batching"); `send` returns None where none comes.
+
+    `noted` gets the methods, where somebody looks on.
+    """
     answers: list[Json] = []
     waiting: list[tuple[Json, Exchange]] = []
     for text in texts:
         request_id: Json | None = None
         try:
             message = Message(text)
+            if noted is not None:
+                noted.note(message.method)
             request_id = message.request_id if message.is_request else None
             if message.envelope.method == "initialize":
                 raise InvalidMessageError(INVALID_REQUEST, "The method initialize must not be part of a batch.")

@@ -18,6 +18,7 @@ from fluidmcp.bridge.session import CancelledByClientError, ServerLink, Session,
 from fluidmcp.bridge.stateless_link import StatelessLink
 from fluidmcp.bridge.streams import EventReader, EventStream
 from fluidmcp.errors import FluidMCPError, RequestError
+from fluidmcp.gateway.calls.observer import Batch
 from fluidmcp.gateway.errors import encode_rpc_error
 from fluidmcp.gateway.http import JSON_TYPE, NO_STORE, Headers, HttpReply, HttpRequest, HttpStream
 from fluidmcp.gateway.mcp.messages import ACCEPTED, SESSION_HEADER, Caller, McpHead, Message, answer_batch
@@ -98,7 +99,8 @@ class SessionEndpoint:
         pending = SessionReply(session, exchange, message.request_id, finish, patience)
         return pending.open_stream(None) if form == "event-stream" else pending
 
-    async def post_batch(self, texts: list[bytes], caller: Caller, session_id: str) -> HttpReply:
+    async def post_batch(self, texts: list[bytes], caller: Caller, session_id: str, noted: Batch | None) -> HttpReply:
+        """`noted` as `answer_batch` has it."""
         session = self.find(session_id, caller)
         if session.protocol_version != BATCH_VERSION:
             raise RequestError(
@@ -116,7 +118,7 @@ class SessionEndpoint:
             return exchange
 
         try:
-            return await answer_batch(texts, send)
+            return await answer_batch(texts, send, noted)
         finally:
             for finish in endings:
                 finish()
