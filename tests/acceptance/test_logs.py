@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from fluidmcp.gateway.calls.access_log import MAX_REFUSED_LINES
 from tests.acceptance.harness import RunningGateway, run_fluidmcp, start_fluidmcp
 
 SERVER: Final = Path(__file__).parent.parent / "servers" / "stdlib_server.py"
@@ -47,6 +48,13 @@ async def call_in_many_ways(gateway: RunningGateway) -> None:
         assert (await client.post("/echo/mcp", json=message, headers={"x-request-id": "the last"})).status_code == 200
 
 
+async def flood(gateway: RunningGateway) -> None:
+    """What is no HTTP, more often than it is told one by one."""
+    async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
+        for _ in range(MAX_REFUSED_LINES + 20):
+            assert (await client.get("/health", headers={"bad": "\x1b"})).status_code == 400
+
+
 @pytest.mark.threat("E18")
 async def test_each_line_of_the_log_is_one_object(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "FMCP_LOG_LEVEL": "debug"}
@@ -54,6 +62,7 @@ async def test_each_line_of_the_log_is_one_object(tmp_path: Path) -> None:
     async with start_fluidmcp(*arguments, env=env) as gateway:
         await gateway.stdout.wait_for("broken")
         await call_in_many_ways(gateway)
+        await flood(gateway)
         assert await gateway.stop() == 0
     told = [json.loads(line) for line in gateway.stderr.lines]
     assert all(line.keys() >= NAMES for line in told)
@@ -61,9 +70,12 @@ async def test_each_line_of_the_log_is_one_object(tmp_path: Path) -> None:
     by_logger: dict[str, list[dict[str, Any]]] = {}
     for line in told:
         by_logger.setdefault(line["logger"], []).append(line)
-    assert "Invalid HTTP request received." in [line["message"] for line in by_logger["uvicorn.error"]]
+    said = [line["message"] for line in by_logger["uvicorn.error"]]
+    assert said.count("Invalid HTTP request received.") == 1
     assert any("no-such-command" in line["message"] for line in by_logger["fluidmcp.cli"])
-    calls = by_logger["fluidmcp.access"]
+    calls, many = by_logger["fluidmcp.access"][:8], by_logger["fluidmcp.access"][8:]
+    assert len(many) == MAX_REFUSED_LINES  # one refusal before them, and the number of the rest
+    assert [(line["status"], line.get("count")) for line in many[-2:]] == [(400, None), (400, 21)]
     assert all(line.keys() == NAMES | CALL for line in calls)
     assert [(line["package"][:6], (line["method"] or "")[:10], line["status"]) for line in calls[:3]] == [
         ("echo", "tools/call", 200)

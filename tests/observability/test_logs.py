@@ -186,6 +186,27 @@ def test_every_line_of_every_logger_has_the_form(log_format: LogFormat, monkeypa
     ]
 
 
+def test_a_stranger_can_have_the_http_server_warn_of_them_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(name: str, sentence: str, at: float, level: int = logging.WARNING) -> None:
+        record = logging.LogRecord(name, level, "", 0, sentence, None, None)
+        record.created = at
+        logging.getLogger(name).handle(record)
+
+    with configured("json", monkeypatch) as written:
+        for at in (1000.0, 1059.9, 1060.0, 1060.0, 500.0):  # the last: somebody has set the clock
+            for _ in range(3):
+                warn("uvicorn.error", "Invalid HTTP request received.", at)
+        warn("uvicorn.error", "Unsupported upgrade request.", 1000.0)
+        for _ in range(2):
+            warn("uvicorn.error", "Exception in ASGI application", 1000.0, logging.ERROR)
+            warn("fluidmcp.x", "ours", 1000.0)
+    assert [json.loads(line)["message"] for line in written.getvalue().splitlines()] == [
+        *["Invalid HTTP request received."] * 3,
+        "Unsupported upgrade request.",
+        *["Exception in ASGI application", "ours"] * 2,
+    ]
+
+
 def test_an_error_that_ends_a_command_is_told_at_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
     with configured("json", monkeypatch) as written:
         logging.getLogger().setLevel(logging.CRITICAL)

@@ -33,6 +33,9 @@ MAX_TRACEBACK_CHARACTERS: Final = 16_384
 EVENTS_WAIT_SECONDS: Final = 0.05
 MAX_WAITING_EVENTS: Final = 200
 
+WARN_SECONDS: Final = 60.0
+"""How often, at most, the HTTP server warns of the same thing, of requests that are no HTTP for instance."""
+
 OUTPUT: Final = "fluidmcp.cli"
 """The logger of what the commands print as warnings and errors."""
 
@@ -64,6 +67,7 @@ class Event:
 def configure_logging(level: str, log_format: LogFormat = "text") -> None:
     """Send all records to stderr. uvicorn's own access log stays off: it would print codes from query strings."""
     handler = _StderrHandler(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_Seldom())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Else they are lines on stderr that are no object.
     logging.captureWarnings(log_format == "json")
@@ -182,6 +186,24 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         # Where nobody reads the log any more, or it is closed, there is nobody to tell.
         with contextlib.suppress(OSError, ValueError):
             self.stream.write("".join([f"{line}\n" for line in lines]))
+
+
+class _Seldom(logging.Filter):
+    """Lets a warning of the HTTP server pass once in WARN_SECONDS. Its sentences are few, and their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != "uvicorn.error" or record.levelno != logging.WARNING:
+            return True
+        sentence = str(record.msg)
+        passed_at = self._passed_at.get(sentence)
+        if passed_at is not None and 0 <= record.created - passed_at < WARN_SECONDS:
+            return False
+        self._passed_at[sentence] = record.created
+        return True
 
 
 class EventLog:
