@@ -4,6 +4,7 @@ Only addresses, ports and folders are other ones, and the servers are those of t
 """
 
 import asyncio
+import json
 import shutil
 import signal
 import subprocess
@@ -171,6 +172,10 @@ async def test_what_compose_runs_lets_clients_log_in_and_outlives_two_of_three_g
             await started[name].stop(with_signal=signal.SIGKILL)
             assert not is_healthy(ports[name])
             await all_call(clients)
+        for gateway in started.values():
+            told = [json.loads(line) for line in gateway.stderr.lines]
+            assert {line["message"] for line in told if line["logger"] == "fluidmcp.access"} <= {"call"}
+        assert any("fluidmcp.access" in line for gateway in started.values() for line in gateway.stderr.lines)
         for client in clients.values():
             assert [trip.pages for trip in client.trips] == [[OUR_CONSENT, "login", "consent"]], "once"
 
@@ -228,6 +233,13 @@ def test_nothing_in_the_file_is_a_secret_and_nobody_gets_more_than_they_need() -
     assert not any(f"{name}=" in text or f"{name}:" in text for name in ("FMCP_SEAL_KEYS", "FMCP_SECURE_TOKEN"))
     assert "cap_add" not in services["gateway-1"]
     assert read_compose()["networks"]["back"]["internal"] is True
+
+
+def test_the_log_is_json_unless_the_operator_wants_text() -> None:
+    for name in GATEWAYS:
+        command = read_services()[name]["command"]
+        assert "--log-format=json" in fill_in(command, {})
+        assert "--log-format=text" in fill_in(command, {"FMCP_LOG_FORMAT": "text"})
 
 
 def test_the_three_gateways_differ_in_name_address_and_volume_alone() -> None:

@@ -203,6 +203,17 @@ async def test_a_gateway_starts_with_what_its_pod_says(tmp_path: Path) -> None:
     secret = {"FMCP_SEAL_KEYS": base64.b64encode(secrets.token_bytes(32)).decode(), "FMCP_SECURE_TOKEN": "x" * 40}
     async with start_fluidmcp(*args, env={"HOME": str(tmp_path), **env, **secret}, cwd=tmp_path) as gateway:
         await gateway.stdout.wait_for("at https://mcp.example.com/time/mcp")
+        await gateway.stop()
+    assert {*map(type, map(json.loads, gateway.stderr.lines))} == {dict}
+
+
+@pytest.mark.parametrize(("changed", "log_format"), [({}, "json"), ({"FMCP_LOG_FORMAT": "text"}, "text")])
+def test_the_log_is_json_unless_the_operator_wants_text(changed: dict[str, str], log_format: str) -> None:
+    values = {**LEAST, "env": {"FMCP_MAX_SESSIONS": 7, **changed}}
+    [container] = pod_of(one(read_manifests(values), "StatefulSet"))["containers"]
+    variables = [(entry["name"], entry.get("value")) for entry in container["env"]]
+    assert [value for name, value in variables if name == "FMCP_LOG_FORMAT"] == [log_format]
+    assert ("FMCP_MAX_SESSIONS", "7") in variables
 
 
 def own_server() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests import parts
 from tests.acceptance.harness import free_port, start_fluidmcp
 from tests.deploy.shipped import DEPLOY
 from tests.deploy.three import SERVER
@@ -78,6 +79,15 @@ def test_gateways_are_where_the_balancers_expect_them() -> None:
     for number in (1, 2, 3):
         assert f"127.0.0.1:810{number}" in (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
         assert f"port_value: 810{number}" in (DEPLOY / "envoy.yaml").read_text(encoding="utf-8")
+
+
+def test_the_log_is_for_people_and_the_operator_can_change_that() -> None:
+    """The journal is read by people; a variable of the file overrides one of the unit, and an option both."""
+    service = Unit()["Service"]
+    assert "--log-format" not in service["ExecStart"]
+    assert "FMCP_LOG_FORMAT" not in service["Environment"]
+    page = (parts.ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    assert "FMCP_LOG_FORMAT=json" in page.partition("\n## systemd")[2]
 
 
 async def test_its_command_starts_a_gateway(tmp_path: Path) -> None:
