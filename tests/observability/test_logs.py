@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -129,11 +130,13 @@ def test_an_event_has_its_fields_in_both_forms_and_no_value_looks_like_a_field()
 
 
 @contextmanager
-def configured(log_format: LogFormat, monkeypatch: pytest.MonkeyPatch) -> Generator[io.StringIO]:
+def configured(
+    log_format: LogFormat, monkeypatch: pytest.MonkeyPatch, written: io.StringIO | None = None
+) -> Generator[io.StringIO]:
     """The log as a command sets it up, and what it writes."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    written = io.StringIO()
+    written = io.StringIO() if written is None else written
     monkeypatch.setattr(sys, "stderr", written)
     root.handlers = []
     try:
@@ -166,6 +169,41 @@ async def test_events_wait_for_others_and_keep_their_order(monkeypatch: pytest.M
         # As at the end of the process.
         logging.getLogger().handlers[0].flush()
         assert read() == [str(number + 1) for number in range(5 + MAX_WAITING_EVENTS)]
+
+
+class WatchedStream(io.StringIO):
+    """Notes with each write whether another thread could write to the log meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_free: list[bool] = []
+
+    def write(self, s: str) -> int:
+        def try_lock() -> bool:
+            lock = logging.getLogger().handlers[0].lock
+            assert lock is not None
+            is_free = lock.acquire(blocking=False)
+            if is_free:
+                lock.release()
+            return is_free
+
+        with ThreadPoolExecutor(1) as other:
+            self.was_free.append(other.submit(try_lock).result(timeout=20))
+        return super().write(s)
+
+
+async def test_no_other_thread_writes_while_events_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line would stand before events that were earlier, or in the midst of them."""
+    written = WatchedStream()
+    with configured("json", monkeypatch, written):
+        events = EventLog("fluidmcp.x")
+        for _ in range(MAX_WAITING_EVENTS + 1):  # the last one is left to the flush
+            events.add(Event("many", {}))
+        logging.getLogger().handlers[0].flush()
+        events.add(Event("before a record", {}))
+        logging.getLogger("fluidmcp.x").warning("a record")
+        assert written.was_free == [False] * 4
+    assert len(written.getvalue().splitlines()) == MAX_WAITING_EVENTS + 3
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -164,11 +164,15 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
     def add_line(self, line: str) -> None:
         """To be called in the event loop."""
-        waiting = self._waiting
-        waiting.append(line)
-        if len(waiting) == 1:
+        self.acquire()  # records of other threads take what waits
+        try:
+            self._waiting.append(line)
+            count = len(self._waiting)
+        finally:
+            self.release()
+        if count == 1:
             asyncio.get_running_loop().call_later(EVENTS_WAIT_SECONDS, self.flush)
-        elif len(waiting) >= MAX_WAITING_EVENTS:
+        elif count >= MAX_WAITING_EVENTS:
             self.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -176,10 +180,15 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def flush(self) -> None:
-        self._write_waiting()
-        super().flush()
+        self.acquire()
+        try:
+            self._write_waiting()
+            super().flush()
+        finally:
+            self.release()
 
     def _write_waiting(self) -> None:
+        """To be called with the lock, as `emit` is."""
         if not self._waiting:
             return
         lines, self._waiting = self._waiting, []
