@@ -6,6 +6,7 @@ ran, and all other limits only say when a wait has certainly failed.
 """
 
 import asyncio
+import faulthandler
 import math
 import selectors
 import time
@@ -92,3 +93,16 @@ def limit_of_processor_time(seconds: float) -> Generator[None]:
     yield
     spent = time.process_time() - began
     assert spent < seconds, f"{spent:.3f} s of processor time were used, {seconds} s are allowed"
+
+
+@contextmanager
+def patience(seconds: float) -> Generator[None]:
+    """Lets a test take so long from here on, instead of pytest's `faulthandler_timeout`, which ends the whole run.
+
+    For what has a limit of its own that is longer. What comes after the block must have limits of its own, too.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests import parts
+from tests.timing import patience
 
 BASE: Final = "localhost/python:tests"
 GATEWAY: Final = "localhost/fluidmcp:gateway"
@@ -87,7 +88,9 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _must(self, program: str, *words: str | Path) -> None:
-        code, told = self.run(program, *words, limit=BUILD_LIMIT_SECONDS)
+        # What is in an image comes through the network, on a machine that may be busy.
+        with patience(2 * BUILD_LIMIT_SECONDS):
+            code, told = self.run(program, *words, limit=BUILD_LIMIT_SECONDS)
         assert code == 0, told
 
 

@@ -20,7 +20,7 @@ import pytest
 from fluidmcp.demo.mailboxes import MAYA
 from tests.acceptance.harness import free_port
 from tests.first_minute.journey import STEP_LIMIT_SECONDS, build_wheel, make_newcomer, open_browser
-from tests.timing import limit_of_running_time
+from tests.timing import limit_of_running_time, patience
 
 IS_COMPLETE: Final = os.environ.get("FMCP_TESTS_COMPLETE") == "1"
 pytestmark = [
@@ -60,6 +60,7 @@ async def measure(travel: Travel, folder: Path, limit_seconds: float) -> list[st
     distribution = str(await asyncio.to_thread(build_wheel, folder / "wheel"))
     for name, limit in (("first", STEP_LIMIT_SECONDS), ("second", limit_seconds)):
         async with AsyncExitStack() as ending:
+            ending.enter_context(patience(2 * limit))
             began = time.monotonic()
             async with limit_of_running_time(limit):
                 said = await travel(folder / name, distribution, ending)

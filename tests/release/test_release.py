@@ -1,6 +1,5 @@
 """`scripts/release` on a copy of this tree with a made-up version: what it makes, and what it refuses."""
 
-import faulthandler
 import hashlib
 import json
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from tests.release import interpreters, trial
 from tests.release.artefacts import build_twice, read_wheel
 from tests.release.clones import LIMIT_SECONDS, VERSION, Clone, make_clone
 from tests.release.project import check_ready, read_project
+from tests.timing import patience
 
 STEM = f"fluidmcp_gateway-{VERSION}"
 MADE = {f"{STEM}-py3-none-any.whl", f"{STEM}.tar.gz", f"{STEM}.cdx.json", "SHA256SUMS"}
@@ -51,14 +51,12 @@ def pythons(shared: Clone) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def made(shared: Clone, pythons: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A release, tried with the first of the Pythons."""
-    # It has a limit of its own, longer than pytest's.
-    faulthandler.dump_traceback_later(2 * LIMIT_SECONDS, exit=True)
     shared.restore()
     target = tmp_path_factory.mktemp("made") / "dist"
     version, path = next(iter(pythons.items()))
-    done = shared.release("--attest", "--to", target, "--python", path)
+    with patience(2 * LIMIT_SECONDS):
+        done = shared.release("--attest", "--to", target, "--python", path)
     assert done.code == 0, done.stderr
-    faulthandler.cancel_dump_traceback_later()
     return Made(target, done.stdout, version)
 
 

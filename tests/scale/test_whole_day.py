@@ -1,7 +1,6 @@
 """1,000 clients of 50 persons at three gateways, of which one is killed and one stopped, and Redis restarts."""
 
 import asyncio
-import faulthandler
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from tests.clients.logins.browser import OUR_CONSENT
 from tests.clients.logins.driving import CLIENTS, DrivenClient, driven
 from tests.scale.people import LIMIT_SECONDS, PACKAGE, PLACES, Client, World
 from tests.scale.stage import Held, Stage, holding, running_stage
+from tests.timing import patience
 
 PERSONS: Final = 50
 CLIENTS_EACH: Final = 20
@@ -174,9 +174,8 @@ def all_sessions(clients: Sequence[Client]) -> set[str]:
 @pytest.fixture
 def long_limit() -> Generator[None]:
     """pytest ends what has not finished after two minutes; this needs as long on two processors that are busy."""
-    faulthandler.dump_traceback_later(2 * LIMIT_SECONDS, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+    with patience(2 * LIMIT_SECONDS):
+        yield
 
 
 @dataclass

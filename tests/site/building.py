@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tests.timing import patience
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS: Final = 300
 
@@ -26,7 +28,8 @@ def without_network() -> tuple[str, ...]:
 def build_site(folder: Path, *, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Build the repository at `root` into `folder`. What Sphinx says is in `stderr`."""
     command = [*without_network(), sys.executable, "-m", "website.build", str(folder)]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    with patience(2 * LIMIT_SECONDS):
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=LIMIT_SECONDS)
 
 
 def make_repository(folder: Path) -> Path:
