@@ -161,15 +161,15 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         self.form = form
         self.setFormatter(form)
         self._waiting: list[str] = []
+        assert self.lock is not None
+        self._lines_lock = self.lock
+        """The handler's own, without the call that `acquire` is: it is taken for each event."""
 
     def add_line(self, line: str) -> None:
         """To be called in the event loop."""
-        self.acquire()  # records of other threads take what waits
-        try:
+        with self._lines_lock:  # records of other threads take what waits
             self._waiting.append(line)
             count = len(self._waiting)
-        finally:
-            self.release()
         if count == 1:
             asyncio.get_running_loop().call_later(EVENTS_WAIT_SECONDS, self.flush)
         elif count >= MAX_WAITING_EVENTS:
@@ -180,12 +180,9 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def flush(self) -> None:
-        self.acquire()
-        try:
+        with self._lines_lock:
             self._write_waiting()
             super().flush()
-        finally:
-            self.release()
 
     def _write_waiting(self) -> None:
         """To be called with the lock, as `emit` is."""
