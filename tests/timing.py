@@ -99,7 +99,8 @@ def limit_of_processor_time(seconds: float) -> Generator[None]:
 def patience(seconds: float) -> Generator[None]:
     """Lets a test take so long from here on, instead of pytest's `faulthandler_timeout`, which ends the whole run.
 
-    For what has a limit of its own that is longer. What comes after the block must have limits of its own, too.
+    For what has a limit of its own that is longer. What comes after the block must have limits of its own, too. No
+    block may stand in another one: there is one timer.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:

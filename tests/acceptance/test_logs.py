@@ -71,11 +71,12 @@ async def test_each_line_of_the_log_is_one_object(tmp_path: Path) -> None:
     for line in told:
         by_logger.setdefault(line["logger"], []).append(line)
     said = [line["message"] for line in by_logger["uvicorn.error"]]
-    assert said.count("Invalid HTTP request received.") == 1
+    warned = [message for message in said if message.startswith("Invalid HTTP request received.")]
+    assert 1 <= len(warned) < MAX_REFUSED_LINES, "once a minute, however long this takes"
     assert any("no-such-command" in line["message"] for line in by_logger["fluidmcp.cli"])
     calls, many = by_logger["fluidmcp.access"][:8], by_logger["fluidmcp.access"][8:]
-    assert len(many) == MAX_REFUSED_LINES  # one refusal before them, and the number of the rest
-    assert [(line["status"], line.get("count")) for line in many[-2:]] == [(400, None), (400, 21)]
+    assert {line["status"] for line in many} == {400}
+    assert sum(line.get("count", 1) for line in many) == MAX_REFUSED_LINES + 20, "lines of their own, and numbers"
     assert all(line.keys() == NAMES | CALL for line in calls)
     assert [(line["package"][:6], (line["method"] or "")[:10], line["status"]) for line in calls[:3]] == [
         ("echo", "tools/call", 200)

@@ -195,11 +195,15 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _Seldom(logging.Filter):
-    """Lets a warning of the HTTP server pass once in WARN_SECONDS. Its sentences are few, and their own."""
+    """Lets a warning of the HTTP server pass once in WARN_SECONDS; the next one says how many did not.
+
+    Its sentences are few, and its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._passed_at: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name != "uvicorn.error" or record.levelno != logging.WARNING:
@@ -207,8 +211,11 @@ class _Seldom(logging.Filter):
         sentence = str(record.msg)
         passed_at = self._passed_at.get(sentence)
         if passed_at is not None and 0 <= record.created - passed_at < WARN_SECONDS:
+            self._held_back[sentence] = self._held_back.get(sentence, 0) + 1
             return False
         self._passed_at[sentence] = record.created
+        if count := self._held_back.pop(sentence, 0):
+            record.msg = f"{sentence} ({count} more since the last time)"
         return True
 
 

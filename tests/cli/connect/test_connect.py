@@ -107,7 +107,10 @@ async def test_the_last_line_of_a_start_with_secure_connects_as_it_stands(tmp_pa
         written = await run_fluidmcp(*args, "--write", env={**home, **env})
         cursor = ("connect", "cursor", "--write", "--url", gateway.url, "--token-env", "FMCP_SECURE_TOKEN")
         all_of_them = await run_fluidmcp(*cursor, env={**home, **env})
-        refused = await run_fluidmcp(*args, env={**home, "FMCP_SECURE_TOKEN": "another-token-0123456789"})
+        other = {**home, "FMCP_SECURE_TOKEN": "another-token-0123456789"}
+        refused = await run_fluidmcp(*args, env=other)
+        not_listed = await run_fluidmcp(*cursor, env=other)
+        unknown = await run_fluidmcp("connect", "cursor", "clocks", *cursor[2:], env={**home, **env})
         async with httpx2.AsyncClient() as http:
             headers = {"accept": "text/html", "authorization": f"Bearer {env['FMCP_SECURE_TOKEN']}"}
             page = unescape((await http.get(f"{gateway.url}/", headers=headers)).text)
@@ -115,7 +118,10 @@ async def test_the_last_line_of_a_start_with_secure_connects_as_it_stands(tmp_pa
     assert "--token-env" in args
     assert [done.code for done in (written, all_of_them, refused)] == [0, 0, 0]
     assert "Warning" not in written.stderr + all_of_them.stderr
-    assert "clock refuses the token that is in FMCP_SECURE_TOKEN now." in refused.stderr
+    assert "clock refuses the token that is in FMCP_SECURE_TOKEN now" in refused.stderr
+    assert (not_listed.code, unknown.code) == (2, 2)
+    assert "does not take the token that was sent" in not_listed.stderr
+    assert "has no package clocks" in unknown.stderr
     url = f"{gateway.url}/clock/mcp"
     assert json.loads((tmp_path / ".claude.json").read_text())["mcpServers"]["clock"] == {
         "type": "http",
@@ -144,11 +150,50 @@ def test_an_entry_that_is_there_gets_the_tokens_variable_once(connect: Connect, 
     content = path.read_bytes()
     second = connect(*args, "--token-env", "OTHER_TOKEN")
 
-    assert first.code == second.code == 0, first.stderr + second.stderr
+    third = connect(*args, "--token-env", "MY_TOKEN")
+
+    assert first.code == second.code == third.code == 0, first.stderr + second.stderr
     assert "Added the token's variable to mail" in first.stdout
+    assert "is not set here" in first.stderr
     assert b"MY_TOKEN" in content
-    assert "has mail already" in second.stdout, "what somebody has put there is left alone"
+    for done in (second, third):
+        assert "has mail already" in done.stdout
+    assert "will not send the token in OTHER_TOKEN" in second.stderr, "what somebody has put there is left alone"
+    assert "will not send" not in third.stderr
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("key", ["cursor", "codex"])
+def test_an_entry_that_starts_a_command_is_left_as_it_is_and_said_to_send_no_token(
+    connect: Connect, tmp_path: Path, nowhere: str, key: str
+):
+    path = find_client_file(FILE_CLIENTS[key], {"HOME": str(tmp_path)})
+    path.parent.mkdir()
+    url = f"{nowhere}/mail/mcp"
+    path.write_text(
+        f'[mcp_servers.mail]\ncommand = "npx"\nargs = ["-y", "mcp-remote", "{url}"]\n'
+        if key == "codex"
+        else json.dumps({"mcpServers": {"mail": {"command": "npx", "args": ["-y", "mcp-remote", url]}}})
+    )
+    before = path.read_bytes()
+
+    done = connect(key, "mail", "--url", nowhere, "--write", "--token-env", "MY_TOKEN")
+
+    assert done.code == 0, done.stderr
+    assert "mail in ~/" in done.stderr and "will not send the token in MY_TOKEN" in done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["\u201ctoken\u201d", "two words", "a\nb", "x" * 9000])
+def test_a_variable_without_a_token_is_named_and_its_content_is_not(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, nowhere: str, text: str
+):
+    monkeypatch.setenv("MY_TOKEN", text)
+    done = connect("cursor", "mail", "--url", nowhere, "--token-env", "MY_TOKEN")
+
+    assert done.code == 2
+    assert "There is no token in MY_TOKEN." in done.stderr
+    assert text not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("key", ["claude-desktop", "zed", "claude", "chatgpt"])

@@ -1,13 +1,13 @@
 """What `fluidmcp connect` does."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fluidmcp.cli.connect.files import find_client_file, read_client_bytes, show_path, write_client_bytes
+from fluidmcp.cli.connect.token import ClientToken, read_client_token
 from fluidmcp.cli.gateway_url import find_gateway_url
 from fluidmcp.cli.output import print_line, print_notice, print_warning
 from fluidmcp.config.settings import read_environment
@@ -25,9 +25,6 @@ _HEADINGS: Final = {
     "file": "Into {caption}:",
     "code": "{caption}:",
 }
-_LOGIN_ALONE: Final = ("claude", "chatgpt")
-"""Clients of whom nobody but themselves decides what they send."""
-_VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def connect_client(
@@ -49,9 +46,8 @@ def connect_client(
     if remove and client is not None:
         _remove(client, gateway_url, package)
         return
-    if token_env:
-        _check_token_variable(key, token_env)
-    endpoints = asyncio.run(_find_endpoints(gateway_url, package, token_env))
+    token = read_client_token(key, token_env)
+    endpoints = asyncio.run(_find_endpoints(gateway_url, package, token))
     if own_name:
         endpoints = [replace(endpoints[0], name=_check_name(own_name))]
     snippet = describe_client(key, endpoints)
@@ -71,59 +67,40 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _check_token_variable(key: str, name: str) -> None:
-    if not _VARIABLE_NAME.fullmatch(name):
-        raise UserError(
-            "--token-env takes the name of an environment variable, not a token.",
-            why="A name has letters, digits and underscores, and begins with no digit.",
-            hint="Put the token into a variable, and name that: --token-env FMCP_SECURE_TOKEN",
-        )
-    client = FILE_CLIENTS.get(key)
-    if key in _LOGIN_ALONE:
-        raise UserError(
-            f"{key} cannot take a token from a variable.",
-            why="It logs in, and sends no token of yours.",
-            hint="Use another client, or a gateway with logins (--oauth).",
-        )
-    if client is not None and client.token_members is None:
-        raise UserError(
-            f"{key} cannot take a token from a variable.",
-            why=f"{client.title} puts no variable into a header, so the token itself would have to stand in its file.",
-            hint="Leave --token-env out, and put the header Authorization: Bearer TOKEN in by hand.",
-        )
-
-
-async def _find_endpoints(gateway_url: str, package: str | None, token_env: str) -> list[Endpoint]:
+async def _find_endpoints(gateway_url: str, package: str | None, token: ClientToken) -> list[Endpoint]:
     """One for the package, or for each of the gateway, in its order; whether they want a login is asked there."""
-    token = read_environment().get(token_env, "").strip() if token_env else ""
-    authorization = f"Bearer {token}" if token else None
     async with reach(gateway_url) as gateway:
         if package is not None:
             try:
-                return [await _look(gateway, package, token_env, authorization)]
+                return [await _look(gateway, package, token)]
             except GatewayUnreachableError as error:
                 print_warning(f"{error.what} Whether it has a package {package} is not known.")
-                return [make_endpoint(gateway_url, package, token_variable=token_env)]
-        names = await list_packages(gateway, authorization)
-        return tell_apart([await _look(gateway, name, token_env, authorization) for name in names])
+                return [make_endpoint(gateway_url, package, token_variable=token.variable)]
+        names = await list_packages(gateway, token.authorization)
+        return tell_apart([await _look(gateway, name, token) for name in names])
 
 
-async def _look(gateway: Gateway, package: str, token_env: str, authorization: str | None) -> Endpoint:
-    seen = await gateway.look(package)
-    if seen == "missing":
+async def _look(gateway: Gateway, package: str, token: ClientToken) -> Endpoint:
+    seen = seen_with = await gateway.look(package)
+    if seen != "open" and token.authorization is not None:
+        seen_with = await gateway.look(package, token.authorization)
+    if "missing" in (seen, seen_with):
         raise UnknownPackageError(
             f"The gateway at {gateway.url} has no package {package}.",
             hint="Its start output names them; fluidmcp tools lists them where the gateway is on this machine.",
         )
-    if seen != "open" and authorization is not None and await gateway.look(package, authorization) != "open":
-        print_warning(f"{package} refuses the token that is in {token_env} now.")
-    elif seen == "token" and not token_env:
+    if seen_with != "open" and token.authorization is not None:
+        print_warning(
+            f"{package} refuses the token that is in {token.variable} now: it is not that of the gateway, or the "
+            "package has a login of its own, which needs a second token."
+        )
+    elif seen == "token" and not token.variable:
         print_warning(
             f"{package} wants a token, and the gateway has no login that leads to one, as with --secure. Put the token "
             "into an environment variable, and name it: --token-env FMCP_SECURE_TOKEN. It is not in what is shown or "
             "written here."
         )
-    return make_endpoint(gateway.url, package, needs_login=seen == "login", token_variable=token_env)
+    return make_endpoint(gateway.url, package, needs_login=seen == "login", token_variable=token.variable)
 
 
 def _show(snippet: Snippet, client: FileClient | None) -> None:
@@ -154,6 +131,11 @@ def _write(client: FileClient, endpoints: Sequence[Endpoint], snippet: Snippet) 
     plan = plan_adding(document, client, endpoints, shown=shown)
     if plan.kept:
         print_line(f"{shown} has {', '.join(plan.kept)} already.")
+    if plan.tokenless:
+        print_warning(
+            f"{', '.join(plan.tokenless)} in {shown} will not send the token in {endpoints[0].token_variable}: it "
+            "sends something else already, or starts a command. Change it by hand, or --remove it first."
+        )
     if not plan.changes:
         return
     content = edit_client_file(before or b"", client, plan, shown=shown)

@@ -44,7 +44,9 @@ class AccessLog:
         }
         if batch is not None:
             fields["messages"] = batch.count
-            fields["methods"] = _cut_name(", ".join([cut(method, MAX_NAME_CHARACTERS) for method in batch.methods]))
+            # A name with a comma in it would look like two.
+            names = [cut(method, MAX_NAME_CHARACTERS).replace(",", ";") for method in batch.methods]
+            fields["methods"] = _cut_name(", ".join(names))
         self._log.add(Event("call", fields))
 
     def close(self) -> None:

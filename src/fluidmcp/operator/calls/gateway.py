@@ -121,7 +121,11 @@ async def list_packages(gateway: Gateway, authorization: str | None = None) -> t
     if not packages:
         raise UserError(
             f"The gateway at {gateway.url} does not say which packages it has.",
-            why="It tells its operator only." if packages is None else "It has none.",
+            why="It has none."
+            if packages is not None
+            else "It tells its operator only."
+            if authorization is None
+            else "It tells its operator only, and does not take the token that was sent for theirs.",
             hint="Name a PACKAGE.",
         )
     return packages

@@ -56,6 +56,10 @@ class Plan:
     changes: tuple[Change, ...]
     kept: tuple[str, ...] = ()
     """Names of entries that are there already, and right."""
+    tokenless: tuple[str, ...] = ()
+    """Names of entries that stay, or move, without the token that was asked for: they send something else, or start a
+    command, whose arguments are somebody's own.
+    """
 
 
 def plan_adding(
@@ -72,20 +76,22 @@ def plan_adding(
     }
     changes: list[Change] = []
     kept: list[str] = []
+    tokenless: list[str] = []
     for endpoint in endpoints:
         same = next((name for name, (_, entry) in servers.items() if _read_url(entry) == endpoint.url), None)
-        if same is not None:
-            place, entry = servers[same]
-            added = _add_token(place, same, entry, client, endpoint.token_variable)
-            changes += added
-            kept += () if added else (same,)
-        elif endpoint.name not in servers:
+        if same is None and endpoint.name not in servers:
             changes.append(Put(places[-1], endpoint.name, client.make_entry(endpoint)))
-        else:
-            place, entry = servers[endpoint.name]
-            changes += _move(place, endpoint, entry, shown)
-            changes += _add_token(place, endpoint.name, entry, client, endpoint.token_variable)
-    return Plan(tuple(changes), tuple(kept))
+            continue
+        name = endpoint.name if same is None else same
+        place, entry = servers[name]
+        changed = _move(place, endpoint, entry, shown) if same is None else []
+        if not _sends_token(entry, client, endpoint.token_variable):
+            added = _add_token(place, name, entry, client, endpoint.token_variable)
+            changed += added
+            tokenless += () if added else (name,)
+        changes += changed
+        kept += () if changed else (name,)
+    return Plan(tuple(changes), tuple(kept), tuple(tokenless))
 
 
 def plan_removing(
@@ -125,9 +131,21 @@ def apply_plan(document: Mapping[str, object], plan: Plan) -> dict[str, object]:
     return changed
 
 
+def _sends_token(entry: object, client: FileClient, variable: str) -> bool:
+    """Whether the entry sends the token in that variable; True where none is wanted."""
+    if not variable or client.token_members is None:
+        return True
+    members = as_object(entry) or {}
+    return all(members.get(key) == value for key, value in client.token_members(variable).items())
+
+
 def _add_token(place: Path, name: str, entry: object, client: FileClient, variable: str) -> list[Replace]:
-    """What the entry lacks to send the token in that variable. One that sends something already is left as it is."""
-    if not variable or client.token_members is None or _shows_credentials(as_object(entry) or {}):
+    """What the entry lacks to send the token in that variable.
+
+    Nothing where it sends something already, or starts a command: beside one, Codex refuses its whole file.
+    """
+    members = as_object(entry) or {}
+    if client.token_members is None or _shows_credentials(members) or not any(key in members for key in _URL_KEYS):
         return []
     return [Replace(place, name, key, value, "token") for key, value in client.token_members(variable).items()]
 

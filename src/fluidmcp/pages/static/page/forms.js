@@ -224,8 +224,9 @@ function makeLookup(choices) {
       ...choices.map((choice) => [words(choice.value), choice.value]),
       ...choices.map((choice) => [choice.words, choice.value]).reverse(),
     ]);
-    if (!values.has(text)) throw new FormFault(fault);
-    return values.get(text);
+    const found = values.has(text) ? text : text.trim();
+    if (!values.has(found)) throw new FormFault(fault);
+    return values.get(found);
   };
 }
 
@@ -254,7 +255,7 @@ function typedSeveralField(label, about, isRequired, schema, choices) {
   return wrap(label, hint, isRequired, input, (text) => {
     const lines = text.split("\n").filter((line) => line !== "");
     if (lines.length === 0 && !isRequired) return undefined;
-    const values = lines.map((line) => lookUp(line, `This is none of its values: ${line}`));
+    const values = [...new Set(lines.map((line) => lookUp(line, `This is none of its values: ${line}`)))];
     checkCount(values, schema);
     return values;
   });
