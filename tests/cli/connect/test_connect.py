@@ -6,6 +6,7 @@ import stat
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from html import unescape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from fluidmcp.cli.connect.files import BACKUP_SUFFIX, find_client_file
 from fluidmcp.cli.main import run_commands
 from fluidmcp.packages.clients.snippets import CLIENT_KEYS
 from fluidmcp.packages.clients.table import FILE_CLIENTS
-from tests.acceptance.harness import Finished, free_port, run_fluidmcp, start_fluidmcp
+from tests.acceptance.harness import Finished, RunningGateway, free_port, run_fluidmcp, start_fluidmcp
 from tests.parts import ROOT
 
 STDLIB = str(ROOT / "tests" / "servers" / "stdlib_server.py")
@@ -35,6 +36,16 @@ CONFIG = {
         "mail": {"command": sys.executable, "args": ["-I", STDLIB], "auth": AUTH},
     }
 }
+
+
+SECURE = {"FMCP_SECURE_TOKEN": "a-token-of-this-gateway-0123456789"}
+
+
+def start_guarded(folder: Path) -> AbstractAsyncContextManager[RunningGateway]:
+    """A gateway with --secure, and one server."""
+    config = folder / "config.json"
+    config.write_text(json.dumps({"mcpServers": {"clock": CONFIG["mcpServers"]["clock"]}}))
+    return start_fluidmcp("run", str(config), "--start-server", "--secure", env=SECURE)
 
 
 async def connect_really(home: Path, *args: str) -> Finished:
@@ -85,10 +96,7 @@ async def test_a_gateway_that_runs_is_asked_for_its_packages_and_their_logins(tm
 
 
 async def test_a_gateway_that_wants_a_token_of_its_own_is_told_of_and_no_login_promised(tmp_path: Path):
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"mcpServers": {"clock": CONFIG["mcpServers"]["clock"]}}))
-    env = {"FMCP_SECURE_TOKEN": "a-token-of-this-gateway-0123456789"}
-    async with start_fluidmcp("run", str(config), "--start-server", "--secure", env=env) as gateway:
+    async with start_guarded(tmp_path) as gateway:
         shown = await connect_really(tmp_path, "codex", "clock", "--url", gateway.url)
 
     assert shown.code == 0, shown.stderr
@@ -97,32 +105,19 @@ async def test_a_gateway_that_wants_a_token_of_its_own_is_told_of_and_no_login_p
 
 
 async def test_the_last_line_of_a_start_with_secure_connects_as_it_stands(tmp_path: Path):
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"mcpServers": {"clock": CONFIG["mcpServers"]["clock"]}}))
-    env = {"FMCP_SECURE_TOKEN": "a-token-of-this-gateway-0123456789"}
-    async with start_fluidmcp("run", str(config), "--start-server", "--secure", env=env) as gateway:
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    async with start_guarded(tmp_path) as gateway:
         line = await gateway.stdout.wait_for("Connect a client: fluidmcp ")
         args = line.partition("Connect a client: fluidmcp ")[2].partition("   (or")[0].split()
-        home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
-        written = await run_fluidmcp(*args, "--write", env={**home, **env})
-        cursor = ("connect", "cursor", "--write", "--url", gateway.url, "--token-env", "FMCP_SECURE_TOKEN")
-        all_of_them = await run_fluidmcp(*cursor, env={**home, **env})
-        other = {**home, "FMCP_SECURE_TOKEN": "another-token-0123456789"}
-        refused = await run_fluidmcp(*args, env=other)
-        not_listed = await run_fluidmcp(*cursor, env=other)
-        unknown = await run_fluidmcp("connect", "cursor", "clocks", *cursor[2:], env={**home, **env})
-        async with httpx2.AsyncClient() as http:
-            headers = {"accept": "text/html", "authorization": f"Bearer {env['FMCP_SECURE_TOKEN']}"}
-            page = unescape((await http.get(f"{gateway.url}/", headers=headers)).text)
+        one = await run_fluidmcp(*args, "--write", env={**home, **SECURE})
+        every = ("connect", "cursor", "--write", "--url", gateway.url, "--token-env", "FMCP_SECURE_TOKEN")
+        all_of_them = await run_fluidmcp(*every, env={**home, **SECURE})
 
-    assert "--token-env" in args
-    assert [done.code for done in (written, all_of_them, refused)] == [0, 0, 0]
-    assert "Warning" not in written.stderr + all_of_them.stderr
-    assert "clock refuses the token that is in FMCP_SECURE_TOKEN now" in refused.stderr
-    assert (not_listed.code, unknown.code) == (2, 2)
-    assert "does not take the token that was sent" in not_listed.stderr
-    assert "has no package clocks" in unknown.stderr
     url = f"{gateway.url}/clock/mcp"
+    for done in (one, all_of_them):
+        assert done.code == 0, done.stderr
+        assert "Warning" not in done.stderr
+        assert SECURE["FMCP_SECURE_TOKEN"] not in done.stdout + done.stderr
     assert json.loads((tmp_path / ".claude.json").read_text())["mcpServers"]["clock"] == {
         "type": "http",
         "url": url,
@@ -132,12 +127,35 @@ async def test_the_last_line_of_a_start_with_secure_connects_as_it_stands(tmp_pa
         "url": url,
         "headers": {"Authorization": "Bearer ${env:FMCP_SECURE_TOKEN}"},
     }
+
+
+async def test_a_token_that_is_refused_and_a_package_that_is_none_are_told_apart(tmp_path: Path):
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    wrong = {**home, "FMCP_SECURE_TOKEN": "another-token-0123456789"}
+    async with start_guarded(tmp_path) as gateway:
+        rest = ("--url", gateway.url, "--token-env", "FMCP_SECURE_TOKEN")
+        refused = await run_fluidmcp("connect", "cursor", "clock", *rest, env=wrong)
+        not_listed = await run_fluidmcp("connect", "cursor", *rest, env=wrong)
+        unknown = await run_fluidmcp("connect", "cursor", "clocks", "--write", *rest, env={**home, **SECURE})
+
+    assert (refused.code, not_listed.code, unknown.code) == (0, 2, 2)
+    assert "clock refuses the token that is in FMCP_SECURE_TOKEN now" in refused.stderr
+    assert "does not take the token that was sent" in not_listed.stderr
+    assert "has no package clocks" in unknown.stderr
+    assert not (tmp_path / ".cursor").exists()
+
+
+async def test_the_page_shows_the_variable_and_never_the_token(tmp_path: Path):
+    async with start_guarded(tmp_path) as gateway, httpx2.AsyncClient() as http:
+        headers = {"accept": "text/html", "authorization": f"Bearer {SECURE['FMCP_SECURE_TOKEN']}"}
+        page = unescape((await http.get(f"{gateway.url}/", headers=headers)).text)
+
     for text in ("--header 'Authorization: Bearer ${FMCP_SECURE_TOKEN}'", "--bearer-token-env-var FMCP_SECURE_TOKEN"):
         assert text in page
     assert "Claude logs in, and sends no token of yours" in page
-    assert "codex mcp login" not in page and "/auth/login gives" not in page
-    assert env["FMCP_SECURE_TOKEN"] not in page
-    assert env["FMCP_SECURE_TOKEN"] not in "".join(done.stdout + done.stderr for done in (written, all_of_them))
+    assert "codex mcp login" not in page
+    assert "/auth/login gives" not in page
+    assert SECURE["FMCP_SECURE_TOKEN"] not in page
 
 
 @pytest.mark.parametrize("key", [key for key, client in FILE_CLIENTS.items() if client.token_members is not None])

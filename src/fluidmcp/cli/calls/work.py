@@ -16,12 +16,12 @@ from fluidmcp.cli.calls.arguments import describe_arguments, read_arguments
 from fluidmcp.cli.calls.options import CallOptions
 from fluidmcp.cli.calls.questions import ask_person
 from fluidmcp.cli.gateway_url import find_gateway_url
+from fluidmcp.cli.given_token import read_token_variable
 from fluidmcp.cli.output import print_block, print_error, print_line, print_notice, print_table
 from fluidmcp.cli.typed_lines import read_typed_lines
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import (
     AuthError,
-    ConfigurationError,
     FluidMCPError,
     GatewayAnswerError,
     GatewayUnreachableError,
@@ -128,7 +128,7 @@ async def _show_tools(package: str | None, options: CallOptions) -> int:
             else:
                 _print_tools(tools)
             return 0
-        token = _read_token(options)
+        token = _read_given(options)
         names = await list_packages(gateway, None if token is None else f"Bearer {token}")
         return await _show_all_tools(gateway, names, replace(options, names_package=False))
 
@@ -211,7 +211,7 @@ def _find_tool(tools: Sequence[Json], name: str, package: str) -> Json:
 async def _open_package(gateway: Gateway, package: str, options: CallOptions) -> AsyncGenerator[PackageCaller]:
     """A client of the package, with a way to its token and to the person."""
     environ = read_environment()
-    token = _read_token(options)
+    token = _read_given(options)
     if await gateway.look(package) == "missing":
         raise UnknownPackageError(
             f"The gateway at {gateway.url} has no package {package}.", hint="fluidmcp tools shows those that it has."
@@ -239,15 +239,8 @@ async def _open_package(gateway: Gateway, package: str, options: CallOptions) ->
         await fetcher.aclose()
 
 
-def _read_token(options: CallOptions) -> str | None:
-    if options.token_env is None:
-        return None
-    token = read_environment().get(options.token_env, "").strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError(
-            f"{options.token_env} holds no token.", why="--token-env names it.", hint="Export it, or leave that out."
-        )
-    return token
+def _read_given(options: CallOptions) -> str | None:
+    return None if options.token_env is None else read_token_variable(options.token_env).reveal()
 
 
 def _has_person() -> bool:

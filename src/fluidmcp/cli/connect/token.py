@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from fluidmcp.cli.given_token import read_token_variable
 from fluidmcp.cli.output import print_warning
 from fluidmcp.config.settings import read_environment
 from fluidmcp.errors import UserError
-from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text
 from fluidmcp.packages.clients.table import FILE_CLIENTS
 
 _LOGIN_ALONE: Final = ("claude", "chatgpt")
@@ -29,7 +29,8 @@ def read_client_token(key: str, variable: str) -> ClientToken:
     """The token for the client of that key. Warns where the variable is not set here.
 
     Raises:
-        UserError: this is no name of a variable, what it holds is no token, or the client takes none from there.
+        UserError: this is no name of a variable, or the client takes no token from there.
+        ConfigurationError: what it holds is no token.
     """
     if not variable:
         return ClientToken("")
@@ -40,21 +41,14 @@ def read_client_token(key: str, variable: str) -> ClientToken:
             hint="Put the token into a variable, and name that: --token-env FMCP_SECURE_TOKEN",
         )
     _check_client(key)
-    token = read_environment().get(variable, "").strip()
-    if not token:
+    if not read_environment().get(variable):
         # Without its name: it could be the token itself, typed in the wrong place.
         print_warning(
             "the variable that --token-env names is not set here, so the gateway is not asked whether it takes what is "
             "in it. The name goes into the client's file: check that it is a name, and no token."
         )
         return ClientToken(variable)
-    if not is_token_text(token):
-        raise UserError(
-            f"There is no token in {variable}.",
-            why=f"A token is printable ASCII without spaces, at most {MAX_TOKEN_CHARACTERS} characters.",
-            hint="Export the token alone, without Bearer and without quotes in it.",
-        )
-    return ClientToken(variable, f"Bearer {token}")
+    return ClientToken(variable, f"Bearer {read_token_variable(variable).reveal()}")
 
 
 def _check_client(key: str) -> None:

@@ -32,6 +32,7 @@ from fluidmcp.cli.doctor.package import check_server, find_package_problems
 from fluidmcp.cli.doctor.printing import Printer
 from fluidmcp.cli.doctor.shared import check_shared
 from fluidmcp.cli.files.checking import answer_for_now
+from fluidmcp.cli.given_token import parse_token
 from fluidmcp.cli.serving.sources import load_target, nothing_to_run
 from fluidmcp.config.entries import ServerEntry
 from fluidmcp.config.oauth import ALLOWED_EMAIL_DOMAINS, ALLOWED_SUBJECTS, OAuthSettings, load_oauth_settings
@@ -44,12 +45,11 @@ from fluidmcp.errors import (
     NotLoggedInError,
     ProviderUnavailableError,
     UnauthorizedError,
-    UserError,
 )
 from fluidmcp.guards.gateway_auth import OPERATOR_ISSUER, GatewayAuth
 from fluidmcp.oauth_client.discovery import ProviderMetadata
 from fluidmcp.oauth_client.fetch import Fetcher
-from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text
+from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS
 from fluidmcp.observability.logs import configure_logging
 from fluidmcp.operator.operator_token import OperatorToken
 from fluidmcp.operator.token_file import find_token_file
@@ -235,13 +235,4 @@ def _read_token() -> Secret:
         text = str(click.prompt("Token", hide_input=True, err=True))
     else:
         text = sys.stdin.buffer.read(MAX_TOKEN_CHARACTERS + 100).decode("ascii", "replace")
-    text = text.strip()
-    if text[:7].lower() == "bearer ":
-        text = text[7:].strip()
-    if not is_token_text(text):
-        raise UserError(
-            "There is no token on standard input.",
-            why=f"A token is printable ASCII without spaces, at most {MAX_TOKEN_CHARACTERS} characters.",
-            hint="Run: fluidmcp token | fluidmcp doctor --token",
-        )
-    return Secret(text)
+    return parse_token(text, place="on standard input", hint="Run: fluidmcp token | fluidmcp doctor --token")

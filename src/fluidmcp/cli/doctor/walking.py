@@ -12,12 +12,11 @@ from fluidmcp.cli.doctor.walk.address import Address, parse_address
 from fluidmcp.cli.doctor.walk.calls import Caller, build_context
 from fluidmcp.cli.doctor.walk.report import Report
 from fluidmcp.cli.doctor.walk.walk import Wishes, walk
+from fluidmcp.cli.given_token import read_token_variable
 from fluidmcp.cli.output import Colour, print_coloured, print_line, print_notice, print_table
-from fluidmcp.config.secret import Secret
 from fluidmcp.config.settings import read_environment
 from fluidmcp.config.urls import is_loopback_host
 from fluidmcp.errors import UserError
-from fluidmcp.oauth_client.token_endpoint import MAX_TOKEN_CHARACTERS, is_token_text
 from fluidmcp.observability.logs import configure_logging
 
 
@@ -32,7 +31,7 @@ def run_url_doctor(
     environ = read_environment()
     configure_logging("error")
     address = parse_address(text)
-    token = None if token_env is None else _read_token(environ, token_env)
+    token = None if token_env is None else read_token_variable(token_env)
     if (token is not None or login) and address.url.startswith("http:") and not is_loopback_host(address.host):
         raise UserError(
             "A token is not sent over plain http.",
@@ -67,19 +66,6 @@ def _show_login(url: str) -> None:
     print_notice("Log in as somebody who uses the package. If no browser opens, open this address on this machine:")
     print_notice(f"  {url}")
     open_browser(url)
-
-
-def _read_token(environ: Mapping[str, str], name: str) -> Secret:
-    text = environ.get(name, "").strip()
-    if text[:7].lower() == "bearer ":
-        text = text[7:].strip()
-    if not is_token_text(text):
-        raise UserError(
-            f"There is no token in {name}.",
-            why=f"A token is printable ASCII without spaces, at most {MAX_TOKEN_CHARACTERS} characters.",
-            hint=f"Run: {name}=... fluidmcp doctor URL --token-env {name}",
-        )
-    return Secret(text)
 
 
 def show_report(report: Report, colours: Mapping[str, Colour]) -> None:

@@ -33,7 +33,7 @@ class ServerRow:
     tools: str = "-"
 
     def fail(self, error: FluidMCPError) -> "ServerRow":
-        return replace(self, state=describe_failure(error), mood="bad", address="")
+        return replace(self, state=_name_failure(error), mood="bad", address="")
 
     def move(self, progress: StartProgress | None) -> "ServerRow":
         """The same while its start goes on."""
@@ -116,7 +116,7 @@ def open_view(
 def judge_end(result: CheckResult, entry: ServerEntry, missing: Sequence[str]) -> StartEnd:
     """`missing` are the variables that its login needs and that are not set."""
     if result.error is not None and not result.is_usable:
-        failed = describe_failure(result.error)
+        failed = _name_failure(result.error)
         return StartEnd(state=failed, line=failed, mood="bad")
     if missing:
         needs = f"needs {' and '.join(missing)}"
@@ -132,7 +132,7 @@ def judge_end(result: CheckResult, entry: ServerEntry, missing: Sequence[str]) -
     return StartEnd(state=f"ready {took}", line=f"answers {took}{tools}", mood="good", tools=result.tools)
 
 
-def describe_failure(error: FluidMCPError) -> str:
+def _name_failure(error: FluidMCPError) -> str:
     return f"failed: {error.why or error.what}"
 
 

@@ -118,14 +118,15 @@ async def list_packages(gateway: Gateway, authorization: str | None = None) -> t
         And as `Gateway.look`.
     """
     packages = await gateway.list_packages(authorization)
+    if packages is None:
+        why = "It tells its operator only"
+        why += "." if authorization is None else ", and does not take the token that was sent for theirs."
+    else:
+        why = "It has none."
     if not packages:
         raise UserError(
             f"The gateway at {gateway.url} does not say which packages it has.",
-            why="It has none."
-            if packages is not None
-            else "It tells its operator only."
-            if authorization is None
-            else "It tells its operator only, and does not take the token that was sent for theirs.",
+            why=why,
             hint="Name a PACKAGE.",
         )
     return packages
